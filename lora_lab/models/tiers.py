@@ -1,0 +1,113 @@
+"""Four sizes of machine, and what the same course runs on each: model, dtype, batch, steps and rates.
+
+    cpu     no usable GPU: the embedded base, nothing downloaded
+    t4      16 GB, no fast bfloat16
+    l4      24 GB
+    a100    40 GB and more
+"""
+
+import difflib
+from dataclasses import dataclass
+
+import torch
+
+EMBEDDED = "embedded"
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Tier:
+    """What the course runs on one size of machine.
+
+    `min_memory` (bytes of the GPU as it reports them, a little under what is advertised) and `min_capability`
+    say from where on `detect_tier` chooses it; the rest is for the fine-tuning lessons.
+    """
+
+    name: str
+    model: str  # EMBEDDED, or a model's name on the Hugging Face hub
+    min_memory: int
+    min_capability: tuple[int, int]
+    batch_size: int
+    steps: int
+    seq_len: int  # tokens; no example of the tasks is longer
+    heldout: int  # held-out examples that are answered before and after
+    full_lr: float  # peak learning rates; adapters want several times that of full fine-tuning
+    adapter_lr: float
+    checkpointing: bool = False
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the model is the one in the package, so that nothing is downloaded."""
+        return self.model == EMBEDDED
+
+    @property
+    def device(self) -> str:
+        """`"cuda"` for a hub model where there is a GPU, else `"cpu"`."""
+        return "cuda" if not self.embedded and torch.cuda.is_available() else "cpu"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the model is loaded and computed in."""
+        return choose_dtype(self.device)[0]
+
+    def lr(self, method: str) -> float:
+        """The peak learning rate for `"full"`, `"lora"` or `"qlora"`."""
+        return self.full_lr if method == "full" else self.adapter_lr
+
+
+# From small to large. The hub models are under the Apache-2.0 licence and need no account.
+TIERS = {tier.name: tier for tier in (
+    Tier("cpu", EMBEDDED, min_memory=0, min_capability=(0, 0), batch_size=16, steps=100, seq_len=256, heldout=128,
+         full_lr=1e-3, adapter_lr=5e-3),
+    Tier("t4", "Qwen/Qwen2.5-1.5B-Instruct", min_memory=7 * GIB, min_capability=(7, 0), batch_size=8, steps=60,
+         seq_len=512, heldout=128, full_lr=1e-5, adapter_lr=2e-4, checkpointing=True),
+    Tier("l4", "Qwen/Qwen2.5-7B-Instruct", min_memory=20 * GIB, min_capability=(8, 0), batch_size=8, steps=60,
+         seq_len=512, heldout=128, full_lr=1e-5, adapter_lr=2e-4, checkpointing=True),
+    Tier("a100", "Qwen/Qwen2.5-14B-Instruct", min_memory=38 * GIB, min_capability=(8, 0), batch_size=16, steps=60,
+         seq_len=512, heldout=128, full_lr=1e-5, adapter_lr=2e-4, checkpointing=True))}
+
+
+def detect_tier() -> str:
+    """The largest tier whose needs this machine's first GPU meets; `"cpu"` without one."""
+    if not torch.cuda.is_available():
+        return "cpu"
+    memory = torch.cuda.get_device_properties(0).total_memory
+    capability = torch.cuda.get_device_capability(0)
+    return [name for name, tier in TIERS.items()
+            if memory >= tier.min_memory and capability >= tier.min_capability][-1]
+
+
+def get_tier(name: str = "auto") -> Tier:
+    """The tier of that name; `"auto"` is the one that suits this machine.
+
+    Raises:
+        ValueError: for a name that is no tier, with the nearest ones.
+        TypeError: for anything but a string.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"a tier is named by a string, not by {type(name).__name__}: choose from {_choices()}")
+    wanted = name.strip().lower()
+    if wanted == "auto":
+        wanted = detect_tier()
+    if wanted not in TIERS:
+        near = difflib.get_close_matches(wanted, ("auto", *TIERS), n=1)
+        hint = f"did you mean '{near[0]}'? Choose" if near else "choose"
+        raise ValueError(f"unknown tier '{name}': {hint} from {_choices()}")
+    return TIERS[wanted]
+
+
+def choose_dtype(device: str) -> tuple[torch.dtype, str]:
+    """The dtype to compute in on `"cpu"` or `"cuda"`, and the reason in words.
+
+    `torch.cuda.is_bf16_supported()` is not asked: it says True on a T4, where bfloat16 is slow emulation.
+    """
+    if device == "cpu":
+        return torch.float32, "16-bit arithmetic on a CPU is slow or emulated, and the embedded base is small"
+    major, minor = torch.cuda.get_device_capability(0)
+    if major >= 8:
+        return torch.bfloat16, f"compute capability {major}.{minor} has fast bfloat16, with the range of float32"
+    return torch.float16, f"compute capability {major}.{minor} is under 8.0, where bfloat16 is slow emulation"
+
+
+def _choices() -> str:
+    return ", ".join(("auto", *TIERS))

@@ -1,0 +1,161 @@
+"""The sixteen levels of a 4-bit format, each table made from its definition.
+
+A codebook is a list of levels for weights that have been divided by the largest magnitude of their block,
+so that they lie in [-1, 1]. A value is stored as the index of its nearest level.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Codebook:
+    """Levels in ascending order.
+
+    Attributes:
+        name: how errors and reports call it.
+        values: float32 [levels], ascending; 2 to 256 of them.
+        midpoints: float32 [levels - 1], derived: between neighbours i and i + 1 lies midpoint i. A value takes
+            level i + 1 only above it, so a value on the midpoint takes the lower level.
+
+    Raises:
+        ValueError: for levels that are not ascending, not finite, not float32, or too many for a byte.
+    """
+
+    name: str
+    values: Tensor
+    midpoints: Tensor = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        values = self.values
+        if values.dtype != torch.float32 or values.ndim != 1 or not 2 <= len(values) <= 256:
+            raise ValueError(f"codebook {self.name!r} needs 2 to 256 float32 levels, "
+                             f"got {values.dtype} of shape {tuple(values.shape)}")
+        if not torch.isfinite(values).all() or (values.diff() < 0).any():
+            raise ValueError(f"the levels of codebook {self.name!r} must be finite and ascending")
+        object.__setattr__(self, "midpoints", (values[1:] + values[:-1]) / 2)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Codebook) and self.name == other.name and torch.equal(self.values, other.values)
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def encode(self, scaled: Tensor) -> Tensor:
+        """Index of the nearest level, uint8, same shape; `scaled` is float32."""
+        return torch.bucketize(scaled, self.midpoints.to(scaled.device)).to(torch.uint8)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Level of each index, float32, same shape."""
+        return self.values.to(codes.device)[codes.int()]
+
+
+def _codebook(name: str, values: Iterable[float]) -> Codebook:
+    return Codebook(name, torch.tensor(sorted(values), dtype=torch.float64).to(torch.float32))
+
+
+def normal_float(bits: int = 4) -> Codebook:
+    """NF-k: levels at evenly spaced quantiles of the normal distribution, so that they stand where weights are.
+
+    One level is exactly zero, 2^(k-1) lie above it and 2^(k-1) - 1 below. The two halves are spaced separately and
+    share the zero, which is how a symmetric distribution gets an even number of levels and an exact zero:
+
+        qᵢ = Φ⁻¹(pᵢ) / Φ⁻¹(p_max),   pᵢ evenly spaced from ½ to p_max on each side,
+        p_max = ½ [(1 - 1/(2·15)) + (1 - 1/(2·16))]        for k = 4
+
+    Φ⁻¹(1) is infinite; p_max is the published way around it, the mean of the outermost bin centres of a grid with
+    15 and one with 16 bins. The published table comes out bit for bit only if p_max is rounded to seven decimals
+    (0.9677083), the probabilities to float32, the quantile is taken in float64 and rounded to float32 before it is
+    divided. Any other order differs in the last bits of up to 12 levels.
+
+    Args:
+        bits: 2 to 8.
+
+    Raises:
+        ValueError: for other numbers of bits.
+
+    Source: Dettmers et al., "QLoRA", arXiv 2305.14314, equation 4 and appendix E.
+    """
+    if not 2 <= bits <= 8:
+        raise ValueError(f"NF-k is defined here for 2 to 8 bits, not {bits}")
+    half = 2 ** (bits - 1)
+    p_max = round(((1 - 1 / (2 * (2 * half - 1))) + (1 - 1 / (2 * (2 * half)))) / 2, 7)
+
+    def quantiles(count: int) -> Tensor:
+        probabilities = torch.linspace(p_max, 0.5, count + 1, dtype=torch.float32)[:-1]
+        return torch.special.ndtri(probabilities.double()).float()
+
+    above, below = quantiles(half), -quantiles(half - 1)
+    levels = torch.cat([below, torch.zeros(1), above]).sort().values
+    return Codebook(f"NF{bits}", levels / levels.max())
+
+
+def _e2m1() -> list[float]:
+    """1 sign, 2 exponent and 1 mantissa bit: 0 and ½ are subnormal, then (1 + m/2)·2^(e-1)."""
+    magnitudes = [0.0, 0.5] + [(1 + m / 2) * 2.0 ** (e - 1) for e in (1, 2, 3) for m in (0, 1)]
+    return [sign * magnitude / 6 for magnitude in magnitudes for sign in (-1, 1)]
+
+
+def _bitsandbytes_fp4() -> list[float]:
+    """As E2M1, but with a tiny subnormal, 1/192, in place of 1/12, and the top levels 1, ⅔, ½, ⅓, ¼, ⅙."""
+    magnitudes = [0.0, 1 / 192, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 1.0]
+    return [sign * magnitude for magnitude in magnitudes for sign in (-1, 1)]
+
+
+def _e3m0() -> list[float]:
+    """1 sign and 3 exponent bits, no mantissa: zero, and the powers of two from 1/64 to 1."""
+    magnitudes = [0.0] + [2.0 ** (e - 7) for e in range(1, 8)]
+    return [sign * magnitude for magnitude in magnitudes for sign in (-1, 1)]
+
+
+NF4 = normal_float(4)
+
+FP4_E2M1 = _codebook("FP4_E2M1", _e2m1())
+"""OCP Microscaling's FP4 (MX specification v1.0, 2023), divided by its largest value, 6."""
+
+FP4_BNB = _codebook("FP4_BNB", _bitsandbytes_fp4())
+"""The table that bitsandbytes calls "fp4"; not OCP's E2M1."""
+
+FP4_E3M0 = _codebook("FP4_E3M0", _e3m0())
+"""The logarithmic format: three exponent bits and nothing else."""
+
+INT4 = _codebook("INT4", (i / 7 for i in range(-8, 8)))
+"""Symmetric integers -8 … 7, scaled so that 7 is the block's largest magnitude; -8 is never used, as in practice."""
+
+
+def dynamic_map() -> Codebook:
+    """The signed 8-bit "dynamic" data type: a unary exponent, and what bits are left are a linear fraction.
+
+    For each power of ten 10^-6 … 10^0 the interval [0.1, 1] is cut into 1, 2, 4, … 64 cells, and the cells' centres
+    times the power are levels, with both signs; 0 and 1 complete the 256. Small values keep a small relative error.
+
+    Source: Dettmers et al., "8-bit Optimizers via Block-wise Quantization", arXiv 2110.02861, section 1.3.
+    """
+    levels = [0.0, 1.0]
+    for i in range(7):
+        edges = torch.linspace(0.1, 1, 2**i + 1)
+        centres = 10.0 ** (i - 6) * ((edges[:-1] + edges[1:]) / 2)  # in float32, like the published map
+        levels += [*centres.tolist(), *(-centres).tolist()]
+    return _codebook("dynamic8", levels)
+
+
+DYNAMIC8 = dynamic_map()
+
+CODEBOOKS = {book.name: book for book in (NF4, FP4_E2M1, FP4_BNB, FP4_E3M0, INT4)}
+
+
+def get_codebook(name: str) -> Codebook:
+    """A 4-bit codebook by its name.
+
+    Raises:
+        ValueError: for an unknown name; it lists the known ones.
+    """
+    if name not in CODEBOOKS:
+        raise ValueError(f"unknown codebook {name!r}: choose one of {', '.join(CODEBOOKS)}")
+    return CODEBOOKS[name]

@@ -1,0 +1,374 @@
+"""Masters become notebooks, and back; nothing drifts unseen."""
+
+import builtins
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import build
+import contract
+import nbformat
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from percent import Cell, parse, render
+
+MASTER = '''\
+# %% [markdown]
+# # A lesson
+#
+# One sentence of promise.
+
+# %%
+total = 1 + 2
+print(total)
+
+# %% [markdown] tags=["wide"]
+# What the sum is: $1 + 2$
+
+# %% tags=["nbval-ignore-output"]
+total
+
+# %%
+assert total == 3
+'''
+NAME = "01_sum"
+
+# What the format could trip over, and a little of everything else.
+texts = st.text(st.sampled_from("a#% []\t\"'\\é…"), max_size=8)
+
+
+@st.composite
+def cells(draw: st.DrawFn) -> Cell:
+    """A cell whose source begins and ends with a line that is not blank."""
+    inner = [line.replace("# %%", "") for line in draw(st.lists(texts, max_size=4))]
+    source = "\n".join(["first", *inner, "last"]) if draw(st.booleans()) else ""
+    return Cell(draw(st.sampled_from(["markdown", "code"])), source, tuple(draw(st.lists(texts, max_size=2))))
+
+
+SETUP = "print('{tag}')"  # a set-up cell that needs no library
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A course of one small master, not built yet."""
+    monkeypatch.setattr(build, "SETUP", SETUP)
+    write_course(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def built_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("course")
+    write_course(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "SETUP", SETUP)
+        assert build.main([], folder) == 0
+    return folder
+
+
+@pytest.fixture
+def built(root: Path, built_once: Path) -> Path:
+    """The same course with its notebook executed."""
+    shutil.copytree(built_once / "notebooks", root / "notebooks")
+    return root
+
+
+def write_course(root: Path) -> None:
+    (root / "course").mkdir()
+    (root / "course" / "repository.toml").write_text('address = "https://github.com/o/r"\ntag = "v1"\n')
+    write_master(root, MASTER)
+
+
+def write_master(root: Path, text: str, name: str = NAME) -> None:
+    path = root / "course/masters/lessons" / f"{name}.py"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def notebook_path(root: Path) -> Path:
+    return root / "notebooks" / f"{NAME}.ipynb"
+
+
+def edit(root: Path, change: Callable[[nbformat.NotebookNode], Any]) -> None:
+    """Change the stored notebook as JupyterLab might."""
+    notebook = nbformat.read(notebook_path(root), as_version=4)
+    change(notebook)
+    nbformat.write(notebook, notebook_path(root))
+
+
+def master_text(root: Path) -> str:
+    return (root / "course/masters/lessons" / f"{NAME}.py").read_text(encoding="utf-8")
+
+
+# ── the percent format ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_master_survives_parsing_and_rendering_to_the_byte() -> None:
+    assert render(parse(MASTER)) == MASTER
+
+
+@given(st.lists(cells()))
+def test_any_cells_survive_rendering_and_parsing(given_cells: list[Cell]) -> None:
+    assert parse(render(given_cells)) == given_cells
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("print(1)\n", "line 1"),
+        ("# %% [code]\n", "line 1"),
+        ("# %% tags=['single']\n1\n", "line 1"),
+        ("# %% [markdown]\n# fine\nbare text\n", "line 3"),
+    ],
+)
+def test_a_master_out_of_form_is_refused_with_its_line(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse(text)
+
+
+def test_a_code_cell_that_would_split_is_refused() -> None:
+    with pytest.raises(ValueError, match="split"):
+        render([Cell("code", "a = '''\n# %% not a header\n'''")])
+
+
+# ── building ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_built_notebook_is_executed_and_passes_the_check(built: Path) -> None:
+    notebook = nbformat.read(notebook_path(built), as_version=4)
+    nbformat.validate(notebook)
+    assert build.check(built, []) == []
+    assert [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"] == [1, 2, 3, 4]
+    assert notebook.cells[3].outputs[0].text == "3\n"
+    assert dict(notebook.metadata) == build.METADATA
+
+
+def test_badge_and_set_up_follow_the_opening_cell_and_name_the_tag(built: Path) -> None:
+    opening, badge, setup = nbformat.read(notebook_path(built), as_version=4).cells[:3]
+    assert opening.source.startswith("# A lesson")
+    assert "https://colab.research.google.com/github/o/r/blob/v1/notebooks/01_sum.ipynb" in badge.source
+    assert setup.source == "print('v1')" and setup.metadata.cellView == "form"
+
+
+def test_a_second_build_changes_no_byte(built: Path) -> None:
+    before = notebook_path(built).read_bytes()
+    assert build.build(build.pages(built)[0]) == "up to date"
+    assert notebook_path(built).read_bytes() == before
+
+
+def test_a_fresh_build_gives_the_same_bytes(built: Path) -> None:
+    before = notebook_path(built).read_bytes()
+    notebook_path(built).unlink()
+    assert build.main([], built) == 0
+    assert notebook_path(built).read_bytes() == before
+
+
+def test_changed_prose_keeps_the_outputs_and_executes_nothing(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "execute", lambda *_: pytest.fail("executed"))
+    write_master(built, MASTER.replace("One sentence", "Another sentence"))
+    assert build.check(built, []) != []
+    assert build.main([NAME], built) == 0
+    assert build.check(built, []) == []
+
+
+def test_changed_code_is_executed_again(built: Path) -> None:
+    write_master(built, MASTER.replace("print(total)", "print(total, total)"))
+    assert build.main([], built) == 0
+    assert nbformat.read(notebook_path(built), as_version=4).cells[3].outputs[0].text == "3 3\n"
+
+
+def test_a_failing_cell_leaves_the_old_notebook_in_place(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = notebook_path(built).read_bytes()
+    write_master(built, MASTER.replace("total == 3", "total == 4"))
+    assert build.main([], built) == 1
+    assert "AssertionError" in capsys.readouterr().err
+    assert notebook_path(built).read_bytes() == before
+
+
+def test_an_untidy_master_is_tidied_and_until_then_reported(built: Path) -> None:
+    write_master(built, "\n" + MASTER.replace("\n# %%", "\n\n\n# %%"))
+    assert any("tidy" in finding for finding in build.check(built, []))
+    assert build.main([], built) == 0
+    assert master_text(built) == MASTER and build.check(built, []) == []
+
+
+def test_equal_cells_get_different_ids_that_do_not_move() -> None:
+    repository = {"address": "https://github.com/o/r", "tag": "v1"}
+    twice = [Cell("markdown", "# T"), Cell("code", "x = 1"), Cell("code", "x = 1")]
+    ids = [cell.id for cell in build.assemble(twice, "p", repository).cells]
+    assert len(set(ids)) == len(ids)
+    between = [*twice[:2], Cell("code", "y = 2"), twice[2]]
+    longer = [cell.id for cell in build.assemble(between, "p", repository).cells]
+    assert longer[:4] == ids[:4] and longer[5] == ids[4]
+
+
+@pytest.mark.parametrize("arguments", [["02_none"], ["--check", "02_none"], ["--take-back", "nowhere.ipynb"]])
+def test_a_wrong_name_ends_with_status_2(root: Path, arguments: list[str]) -> None:
+    assert build.main(arguments, root) == 2
+
+
+def test_a_broken_master_ends_with_status_2_and_names_the_file(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_master(root, "print(1)\n")
+    assert build.main([], root) == 2
+    assert "01_sum.py: line 1" in capsys.readouterr().err
+
+
+# ── drift ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def set_source(notebook: nbformat.NotebookNode) -> None:
+    notebook.cells[3].source = "print(3)"
+
+
+def set_id(notebook: nbformat.NotebookNode) -> None:
+    notebook.cells[3].id = "elsewhere"
+
+
+def set_metadata(notebook: nbformat.NotebookNode) -> None:
+    notebook.metadata.kernelspec.display_name = "My Python"
+
+
+def add_cell(notebook: nbformat.NotebookNode) -> None:
+    notebook.cells.append(new_markdown_cell("more"))
+
+
+def drop_setup(notebook: nbformat.NotebookNode) -> None:
+    del notebook.cells[2]
+
+
+def forget_execution(notebook: nbformat.NotebookNode) -> None:
+    notebook.cells[3].update(execution_count=None, outputs=[])
+
+
+def store_error(notebook: nbformat.NotebookNode) -> None:
+    notebook.cells[3].outputs = [new_output("error", ename="ValueError", evalue="no", traceback=[])]
+
+
+def store_bare_image(notebook: nbformat.NotebookNode) -> None:
+    notebook.cells[3].outputs = [new_output("display_data", {"image/png": "AAAA", "text/plain": "<Figure>"})]
+
+
+def store_image_without_alt(notebook: nbformat.NotebookNode) -> None:
+    html = '<figure><img alt="" src="data:,"></figure>'
+    notebook.cells[3].outputs = [new_output("display_data", {"text/html": html})]
+
+
+def store_local_path(notebook: nbformat.NotebookNode) -> None:
+    notebook.cells[3].outputs = [new_output("stream", text=f"saved in {build.ROOT}/x")]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [set_source, set_id, set_metadata, add_cell, drop_setup, forget_execution, store_error, store_bare_image,
+     store_image_without_alt, store_local_path],
+)  # fmt: skip
+def test_the_check_sees(built: Path, change: Callable[[nbformat.NotebookNode], None]) -> None:
+    edit(built, change)
+    assert build.main(["--check"], built) == 1
+
+
+def test_the_check_ignores_what_an_output_says(built: Path) -> None:
+    edit(built, lambda notebook: notebook.cells[3].outputs[0].update(text="4\n"))
+    assert build.main(["--check"], built) == 0
+
+
+def test_the_check_sees_a_missing_notebook_and_one_without_master(built: Path) -> None:
+    notebook_path(built).rename(built / "notebooks" / "09_stray.ipynb")
+    findings = build.check(built, [])
+    assert any("missing" in finding for finding in findings) and any("no master" in finding for finding in findings)
+
+
+# ── taking back ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_untouched_notebook_gives_its_master_to_the_byte(built: Path) -> None:
+    assert build.main(["--take-back", str(notebook_path(built))], built) == 0
+    assert master_text(built) == MASTER
+
+
+def test_an_edited_notebook_goes_back_into_its_master(built: Path) -> None:
+    edit(built, lambda notebook: notebook.cells[0].update(source="# A better title"))
+    edit(built, lambda notebook: notebook.cells.insert(4, new_code_cell("print('new')")))
+    edit(built, lambda notebook: notebook.cells.append(new_code_cell("")))  # JupyterLab leaves one at the end
+    assert build.main(["--take-back", str(notebook_path(built))], built) == 0
+    longer = MASTER.replace("print(total)\n", "print(total)\n\n# %%\nprint('new')\n")
+    assert master_text(built) == longer.replace("# # A lesson\n#\n# One sentence of promise.", "# # A better title")
+    assert build.check(built, []) == []
+
+
+# ── the lesson contract ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("sources", "prose", "finding"),
+    [
+        (["x = 1"] * 25 + ["assert x"], "text", "26 code cells"),
+        (["x = 1\n" * 11] * 3 + ["assert x"], "text", "median"),
+        (["assert True"], "word " * 2001, "2001 words"),
+        (["assert True", *["x = 1"] * 4], "text", "no assert"),
+        (["x = 'no assert here'"], "text", "no assert"),
+        (["assert True", " "], "text", "empty"),
+        (["assert True"], "![](picture.png)", "alt text"),
+        (["assert True"], '<img src="picture.png">', "alt text"),
+    ],
+)
+def test_a_breach_of_the_contract_is_named(sources: list[str], prose: str, finding: str) -> None:
+    notebook = new_notebook(cells=[new_markdown_cell(prose), *map(new_code_cell, sources)])
+    findings = list(contract.lesson(notebook))
+    assert len(findings) == 1 and finding in findings[0]
+
+
+def test_a_lesson_at_the_limits_keeps_the_contract() -> None:
+    sources = ["x = 1\n" * 10] * 21 + ["assert x"] + ["x"] * 3
+    text = "word " * 1998 + "![a picture](p.png)"
+    assert list(contract.lesson(new_notebook(cells=[new_markdown_cell(text), *map(new_code_cell, sources)]))) == []
+
+
+# ── the set-up cell ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def run_setup(environment: dict[str, str]) -> list[tuple[str, Any]]:
+    """Run the real set-up cell with a recorder in place of subprocess and of lora_lab; return what it did, in order."""
+    events: list[tuple[str, Any]] = []
+    record = SimpleNamespace(run=lambda command, **options: events.append(("run", (command, options))))
+    fakes = {
+        "os": SimpleNamespace(environ=environment),
+        "subprocess": record,
+        "lora_lab": SimpleNamespace(__version__="0", models=SimpleNamespace(detect_tier=lambda: "cpu")),
+    }
+
+    def recording_import(name: str, *_: Any) -> Any:
+        events.append(("import", name))
+        return fakes[name] if name in fakes else __import__(name)
+
+    repository = build._repository(build.ROOT)
+    names = {**vars(builtins), "__import__": recording_import}
+    exec(build.SETUP.format(**repository), {"__builtins__": names})
+    return events
+
+
+def test_in_colab_the_set_up_installs_two_packages_without_dependencies_before_any_import() -> None:
+    events = run_setup({"COLAB_RELEASE_TAG": "release"})
+    kinds = [event if event[0] == "import" else ("run", "") for event in events]
+    assert kinds.index(("run", "")) < kinds.index(("import", "lora_lab"))
+    (command, options), = [what for kind, what in events if kind == "run"]
+    repository = build._repository(build.ROOT)
+    assert command[1:] == ["-m", "pip", "install", "--quiet", "--no-deps",
+                           f"lora_lab @ git+{repository['address']}@{repository['tag']}", "bitsandbytes"]  # fmt: skip
+    assert options == {"check": True}
+
+
+def test_outside_colab_the_set_up_installs_nothing() -> None:
+    events = run_setup({})
+    assert [name for kind, name in events if kind == "import"] == ["os", "lora_lab", "lora_lab"]
+    assert all(kind == "import" for kind, _ in events)
+
+
+def test_json_of_a_notebook_has_one_form(built: Path) -> None:
+    text = notebook_path(built).read_text(encoding="utf-8")
+    assert text == json.dumps(json.loads(text), indent=1, ensure_ascii=False, sort_keys=True) + "\n"

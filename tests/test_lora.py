@@ -1,0 +1,286 @@
+"""LoRA layers and their life in a model: algebra, injection, merging, removal, with PEFT as the oracle."""
+
+import copy
+import math
+
+import peft
+import pytest
+import torch
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from lora_lab import lora, quant
+from lora_lab.lora import LoRAConfig, LoRALinear
+
+IDS = torch.arange(18).view(2, 9) * 7 % 256
+
+
+def tiny_llama(seed: int = 0, **options) -> LlamaForCausalLM:
+    torch.manual_seed(seed)
+    return LlamaForCausalLM(LlamaConfig(
+        vocab_size=256, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, tie_word_embeddings=True, pad_token_id=0, **options)).eval()
+
+
+def randomise(model: nn.Module, seed: int = 1) -> nn.Module:
+    """Give the adapters something to say: B is zero at the start."""
+    generator = torch.Generator().manual_seed(seed)
+    for layer in lora.adapters(model).values():
+        with torch.no_grad():
+            layer.lora_B.copy_(0.1 * torch.randn(layer.lora_B.shape, generator=generator))
+    return model
+
+
+def snapshot(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {key: value.clone() for key, value in model.state_dict().items()}
+
+
+def assert_same(model: nn.Module, before: dict[str, torch.Tensor]) -> None:
+    after = model.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+
+
+# ---- the layer -----------------------------------------------------------------------------------------------------
+
+def test_the_layer_computes_the_equation_of_the_paper():
+    torch.manual_seed(0)
+    base = nn.Linear(13, 7).double()
+    layer = LoRALinear(base, LoRAConfig(r=3, alpha=5))
+    nn.init.normal_(layer.lora_B)
+    x = torch.randn(4, 13, dtype=torch.float64)
+    wanted = x @ (base.weight + 5 / 3 * layer.lora_B @ layer.lora_A).T + base.bias
+    assert torch.allclose(layer(x), wanted, atol=1e-12)
+    assert torch.allclose(layer.delta_weight(), 5 / 3 * layer.lora_B @ layer.lora_A)
+    assert layer.lora_A.shape == (3, 13) and layer.lora_B.shape == (7, 3)
+
+
+@pytest.mark.parametrize(("use_rslora", "scaling"), [(False, 32 / 16), (True, 32 / 4)])
+def test_scaling_is_alpha_over_r_or_over_its_root(use_rslora, scaling):
+    assert LoRALinear(nn.Linear(4, 4), LoRAConfig(r=16, alpha=32, use_rslora=use_rslora)).scaling == scaling
+
+
+def test_a_is_random_within_its_bound_and_b_is_zero():
+    layer = LoRALinear(nn.Linear(100, 50), LoRAConfig(r=8))
+    assert not layer.lora_B.any()
+    assert 0.5 / math.sqrt(100) < layer.lora_A.abs().max() <= 1 / math.sqrt(100)
+
+
+def test_only_the_factors_get_gradients_and_at_the_start_only_b():
+    layer = LoRALinear(nn.Linear(10, 6), LoRAConfig(r=2))
+    layer(torch.randn(3, 10)).square().sum().backward()
+    assert layer.base.weight.grad is None and layer.base.bias.grad is None
+    assert layer.lora_B.grad.any() and not layer.lora_A.grad.any()  # dL/dA passes through B = 0
+
+
+def test_dropout_acts_on_the_update_only_and_only_while_training():
+    layer = LoRALinear(nn.Linear(10, 6), LoRAConfig(r=2, dropout=0.5))
+    nn.init.normal_(layer.lora_B)
+    x = torch.randn(3, 10)
+    assert torch.equal(layer.eval()(x), layer(x))
+    layer.train()
+    assert not torch.equal(layer(x), layer(x))
+    nn.init.zeros_(layer.lora_B)
+    assert torch.equal(layer(x), layer.base(x))
+
+
+def test_factors_stay_float32_over_a_bf16_base_and_the_output_is_bf16():
+    layer = LoRALinear(nn.Linear(8, 8).bfloat16(), LoRAConfig(r=2))
+    assert layer.lora_A.dtype == layer.lora_B.dtype == torch.float32
+    assert layer(torch.randn(2, 8).bfloat16()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("base", [nn.Embedding(4, 4), nn.Conv1d(4, 4, 1),
+                                  nn.modules.linear.NonDynamicallyQuantizableLinear(4, 4)])
+def test_other_layers_are_refused_by_name(base):
+    with pytest.raises(TypeError, match=type(base).__name__):
+        LoRALinear(base, LoRAConfig())
+
+
+@pytest.mark.parametrize(("error", "options", "words"), [
+    (ValueError, {"r": 0}, "r=0"), (ValueError, {"r": -3}, "r=-3"), (TypeError, {"r": 2.0}, "2.0"),
+    (TypeError, {"r": math.nan}, "nan"), (TypeError, {"r": True}, "True"),
+    (ValueError, {"alpha": math.nan}, "alpha=nan"), (ValueError, {"alpha": 0}, "alpha=0"),
+    (ValueError, {"dropout": 1.0}, "dropout=1.0"), (ValueError, {"dropout": -0.1}, "dropout=-0.1"),
+    (ValueError, {"dropout": math.nan}, "dropout=nan"),
+    (ValueError, {"target_modules": ()}, "names nothing"), (ValueError, {"target_modules": ""}, "names nothing")])
+def test_bad_settings_are_named(error, options, words):
+    with pytest.raises(error, match=words):
+        LoRAConfig(**options)
+
+
+# ---- injection -----------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_at_step_zero_the_output_does_not_move_by_a_bit(quantized):
+    model = tiny_llama()
+    if quantized:
+        quant.quantize_model(model)
+    before = model(IDS).logits
+    lora.inject(model, LoRAConfig(target_modules="all-linear"))
+    assert torch.equal(model(IDS).logits, before)
+
+
+def test_only_adapters_train_and_the_count_is_r_times_the_sum_of_both_sides():
+    model = lora.inject(tiny_llama(), LoRAConfig(r=4, target_modules="all-linear"))
+    trainable = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert trainable and all(name.endswith(("lora_A", "lora_B")) for name in trainable)
+    per_layer = 4 * sum(a + b for a, b in [(64, 64), (64, 32), (64, 32), (64, 64), (64, 96), (64, 96), (96, 64)])
+    count = lora.count_parameters(model)
+    assert count.trainable == 2 * per_layer
+    assert count.total == tiny_llama().num_parameters() + count.trainable
+
+
+def test_a_quantized_weight_counts_as_the_values_it_stands_for():
+    dense = lora.count_parameters(tiny_llama()).total
+    assert lora.count_parameters(quant.quantize_model(tiny_llama())).total == dense
+
+
+@pytest.mark.parametrize(("target_modules", "names"), [
+    (("q_proj",), {"model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj"}),
+    ("q_proj", {"model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj"}),
+    (["mlp.up_proj", "1.self_attn.v_proj"], {"model.layers.0.mlp.up_proj", "model.layers.1.mlp.up_proj",
+                                             "model.layers.1.self_attn.v_proj"}),
+    (r".*\.1\..*(q|v)_proj", {"model.layers.1.self_attn.q_proj", "model.layers.1.self_attn.v_proj"})])
+def test_targets_match_whole_name_parts(target_modules, names):
+    assert set(lora.targets(tiny_llama(), target_modules)) == names
+
+
+def test_a_name_is_never_a_substring():
+    with pytest.raises(ValueError, match="'proj'"):
+        lora.targets(tiny_llama(), ("proj",))
+
+
+def test_all_linear_leaves_the_output_head_alone():
+    names = lora.targets(tiny_llama(), "all-linear")
+    assert len(names) == 14 and not any("lm_head" in name for name in names)
+
+
+@pytest.mark.parametrize(("target_modules", "words"), [
+    (("q_proj", "query"), "'query' matches no module.*q_proj"), (("embed_tokens",), "Embedding"),
+    (("self_attn",), "LlamaAttention"), (("lm_head",), "tied")])
+def test_a_failed_injection_names_the_target_and_changes_nothing(target_modules, words):
+    model = tiny_llama()
+    before, flags = snapshot(model), [p.requires_grad for p in model.parameters()]
+    with pytest.raises(ValueError, match=words):
+        lora.inject(model, LoRAConfig(target_modules=target_modules))
+    assert_same(model, before)
+    assert [p.requires_grad for p in model.parameters()] == flags and not lora.adapters(model)
+
+
+def test_a_second_injection_is_refused():
+    model = lora.inject(tiny_llama(), LoRAConfig())
+    with pytest.raises(ValueError, match="already"):
+        lora.inject(model, LoRAConfig(target_modules=("k_proj",)))
+
+
+# ---- switching off, merging, removing ------------------------------------------------------------------------------
+
+def test_disabled_gives_the_base_back_within_the_block_even_after_an_error():
+    model = tiny_llama()
+    base = model(IDS).logits
+    randomise(lora.inject(model, LoRAConfig()))
+    adapted = model(IDS).logits
+    with pytest.raises(KeyError), lora.disabled(model):
+        assert torch.equal(model(IDS).logits, base)
+        raise KeyError
+    assert torch.equal(model(IDS).logits, adapted) and not torch.equal(adapted, base)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("quantized", [False, True])
+def test_a_hundred_merges_leave_the_base_bit_identical(dtype, quantized):
+    model = tiny_llama().to(dtype)
+    if quantized:
+        quant.quantize_model(model)
+    randomise(lora.inject(model, LoRAConfig(target_modules="all-linear")))
+    before, logits = snapshot(model), model(IDS).logits
+    for _ in range(100):
+        lora.merge(model)
+        lora.unmerge(model)
+    assert_same(model, before)
+    assert torch.equal(model(IDS).logits, logits)
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_merged_and_unmerged_compute_the_same(quantized):
+    model = quant.quantize_model(tiny_llama()) if quantized else tiny_llama()
+    randomise(lora.inject(model, LoRAConfig(target_modules="all-linear")))
+    logits = model(IDS).logits
+    assert torch.allclose(lora.merge(model)(IDS).logits, logits, atol=1e-5)
+    with lora.disabled(model):
+        assert not torch.allclose(model(IDS).logits, logits, atol=1e-3)
+    plain = lora.merge_and_remove(model)
+    assert torch.allclose(plain(IDS).logits, logits, atol=1e-5)
+    assert all(type(m) in (nn.Linear,) for n, m in plain.named_modules() if n.endswith("_proj"))
+
+
+def test_remove_restores_modules_and_state_dict_even_when_merged():
+    model = tiny_llama()
+    before, logits = snapshot(model), model(IDS).logits
+    randomise(lora.inject(model, LoRAConfig(target_modules="all-linear")))
+    lora.remove(lora.merge(model))
+    assert_same(model, before)
+    assert torch.equal(model(IDS).logits, logits)
+
+
+def test_training_a_merged_adapter_is_refused_because_it_would_not_learn():
+    model = lora.merge(randomise(lora.inject(tiny_llama(), LoRAConfig())))
+    with pytest.raises(RuntimeError, match="unmerge"):
+        model.train()(IDS)
+
+
+def test_merging_twice_unmerging_twice_and_models_without_adapters_are_refused():
+    model = lora.merge(lora.inject(tiny_llama(), LoRAConfig()))
+    with pytest.raises(RuntimeError, match="already"):
+        lora.merge(model)
+    lora.unmerge(model)
+    with pytest.raises(RuntimeError, match="nothing to undo"):
+        lora.unmerge(model)
+    for call in (lora.merge, lora.unmerge, lora.remove, lora.merge_and_remove):
+        with pytest.raises(ValueError, match="no adapters"):
+            call(tiny_llama())
+
+
+# ---- PEFT as the oracle --------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("use_rslora", [False, True])
+def test_outputs_and_gradients_equal_peft_with_the_same_tensors(use_rslora):
+    ours = lora.inject(tiny_llama().double(), LoRAConfig(r=4, alpha=10, target_modules="all-linear", use_rslora=use_rslora))
+    randomise(ours)
+    theirs = peft.get_peft_model(tiny_llama().double(), peft.LoraConfig(
+        r=4, lora_alpha=10, target_modules="all-linear", use_rslora=use_rslora))
+    theirs = theirs.double().eval()
+    for name, layer in lora.adapters(ours).items():
+        twin = theirs.base_model.model.get_submodule(name)
+        twin.lora_A.default.weight.data = layer.lora_A.data.clone()
+        twin.lora_B.default.weight.data = layer.lora_B.data.clone()
+    a, b = ours(IDS, labels=IDS), theirs(input_ids=IDS, labels=IDS)
+    assert torch.allclose(a.logits, b.logits, rtol=1e-10, atol=1e-10)
+    a.loss.backward()
+    b.loss.backward()
+    for name, layer in lora.adapters(ours).items():
+        twin = theirs.base_model.model.get_submodule(name)
+        assert torch.allclose(layer.lora_A.grad, twin.lora_A.default.weight.grad, rtol=1e-9, atol=1e-12)
+        assert torch.allclose(layer.lora_B.grad, twin.lora_B.default.weight.grad, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("use_rslora", [False, True])
+def test_peft_loads_our_adapter_and_we_load_theirs(tmp_path, use_rslora):
+    config = LoRAConfig(r=4, alpha=12, target_modules="all-linear", use_rslora=use_rslora)
+    ours = randomise(lora.inject(tiny_llama(), config))
+    wanted = ours(IDS).logits
+    lora.save_adapter(ours, tmp_path / "ours")
+    theirs = peft.PeftModel.from_pretrained(tiny_llama(), tmp_path / "ours").eval()
+    assert torch.allclose(theirs(input_ids=IDS).logits, wanted, rtol=1e-5, atol=1e-6)
+    theirs.save_pretrained(tmp_path / "theirs")
+    back = lora.load_adapter(tiny_llama(), tmp_path / "theirs")
+    assert torch.equal(back(IDS).logits, wanted)
+
+
+def test_an_adapter_trained_over_nf4_is_read_by_peft_on_the_dequantized_base(tmp_path):
+    ours = randomise(lora.inject(quant.quantize_model(tiny_llama()), LoRAConfig(target_modules="all-linear")))
+    lora.save_adapter(ours, tmp_path)
+    dense = quant.dequantize_model(quant.quantize_model(tiny_llama()))
+    theirs = peft.PeftModel.from_pretrained(copy.deepcopy(dense), tmp_path).eval()
+    assert torch.allclose(theirs(input_ids=IDS).logits, ours(IDS).logits, rtol=1e-5, atol=1e-5)

@@ -1,0 +1,346 @@
+"""Tiers, the embedded base, and what is said when a model is damaged or out of reach."""
+
+import http.server
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import types
+
+import huggingface_hub
+import pytest
+import torch
+from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from lora_lab.models import EMBEDDED_FOLDER, TIERS, checksums, detect_tier, get_tier, hub, load_base, load_embedded
+from lora_lab.models.base import _load
+from lora_lab.models.tiers import choose_dtype
+
+GIB = 2**30
+CARDS = [  # total memory as the driver reports it, compute capability, tier
+    ("GTX 1050", 4.0, (6, 1), "cpu"), ("P100, 16 GB", 15.9, (6, 0), "cpu"), ("RTX 3050, 4 GB", 3.8, (8, 6), "cpu"),
+    ("T4", 14.7, (7, 5), "t4"), ("V100, 32 GB", 31.7, (7, 0), "t4"), ("RTX 3070, 8 GB", 7.8, (8, 6), "t4"),
+    ("L4", 22.0, (8, 9), "l4"), ("RTX 4090", 23.6, (8, 9), "l4"), ("RTX 8000, 48 GB", 47.5, (7, 5), "t4"),
+    ("A100, 40 GB", 39.4, (8, 0), "a100"), ("H100, 80 GB", 79.1, (9, 0), "a100")]
+
+
+def pretend_gpu(monkeypatch, memory, capability):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)  # what a T4 says, too
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_properties",
+                        lambda *_: types.SimpleNamespace(total_memory=int(memory * GIB)))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A model folder with everything in it, of 20 k parameters and no sense."""
+    folder = tmp_path_factory.mktemp("base")
+    tokens = ["<pad>", "<s>", "</s>", *"abcdefgh"]
+    tokenizer = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token="<pad>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
+    fast.chat_template = "{{ messages[0]['content'] }}"
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(
+        vocab_size=len(tokens), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, bos_token_id=1, eos_token_id=2, pad_token_id=0, tie_word_embeddings=True))
+    model.to(torch.bfloat16).save_pretrained(folder)
+    fast.save_pretrained(folder)
+    checksums.write_checksums(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(made, tmp_path):
+    """A copy to damage."""
+    return shutil.copytree(made, tmp_path / "base")
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("the network was touched")
+
+    for name in ("getaddrinfo", "create_connection"):
+        monkeypatch.setattr(socket, name, refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture
+def empty_cache(monkeypatch, tmp_path):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+# Tiers
+
+@pytest.mark.parametrize("card, memory, capability, wanted", CARDS, ids=[card[0] for card in CARDS])
+def test_each_card_gets_the_largest_tier_it_can_run(monkeypatch, card, memory, capability, wanted):
+    pretend_gpu(monkeypatch, memory, capability)
+    assert detect_tier() == wanted
+    assert get_tier("auto") is TIERS[wanted]
+
+
+def test_without_a_gpu_the_tier_is_cpu_and_its_model_is_embedded(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    tier = get_tier()
+    assert (tier.name, tier.embedded, tier.device, tier.dtype) == ("cpu", True, "cpu", torch.float32)
+
+
+@pytest.mark.parametrize("capability, wanted", [
+    ((7, 0), torch.float16), ((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((8, 9), torch.bfloat16),
+    ((9, 0), torch.bfloat16), ((12, 0), torch.bfloat16)])
+def test_bfloat16_needs_compute_capability_8_whatever_torch_says(monkeypatch, capability, wanted):
+    pretend_gpu(monkeypatch, 15, capability)
+    dtype, reason = choose_dtype("cuda")
+    assert dtype == wanted
+    assert f"{capability[0]}.{capability[1]}" in reason
+    assert TIERS["t4"].dtype == wanted
+
+
+def test_the_embedded_base_runs_in_float32_on_the_cpu_beside_any_gpu(monkeypatch):
+    pretend_gpu(monkeypatch, 80, (9, 0))
+    assert (get_tier("cpu").device, get_tier("cpu").dtype) == ("cpu", torch.float32)
+
+
+@pytest.mark.parametrize("name, hint", [("a10", "did you mean 'a100'"), ("gpu", "cpu"), ("", "choose from auto"),
+                                        ("h100 x8", "choose from auto, cpu, t4, l4, a100")])
+def test_an_unknown_tier_is_named_with_the_near_ones_and_the_choices(name, hint):
+    with pytest.raises(ValueError) as caught:
+        get_tier(name)
+    assert f"unknown tier '{name}'" in str(caught.value) and hint in str(caught.value)
+    assert all(tier in str(caught.value) for tier in TIERS)
+
+
+def test_a_tier_may_be_written_as_on_the_card_and_must_be_a_string():
+    assert get_tier(" T4 ") is TIERS["t4"]
+    with pytest.raises(TypeError, match="named by a string, not by int"):
+        get_tier(4)
+
+
+def test_every_tier_has_knobs_that_can_be_used():
+    assert list(TIERS) == ["cpu", "t4", "l4", "a100"]
+    for tier in TIERS.values():
+        assert min(tier.batch_size, tier.steps, tier.seq_len, tier.heldout) >= 1
+        assert 0 < tier.lr("full") < tier.lr("lora") == tier.lr("qlora") < 0.1
+        assert tier.embedded == (tier.name == "cpu")
+
+
+# Loading a folder
+
+def test_loading_is_exact_in_float32_in_eval_mode_and_leaves_the_random_state_alone(made, no_network):
+    before = torch.get_rng_state()
+    model, tokenizer = load_embedded(str(made))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not model.training and {p.dtype for p in model.parameters()} == {torch.float32}
+    state = model.state_dict()
+    for name, tensor in load_file(made / "model.safetensors").items():
+        assert torch.equal(state[name], tensor.float()), name
+    assert tokenizer("a b h")["input_ids"] == [3, 4, 10]
+    assert (tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id) == (0, 1, 2)
+    assert tokenizer.apply_chat_template([{"role": "user", "content": "c"}], tokenize=False) == "c"
+
+
+def test_the_model_does_not_name_the_folder_it_came_from(made):
+    model, tokenizer = load_embedded(made)
+    assert model.name_or_path == model.config.name_or_path == tokenizer.name_or_path == ""
+
+
+def test_loading_prints_nothing_and_leaves_progress_bars_as_they_were(made, capfd, recwarn):
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    load_embedded(made)
+    assert capfd.readouterr() == ("", "")
+    assert not recwarn.list
+    assert logging.is_progress_bar_enabled() == shown
+
+
+@pytest.mark.parametrize("name", [*checksums.REQUIRED, checksums.NAME])
+def test_a_missing_file_is_named_with_its_remedy(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(FileNotFoundError, match=f"{name}' is missing: .*reinstall.*lora_lab.train.pretrain --out"):
+        load_embedded(folder)
+
+
+@pytest.mark.parametrize("name", checksums.REQUIRED)
+def test_one_flipped_bit_anywhere_is_noticed(folder, name):
+    content = bytearray((folder / name).read_bytes())
+    content[-1] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{name}' is damaged .*: .*reinstall"):
+        load_embedded(folder)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("keep", [0, 7, 0.5])
+def test_a_truncated_file_is_noticed(folder, name, keep):
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[:keep if isinstance(keep, int) else int(keep * len(content))])
+    with pytest.raises(ValueError, match=f"{name}' is damaged"):
+        load_embedded(folder)
+
+
+@pytest.mark.parametrize("name, content", [
+    ("model.safetensors", b"\x08\0\0\0\0\0\0\0notjson!"), ("model.safetensors", b""), ("config.json", b"{"),
+    ("config.json", b'{"model_type": "no such"}'), ("tokenizer.json", b"[]"), ("tokenizer_config.json", b"nonsense")])
+def test_a_file_that_was_damaged_before_its_checksum_was_taken_is_an_error_too(folder, name, content):
+    (folder / name).write_bytes(content)
+    checksums.write_checksums(folder)
+    with pytest.raises(ValueError, match="is damaged .*: .*reinstall") as caught:
+        load_embedded(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_absent_are_an_error_and_not_random_numbers(folder):
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    checksums.write_checksums(folder)
+    with pytest.raises(ValueError, match="1 of its weights are missing, 'model.layers.1.mlp.up_proj.weight'"):
+        load_embedded(folder)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+def test_damaged_checksums_do_not_pass_for_good_ones(folder, content):
+    (folder / checksums.NAME).write_text(content)
+    with pytest.raises(ValueError, match="is damaged"):
+        load_embedded(folder)
+
+
+def test_code_that_comes_with_a_model_is_never_run(folder):
+    (folder / "evil.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\nraise SystemExit")
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"}
+    (folder / "config.json").write_text(json.dumps(config))
+    checksums.write_checksums(folder)
+    model, _ = load_embedded(folder)  # a known model type is built by transformers itself
+    assert type(model) is LlamaForCausalLM
+    assert not (folder / "ran").exists()
+
+
+def test_pickled_weights_do_not_stand_in_for_safetensors(folder):
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match="is damaged"):
+        _load(folder, "", torch.float32, "cpu", "reinstall")
+
+
+def test_the_model_card_may_be_edited_without_damaging_the_model(folder):
+    (folder / "README.md").write_text("a card")
+    checksums.write_checksums(folder)
+    (folder / "README.md").write_text("a better card")
+    load_embedded(folder)
+
+
+def test_checksums_are_not_taken_of_a_folder_that_is_not_complete(folder):
+    (folder / "tokenizer.json").unlink()
+    before = (folder / checksums.NAME).read_bytes()
+    with pytest.raises(FileNotFoundError, match="tokenizer.json' is missing"):
+        checksums.write_checksums(folder)
+    assert (folder / checksums.NAME).read_bytes() == before
+
+
+# The embedded base itself
+
+def test_the_embedded_base_is_small_and_of_the_shape_that_was_promised(no_network):
+    started = time.perf_counter()
+    model, tokenizer = load_base("cpu")
+    assert time.perf_counter() - started < 5  # a fifth of a second on an idle machine
+    assert 1_000_000 <= model.num_parameters() <= 3_900_000
+    assert (EMBEDDED_FOLDER / "model.safetensors").stat().st_size <= 8_000_000
+    for size in (model.config.hidden_size, model.config.intermediate_size, model.config.vocab_size):
+        assert size % 64 == 0
+    assert len(tokenizer) == model.config.vocab_size
+    assert (EMBEDDED_FOLDER / "README.md").is_file()
+
+
+def test_the_embedded_base_loads_in_silence_without_any_variable_set():
+    code = "from lora_lab import models; model, _ = models.load_base('cpu'); print(type(model).__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr, done.returncode) == ("LlamaForCausalLM\n", "", 0)
+
+
+# Hub models
+
+def test_a_hub_model_without_network_says_so_and_offers_the_embedded_base(monkeypatch, empty_cache):
+    monkeypatch.setattr(hub, "hub_reachable", lambda timeout: False)
+    with pytest.raises(ConnectionError) as caught:
+        load_base("l4")
+    message = str(caught.value)
+    assert "Qwen/Qwen2.5-7B-Instruct" in message and "cannot be reached" in message and "network" in message
+    assert "--tier cpu" in message and 'load_base("cpu")' in message and "\n" not in message
+
+
+def test_a_download_that_breaks_off_says_why(monkeypatch, empty_cache):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(hub, "hub_reachable", lambda timeout: True)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", full)
+    with pytest.raises(OSError, match="No space left on device.*free disk space.*--tier cpu"):
+        load_base("t4")
+
+
+def test_a_hub_model_in_the_cache_needs_no_network(monkeypatch, made, empty_cache, no_network):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    model = TIERS["t4"].model
+    snapshot = empty_cache / f"models--{model.replace('/', '--')}" / "snapshots" / ("0" * 40)
+    shutil.copytree(made, snapshot)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("0" * 40)
+    assert hub.cached(model) and not hub.cached(TIERS["l4"].model)
+    loaded, tokenizer = load_base("t4")
+    assert loaded.dtype == torch.float32 and not loaded.training
+    assert loaded.name_or_path == tokenizer.name_or_path == model
+
+
+def test_a_damaged_hub_model_is_named_with_its_remedy(monkeypatch, folder):
+    (folder / "model.safetensors").write_bytes(b"short")
+    monkeypatch.setattr("lora_lab.models.base.snapshot", lambda model: folder)
+    with pytest.raises(ValueError, match="is damaged .*: delete the folder"):
+        load_base("t4")
+
+
+def test_only_files_that_cannot_hold_code_are_downloaded():
+    assert {pattern.rsplit(".")[-1] for pattern in hub.PATTERNS} == {"safetensors", "json", "txt", "jinja"}
+
+
+def test_a_server_that_answers_is_reachable_even_if_it_refuses():
+    class Refuse(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.send_error(403)
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Refuse) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert hub.reachable(f"http://127.0.0.1:{server.server_port}", timeout=20)
+        server.shutdown()
+
+
+def test_a_server_that_never_answers_is_given_up_in_time(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        started = time.perf_counter()
+        assert not hub.hub_reachable(timeout=0.3)
+        assert time.perf_counter() - started < 3
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://no-such-host.invalid", "no url at all"])
+def test_what_is_not_there_is_not_reachable(url):
+    assert hub.reachable(url) is False
+
+
+def test_the_offline_switch_of_the_hub_is_obeyed(monkeypatch, no_network):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert not hub.hub_reachable()
