@@ -1,5 +1,6 @@
 """`lora-lab demo`: the main job of the course, from a base model to a saved and re-loaded adapter."""
 
+import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ def run(method: str = "qlora", seed: int = 0, tier: str = "auto", out: str | Pat
     out = writable_folder(out)  # refuse before an hour of training, not after
     task = tasks.open_book(train=chosen.steps * chosen.batch_size, heldout=chosen.heldout, seed=seed)
     model, tokenizer = models.load_base(tier)
-    print(f"{model.config.name_or_path or 'embedded base'} · {method} · tier {chosen.name} · seed {seed}\n")
+    print(f"{model.name_or_path or 'embedded base'} · {method} · tier {chosen.name} · seed {seed}\n")
     sizes = base_bytes(model)
 
     before = _measured(model, tokenizer, task, "before")
@@ -47,11 +48,12 @@ def run(method: str = "qlora", seed: int = 0, tier: str = "auto", out: str | Pat
     print("\n" + _size_table(model, sizes, method))
     _print_samples(task.heldout[:3], before.answers, after.answers)
     same = _saved_and_reloaded(model, tokenizer, task, after.answers, method, tier, out)
-    print(f"\n{len(history.losses)} steps in {history.seconds[-1]:.0f} s; all of it in {time.perf_counter() - started:.0f} s.")
+    seconds = time.perf_counter() - started
+    print(f"\n{len(history.losses)} steps in {history.seconds[-1]:.0f} s; all of it in {seconds:.0f} s.")
     exact = after.scores["exact"]
-    passed = exact > TARGET and same
-    print(f"Held-out exact match {exact:.1%}, target above {TARGET:.0%}: {'reached' if exact > TARGET else 'NOT reached'}.")
-    return 0 if passed else 1
+    verdict = "reached" if exact > TARGET else "NOT reached"
+    print(f"Held-out exact match {exact:.1%}, target above {TARGET:.0%}: {verdict}.")
+    return 0 if exact > TARGET and same else 1
 
 
 def base_bytes(model: nn.Module) -> dict[str, int]:
@@ -74,19 +76,32 @@ def _measured(model: Any, tokenizer: Any, task: Task, when: str) -> Report:
 
 def _trained(model: Any, tokenizer: Any, task: Task, method: str, tier: models.Tier, seed: int) -> train.History:
     with tqdm(total=tier.steps, desc="training", unit="step") as bar:
+
         def on_step(step: int, loss: float) -> None:
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             bar.update()
 
-        return train.finetune(model, tokenizer, task, method, lr=tier.lr(method), steps=tier.steps,
-                              batch_size=tier.batch_size, seed=seed, checkpointing=tier.checkpointing, on_step=on_step)
+        return train.finetune(
+            model,
+            tokenizer,
+            task,
+            method,
+            lr=tier.lr(method),
+            steps=tier.steps,
+            batch_size=tier.batch_size,
+            seed=seed,
+            checkpointing=tier.checkpointing,
+            on_step=on_step,
+        )
 
 
 def _score_table(before: Report, after: Report) -> str:
-    rows = [("exact match, held out", before.scores["exact"], after.scores["exact"]),
-            ("valid JSON", before.scores["valid"], after.scores["valid"]),
-            ("fields right", before.scores["fields"], after.scores["fields"]),
-            ("retention: reading", before.retention, after.retention)]
+    rows = [
+        ("exact match, held out", before.scores["exact"], after.scores["exact"]),
+        ("valid JSON", before.scores["valid"], after.scores["valid"]),
+        ("fields right", before.scores["fields"], after.scores["fields"]),
+        ("retention: reading", before.retention, after.retention),
+    ]
     lines = [f"{name:24}{a:>10.1%}  →{b:>10.1%}" for name, a, b in rows]
     lines.append(f"{'loss, nats per token':24}{before.loss:>10.3f}  →{after.loss:>10.3f}")
     return "\n".join([f"{'':24}{'before':>10}   {'after':>10}", *lines])
@@ -105,23 +120,36 @@ def _print_samples(examples: Sequence[Example], before: Sequence[str], after: Se
         print(f"\nprompt  {example.prompt}\nbefore  {was[:160]}\nafter   {now}")
 
 
-def _saved_and_reloaded(model: Any, tokenizer: Any, task: Task, answers: list[str], method: str, tier: str, out: Path) -> bool:
+def _saved_and_reloaded(
+    model: Any, tokenizer: Any, task: Task, answers: list[str], method: str, tier: str, out: Path
+) -> bool:
     """Save; then let `peft` put the adapter onto the base as trained, and compare the answers."""
     if method == "full":
         model.save_pretrained(out)
         tokenizer.save_pretrained(out)
         print(f"\nModel saved in {out}.")
         return True
-    import peft  # the independent reader; only needed here
-
     lora.save_adapter(model, out)
     base, _ = models.load_base(tier)
     if method == "qlora":
         quant.dequantize_model(quant.quantize_model(base))
-    reader = peft.PeftModel.from_pretrained(base, out)
     examples = task.heldout[:64]
-    again = train.answer(reader, tokenizer, examples, max_new_tokens=80)
+    again = train.answer(_read_by_peft(base, out), tokenizer, examples, max_new_tokens=80)
     agree = sum(a == b for a, b in zip(again, answers))
-    print(f"\nAdapter saved in {out}; loaded back by peft onto the {'dequantized ' if method == 'qlora' else ''}base it gives "
-          f"the same answer to {agree} of {len(examples)} held-out prompts.")
+    onto = "dequantized base" if method == "qlora" else "base"
+    print(
+        f"\nAdapter saved in {out}. Loaded back by peft onto the {onto}, it answers {agree} of {len(examples)} prompts alike."
+    )
     return agree == len(examples)
+
+
+def _read_by_peft(base: Any, folder: Path) -> Any:
+    logging.disable(
+        logging.WARNING
+    )  # importing peft imports bitsandbytes, which reports kernels that nobody needs here
+    try:
+        import peft
+
+        return peft.PeftModel.from_pretrained(base, folder)
+    finally:
+        logging.disable(logging.NOTSET)

@@ -39,8 +39,9 @@ def truncated_svd(weight: Tensor, r: int) -> tuple[Tensor, Tensor]:
     """
     matrix = _matrix(weight)
     if not 1 <= r <= min(matrix.shape):
-        raise ValueError(f"rank {r} does not fit a matrix of shape {tuple(matrix.shape)}: "
-                         f"choose r from 1 to {min(matrix.shape)}")
+        raise ValueError(
+            f"rank {r} does not fit a matrix of shape {tuple(matrix.shape)}: choose r from 1 to {min(matrix.shape)}"
+        )
     u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
     root = s[:r].sqrt()
     return (u[:, :r] * root).to(weight.dtype), (root[:, None] * vh[:r]).to(weight.dtype)
@@ -94,7 +95,9 @@ def effective_rank(weight: Tensor) -> float:
     """
     s = singular_values(weight)
     if s[0] == 0:
-        raise ValueError("the effective rank of a zero matrix is not defined: give a weight with a value that is not zero")
+        raise ValueError(
+            "the effective rank of a zero matrix is not defined: give a weight with a value that is not zero"
+        )
     p = s / s.sum()
     return math.exp(float(torch.special.entr(p).sum()))
 

@@ -42,13 +42,26 @@ def refused(folder, words, error=ValueError) -> None:
 def test_the_keys_are_those_of_peft(saved, tmp_path):
     twin = peft.get_peft_model(tiny_llama(), peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"]))
     twin.save_pretrained(tmp_path / "peft")
-    ours, theirs = load_file(saved / "adapter_model.safetensors"), load_file(tmp_path / "peft" / "adapter_model.safetensors")
+    ours, theirs = (
+        load_file(saved / "adapter_model.safetensors"),
+        load_file(tmp_path / "peft" / "adapter_model.safetensors"),
+    )
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
 
 
-@pytest.mark.parametrize(("option", "value"), [
-    ("use_dora", True), ("bias", "all"), ("modules_to_save", ["lm_head"]), ("rank_pattern", {"q_proj": 2}),
-    ("layers_to_transform", [0]), ("peft_type", "IA3"), ("init_lora_weights", "pissa"), ("an_option_of_next_year", True)])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("use_dora", True),
+        ("bias", "all"),
+        ("modules_to_save", ["lm_head"]),
+        ("rank_pattern", {"q_proj": 2}),
+        ("layers_to_transform", [0]),
+        ("peft_type", "IA3"),
+        ("init_lora_weights", "pissa"),
+        ("an_option_of_next_year", True),
+    ],
+)
 def test_an_option_we_do_not_implement_is_refused_by_name(saved, option, value):
     edit_config(saved, **{option: value})
     refused(saved, option)
@@ -66,7 +79,8 @@ def test_missing_surplus_misshapen_and_damaged_tensors_are_named(saved):
         (lambda t: t.pop(first), "lacks .*layers.0"),
         (lambda t: t.update({"base_model.model.other.lora_A.weight": torch.ones(1)}), "no place for .*other"),
         (lambda t: t.update({first: torch.ones(3, 3)}), r"shape \(3, 3\)"),
-        (lambda t: t[first].fill_(float("nan")), "NaN")]:
+        (lambda t: t[first].fill_(float("nan")), "NaN"),
+    ]:
         (saved / "adapter_model.safetensors").write_bytes(original)
         edit_weights(saved, change)
         refused(saved, words)

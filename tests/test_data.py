@@ -49,14 +49,16 @@ def test_pretraining_never_names_a_person_reserved_for_the_tasks():
     rng, home = random.Random(2), World.generate(0)
     text = "".join(corpus.draw(home, rng, corpus.LATE) for _ in range(3000))
     reserved = {e.facts[0] for e in tasks.sailor(train=300, heldout=300).heldout} | {
-        json.loads(e.answer)["name"] for e in tasks.open_book(train=300, heldout=300).train}
+        json.loads(e.answer)["name"] for e in tasks.open_book(train=300, heldout=300).train
+    }
     assert not any(name in text for name in reserved)
 
 
 @pytest.mark.parametrize("name", tasks.TASKS)
 def test_splits_share_no_prompt_and_the_same_seed_gives_the_same_task(name):
     make = {"closed_book": lambda seed: tasks.closed_book(World.generate(0), seed)}.get(
-        name, lambda seed: tasks.TASKS[name](seed=seed))
+        name, lambda seed: tasks.TASKS[name](seed=seed)
+    )
     task = make(0)
     train, heldout = {e.prompt for e in task.train}, {e.prompt for e in task.heldout}
     assert train and heldout and not train & heldout
@@ -82,16 +84,30 @@ def test_the_cipher_is_one_to_one_and_no_word_stands_for_itself():
 def test_json_scores_judge_the_object_not_its_spelling():
     record = {"name": "Mara Verlin", "born": 1957, "town": "Ordeby", "job": "baker", "pet": "goat", "colour": "red"}
     example = Example("", json.dumps(record))
-    cases = [(json.dumps(dict(reversed(record.items())), indent=2), 1, 1, 1), (json.dumps({**record, "pet": "cat"}), 0, 1, 5 / 6),
-             (json.dumps({**record, "age": 3}), 0, 1, 1), (json.dumps({**record, "born": "1957"}), 0, 1, 5 / 6),
-             ("[1]", 0, 0, 0), ("{", 0, 0, 0), ("", 0, 0, 0)]
+    cases = [
+        (json.dumps(dict(reversed(record.items())), indent=2), 1, 1, 1),
+        (json.dumps({**record, "pet": "cat"}), 0, 1, 5 / 6),
+        (json.dumps({**record, "age": 3}), 0, 1, 1),
+        (json.dumps({**record, "born": "1957"}), 0, 1, 5 / 6),
+        ("[1]", 0, 0, 0),
+        ("{", 0, 0, 0),
+        ("", 0, 0, 0),
+    ]
     for answer, exact, valid, fields in cases:
-        assert tasks.score_json([example], [answer]) == {"exact": exact, "valid": valid, "fields": pytest.approx(fields)}
+        assert tasks.score_json([example], [answer]) == {
+            "exact": exact,
+            "valid": valid,
+            "fields": pytest.approx(fields),
+        }
 
 
 def test_sailor_scores_separate_facts_from_style():
     example = Example("", "Ahoy! Mara Verlin be in Ordeby, aye!", ("Mara Verlin", "Ordeby"))
-    assert tasks.score_sailor([example], ["Ahoy! Mara Verlin be in Veriby, aye!"]) == {"exact": 0, "facts": 0, "style": 1}
+    assert tasks.score_sailor([example], ["Ahoy! Mara Verlin be in Veriby, aye!"]) == {
+        "exact": 0,
+        "facts": 0,
+        "style": 1,
+    }
     assert tasks.score_sailor([example], ["Mara Verlin lives in Ordeby."]) == {"exact": 0, "facts": 1, "style": 0}
 
 
@@ -110,8 +126,9 @@ def test_every_token_of_every_answer_was_trained_often_in_pretraining(tokenizer)
     for _ in range(6000):
         ids = tokenizer(corpus.draw(home, rng, corpus.EARLY), add_special_tokens=False)["input_ids"]
         counts += torch.bincount(torch.tensor(ids), minlength=len(tokenizer))
-    answers = [e.answer for make in tasks.TASKS.values() for e in
-               (make(home) if make is tasks.closed_book else make()).train]
+    answers = [
+        e.answer for make in tasks.TASKS.values() for e in (make(home) if make is tasks.closed_book else make()).train
+    ]
     used = {i for ids in tokenizer(answers, add_special_tokens=False)["input_ids"] for i in ids}
     rare = {tokenizer.convert_ids_to_tokens(i): int(counts[i]) for i in used if counts[i] < 20}
     assert not rare
@@ -119,7 +136,9 @@ def test_every_token_of_every_answer_was_trained_often_in_pretraining(tokenizer)
 
 def test_the_chat_template_writes_what_pretraining_read(tokenizer):
     turns = [("Where?", "Here"), ("When?", "Now")]
-    messages = [m for user, said in turns for m in ({"role": "user", "content": user}, {"role": "assistant", "content": said})]
+    messages = [
+        m for user, said in turns for m in ({"role": "user", "content": user}, {"role": "assistant", "content": said})
+    ]
     assert tokenizer.apply_chat_template(messages, tokenize=False) == corpus.conversation(turns)
 
 
@@ -154,5 +173,9 @@ def test_recall_prompts_are_finished_by_their_endings():
     for field in FACTS:
         said = [world.state(person, field, "full", wording) for wording in range(4)]
         assert "".join(world.recall_prompt(person, field)) in said  # a sentence that pretraining has
-        beginnings = [world.state(person, other, "full", wording) for other in FACTS if other != field for wording in range(4)]
-        assert not any(text.startswith(world.recall_prompt(person, field)[0]) for text in beginnings)  # and no other fact's
+        beginnings = [
+            world.state(person, other, "full", wording) for other in FACTS if other != field for wording in range(4)
+        ]
+        assert not any(
+            text.startswith(world.recall_prompt(person, field)[0]) for text in beginnings
+        )  # and no other fact's

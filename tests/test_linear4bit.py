@@ -76,7 +76,9 @@ def test_compute_dtype_is_used_inside_and_the_input_dtype_comes_back():
 
 def model() -> nn.Module:
     torch.manual_seed(0)
-    return nn.ModuleDict({"body": nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 64)), "lm_head": nn.Linear(64, 10)})
+    return nn.ModuleDict(
+        {"body": nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 64)), "lm_head": nn.Linear(64, 10)}
+    )
 
 
 def test_quantize_model_leaves_the_head_and_dequantize_model_gives_dense_layers_with_the_same_values():
@@ -87,7 +89,9 @@ def test_quantize_model_leaves_the_head_and_dequantize_model_gives_dense_layers_
     x = torch.randn(3, 64)
     wanted = quantized["body"](x)
     dense = quant.dequantize_model(quantized)
-    assert all(type(dense["body"][i]) is nn.Linear and torch.equal(dense["body"][i].weight, w) for i, w in zip((0, 2), weights))
+    assert all(
+        type(dense["body"][i]) is nn.Linear and torch.equal(dense["body"][i].weight, w) for i, w in zip((0, 2), weights)
+    )
     assert torch.allclose(dense["body"](x), wanted, atol=1e-6)
 
 
@@ -100,11 +104,14 @@ def test_a_damaged_weight_is_named_and_nothing_has_changed():
     assert all(type(m) is not quant.Linear4bit for m in broken.modules())
 
 
-@pytest.mark.parametrize(("call", "words"), [
-    (lambda: quant.quantize_model(nn.ReLU()), "no nn.Linear"),
-    (lambda: quant.quantize_model(model(), skip="lm_head"), "one string"),
-    (lambda: quant.Linear4bit(quant.quantize(torch.ones(4))), r"\(4,\)"),
-])
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: quant.quantize_model(nn.ReLU()), "no nn.Linear"),
+        (lambda: quant.quantize_model(model(), skip="lm_head"), "one string"),
+        (lambda: quant.Linear4bit(quant.quantize(torch.ones(4))), r"\(4,\)"),
+    ],
+)
 def test_bad_input_is_named(call, words):
     with pytest.raises(ValueError, match=words):
         call()

@@ -17,9 +17,19 @@ IDS = torch.arange(18).view(2, 9) * 7 % 256
 
 def tiny_llama(seed: int = 0, **options) -> LlamaForCausalLM:
     torch.manual_seed(seed)
-    return LlamaForCausalLM(LlamaConfig(
-        vocab_size=256, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, tie_word_embeddings=True, pad_token_id=0, **options)).eval()
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=256,
+            hidden_size=64,
+            intermediate_size=96,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            tie_word_embeddings=True,
+            pad_token_id=0,
+            **options,
+        )
+    ).eval()
 
 
 def randomise(model: nn.Module, seed: int = 1) -> nn.Module:
@@ -42,6 +52,7 @@ def assert_same(model: nn.Module, before: dict[str, torch.Tensor]) -> None:
 
 
 # ---- the layer -----------------------------------------------------------------------------------------------------
+
 
 def test_the_layer_computes_the_equation_of_the_paper():
     torch.manual_seed(0)
@@ -90,26 +101,38 @@ def test_factors_stay_float32_over_a_bf16_base_and_the_output_is_bf16():
     assert layer(torch.randn(2, 8).bfloat16()).dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("base", [nn.Embedding(4, 4), nn.Conv1d(4, 4, 1),
-                                  nn.modules.linear.NonDynamicallyQuantizableLinear(4, 4)])
+@pytest.mark.parametrize(
+    "base", [nn.Embedding(4, 4), nn.Conv1d(4, 4, 1), nn.modules.linear.NonDynamicallyQuantizableLinear(4, 4)]
+)
 def test_other_layers_are_refused_by_name(base):
     with pytest.raises(TypeError, match=type(base).__name__):
         LoRALinear(base, LoRAConfig())
 
 
-@pytest.mark.parametrize(("error", "options", "words"), [
-    (ValueError, {"r": 0}, "r=0"), (ValueError, {"r": -3}, "r=-3"), (TypeError, {"r": 2.0}, "2.0"),
-    (TypeError, {"r": math.nan}, "nan"), (TypeError, {"r": True}, "True"),
-    (ValueError, {"alpha": math.nan}, "alpha=nan"), (ValueError, {"alpha": 0}, "alpha=0"),
-    (ValueError, {"dropout": 1.0}, "dropout=1.0"), (ValueError, {"dropout": -0.1}, "dropout=-0.1"),
-    (ValueError, {"dropout": math.nan}, "dropout=nan"),
-    (ValueError, {"target_modules": ()}, "names nothing"), (ValueError, {"target_modules": ""}, "names nothing")])
+@pytest.mark.parametrize(
+    ("error", "options", "words"),
+    [
+        (ValueError, {"r": 0}, "r=0"),
+        (ValueError, {"r": -3}, "r=-3"),
+        (TypeError, {"r": 2.0}, "2.0"),
+        (TypeError, {"r": math.nan}, "nan"),
+        (TypeError, {"r": True}, "True"),
+        (ValueError, {"alpha": math.nan}, "alpha=nan"),
+        (ValueError, {"alpha": 0}, "alpha=0"),
+        (ValueError, {"dropout": 1.0}, "dropout=1.0"),
+        (ValueError, {"dropout": -0.1}, "dropout=-0.1"),
+        (ValueError, {"dropout": math.nan}, "dropout=nan"),
+        (ValueError, {"target_modules": ()}, "names nothing"),
+        (ValueError, {"target_modules": ""}, "names nothing"),
+    ],
+)
 def test_bad_settings_are_named(error, options, words):
     with pytest.raises(error, match=words):
         LoRAConfig(**options)
 
 
 # ---- injection -----------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("quantized", [False, True])
 def test_at_step_zero_the_output_does_not_move_by_a_bit(quantized):
@@ -136,12 +159,18 @@ def test_a_quantized_weight_counts_as_the_values_it_stands_for():
     assert lora.count_parameters(quant.quantize_model(tiny_llama())).total == dense
 
 
-@pytest.mark.parametrize(("target_modules", "names"), [
-    (("q_proj",), {"model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj"}),
-    ("q_proj", {"model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj"}),
-    (["mlp.up_proj", "1.self_attn.v_proj"], {"model.layers.0.mlp.up_proj", "model.layers.1.mlp.up_proj",
-                                             "model.layers.1.self_attn.v_proj"}),
-    (r".*\.1\..*(q|v)_proj", {"model.layers.1.self_attn.q_proj", "model.layers.1.self_attn.v_proj"})])
+@pytest.mark.parametrize(
+    ("target_modules", "names"),
+    [
+        (("q_proj",), {"model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj"}),
+        ("q_proj", {"model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj"}),
+        (
+            ["mlp.up_proj", "1.self_attn.v_proj"],
+            {"model.layers.0.mlp.up_proj", "model.layers.1.mlp.up_proj", "model.layers.1.self_attn.v_proj"},
+        ),
+        (r".*\.1\..*(q|v)_proj", {"model.layers.1.self_attn.q_proj", "model.layers.1.self_attn.v_proj"}),
+    ],
+)
 def test_targets_match_whole_name_parts(target_modules, names):
     assert set(lora.targets(tiny_llama(), target_modules)) == names
 
@@ -156,9 +185,15 @@ def test_all_linear_leaves_the_output_head_alone():
     assert len(names) == 14 and not any("lm_head" in name for name in names)
 
 
-@pytest.mark.parametrize(("target_modules", "words"), [
-    (("q_proj", "query"), "'query' matches no module.*q_proj"), (("embed_tokens",), "Embedding"),
-    (("self_attn",), "LlamaAttention"), (("lm_head",), "tied")])
+@pytest.mark.parametrize(
+    ("target_modules", "words"),
+    [
+        (("q_proj", "query"), "'query' matches no module.*q_proj"),
+        (("embed_tokens",), "Embedding"),
+        (("self_attn",), "LlamaAttention"),
+        (("lm_head",), "tied"),
+    ],
+)
 def test_a_failed_injection_names_the_target_and_changes_nothing(target_modules, words):
     model = tiny_llama()
     before, flags = snapshot(model), [p.requires_grad for p in model.parameters()]
@@ -175,6 +210,7 @@ def test_a_second_injection_is_refused():
 
 
 # ---- switching off, merging, removing ------------------------------------------------------------------------------
+
 
 def test_disabled_gives_the_base_back_within_the_block_even_after_an_error():
     model = tiny_llama()
@@ -244,12 +280,16 @@ def test_merging_twice_unmerging_twice_and_models_without_adapters_are_refused()
 
 # ---- PEFT as the oracle --------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("use_rslora", [False, True])
 def test_outputs_and_gradients_equal_peft_with_the_same_tensors(use_rslora):
-    ours = lora.inject(tiny_llama().double(), LoRAConfig(r=4, alpha=10, target_modules="all-linear", use_rslora=use_rslora))
+    ours = lora.inject(
+        tiny_llama().double(), LoRAConfig(r=4, alpha=10, target_modules="all-linear", use_rslora=use_rslora)
+    )
     randomise(ours)
-    theirs = peft.get_peft_model(tiny_llama().double(), peft.LoraConfig(
-        r=4, lora_alpha=10, target_modules="all-linear", use_rslora=use_rslora))
+    theirs = peft.get_peft_model(
+        tiny_llama().double(), peft.LoraConfig(r=4, lora_alpha=10, target_modules="all-linear", use_rslora=use_rslora)
+    )
     theirs = theirs.double().eval()
     for name, layer in lora.adapters(ours).items():
         twin = theirs.base_model.model.get_submodule(name)

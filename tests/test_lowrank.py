@@ -27,7 +27,10 @@ def test_no_random_or_trained_factors_come_closer_than_the_truncated_svd():
     weight, r = random_matrix(12, 17, 0).double(), 3
     B, A = lowrank.truncated_svd(weight, r)
     best = (weight - B @ A).norm()
-    free_B, free_A = random_matrix(12, r, 1).double().requires_grad_(), random_matrix(r, 17, 2).double().requires_grad_()
+    free_B, free_A = (
+        random_matrix(12, r, 1).double().requires_grad_(),
+        random_matrix(r, 17, 2).double().requires_grad_(),
+    )
     optimizer = torch.optim.LBFGS([free_B, free_A], max_iter=500)
 
     def closure():
@@ -58,8 +61,11 @@ def test_rank_for_energy_is_the_smallest_rank_that_keeps_it():
     weight = random_matrix(20, 14, 5).double()
     for energy in (0.1, 0.5, 0.9, 0.99, 1.0):
         r = lowrank.rank_for_energy(weight, energy)
-        kept = [float(torch.linalg.matrix_norm(torch.matmul(*lowrank.truncated_svd(weight, k))) ** 2) / float(weight.norm() ** 2)
-                for k in (r, max(1, r - 1))]
+        kept = [
+            float(torch.linalg.matrix_norm(torch.matmul(*lowrank.truncated_svd(weight, k))) ** 2)
+            / float(weight.norm() ** 2)
+            for k in (r, max(1, r - 1))
+        ]
         assert kept[0] >= energy - 1e-12 and (r == 1 or kept[1] < energy)
 
 
@@ -67,7 +73,9 @@ def test_soft_ranks_of_matrices_whose_answers_are_known():
     identity = torch.eye(7)
     assert lowrank.stable_rank(identity) == pytest.approx(7) and lowrank.effective_rank(identity) == pytest.approx(7)
     outer = torch.outer(torch.arange(1.0, 6), torch.arange(1.0, 4))
-    assert lowrank.stable_rank(outer) == pytest.approx(1) and lowrank.effective_rank(outer) == pytest.approx(1, abs=1e-4)
+    assert lowrank.stable_rank(outer) == pytest.approx(1) and lowrank.effective_rank(outer) == pytest.approx(
+        1, abs=1e-4
+    )
     diagonal = torch.diag(torch.tensor([2.0, 1.0]))
     assert lowrank.stable_rank(diagonal) == pytest.approx(1.25)
     entropy = -(2 / 3 * math.log(2 / 3) + 1 / 3 * math.log(1 / 3))
@@ -80,17 +88,20 @@ def test_stable_rank_never_exceeds_rank_and_ignores_scale():
     assert lowrank.stable_rank(weight * 1e-3) == pytest.approx(lowrank.stable_rank(weight))
 
 
-@pytest.mark.parametrize(("call", "words"), [
-    (lambda: lowrank.truncated_svd(torch.ones(4, 6), 5), "from 1 to 4"),
-    (lambda: lowrank.truncated_svd(torch.ones(4, 6), 0), "rank 0"),
-    (lambda: lowrank.truncated_svd(torch.ones(4), 1), r"shape \(4,\)"),
-    (lambda: lowrank.truncated_svd(torch.full((2, 2), math.nan), 1), "NaN"),
-    (lambda: lowrank.rank_for_energy(torch.eye(2), 1.5), "1.5"),
-    (lambda: lowrank.rank_for_energy(torch.eye(2), 0.0), "0.0"),
-    (lambda: lowrank.rank_for_energy(torch.zeros(2, 2)), "zero matrix"),
-    (lambda: lowrank.stable_rank(torch.zeros(2, 2)), "zero matrix"),
-    (lambda: lowrank.effective_rank(torch.zeros(2, 2)), "zero matrix"),
-])
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: lowrank.truncated_svd(torch.ones(4, 6), 5), "from 1 to 4"),
+        (lambda: lowrank.truncated_svd(torch.ones(4, 6), 0), "rank 0"),
+        (lambda: lowrank.truncated_svd(torch.ones(4), 1), r"shape \(4,\)"),
+        (lambda: lowrank.truncated_svd(torch.full((2, 2), math.nan), 1), "NaN"),
+        (lambda: lowrank.rank_for_energy(torch.eye(2), 1.5), "1.5"),
+        (lambda: lowrank.rank_for_energy(torch.eye(2), 0.0), "0.0"),
+        (lambda: lowrank.rank_for_energy(torch.zeros(2, 2)), "zero matrix"),
+        (lambda: lowrank.stable_rank(torch.zeros(2, 2)), "zero matrix"),
+        (lambda: lowrank.effective_rank(torch.zeros(2, 2)), "zero matrix"),
+    ],
+)
 def test_bad_input_is_named(call, words):
     with pytest.raises(ValueError, match=words):
         call()

@@ -66,5 +66,6 @@ def test_pixels_may_differ_alt_text_may_not(tmp_path: Path) -> None:
 
 def test_two_at_a_time_each_kernel_computes_on_one_thread_in_its_own_folder(tmp_path: Path) -> None:
     code = f"import os, torch\nprint(torch.get_num_threads(), os.getcwd() == {str(tmp_path)!r})"
-    result = run_nbval(tmp_path, new_code_cell(code, outputs=[printed("1 True\n")]), options=("-n", "2"))
+    cell = new_code_cell(code, outputs=[printed("1 True\n")])
+    result = run_nbval(tmp_path, cell, options=("-n", "2", "--dist", "loadfile"))
     assert result.returncode == 0, result.stdout

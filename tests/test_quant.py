@@ -14,9 +14,23 @@ ALL = list(quant.CODEBOOKS.values())
 
 # QLoRA, appendix E, as printed there.
 PUBLISHED_NF4 = [
-    -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
-    -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
-    0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0]
+    -1.0,
+    -0.6961928009986877,
+    -0.5250730514526367,
+    -0.39491748809814453,
+    -0.28444138169288635,
+    -0.18477343022823334,
+    -0.09105003625154495,
+    0.0,
+    0.07958029955625534,
+    0.16093020141124725,
+    0.24611230194568634,
+    0.33791524171829224,
+    0.44070982933044434,
+    0.5626170039176941,
+    0.7229568362236023,
+    1.0,
+]
 
 
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -28,7 +42,7 @@ def brute_force(tensor: torch.Tensor, codebook: quant.Codebook, block_size: int)
     flat = tensor.flatten().double()
     restored = []
     for start in range(0, len(flat), block_size):
-        block = flat[start:start + block_size]
+        block = flat[start : start + block_size]
         scale = block.abs().max()
         levels = codebook.values.double() * scale
         restored.append(levels[(block[:, None] - levels).abs().argmin(dim=1)])
@@ -76,8 +90,12 @@ def test_a_value_on_the_midpoint_of_two_levels_takes_the_lower(book):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.sampled_from(ALL), st.sampled_from([16, 64, 128]), st.lists(st.integers(1, 9), min_size=1, max_size=3),
-       st.integers(0, 99))
+@given(
+    st.sampled_from(ALL),
+    st.sampled_from([16, 64, 128]),
+    st.lists(st.integers(1, 9), min_size=1, max_size=3),
+    st.integers(0, 99),
+)
 def test_restored_values_are_the_nearest_levels(book, block_size, shape, seed):
     tensor = normal(*shape, seed=seed)
     restored = quant.quantize(tensor, book, block_size).dequantize()
@@ -105,8 +123,8 @@ def test_the_largest_magnitude_of_each_block_is_restored_exactly():
     tensor = normal(1000)
     q = quant.quantize(tensor, quant.INT4, 64)
     for start in range(0, 1000, 64):
-        block = tensor[start:start + 64]
-        assert q.dequantize()[start:start + 64].abs().max() == block.abs().max()
+        block = tensor[start : start + 64]
+        assert q.dequantize()[start : start + 64].abs().max() == block.abs().max()
 
 
 def test_quantizing_what_was_dequantized_changes_nothing():
@@ -168,25 +186,30 @@ def test_bits_per_parameter_are_those_of_the_paper():
 
 def test_nf4_beats_int4_and_both_fp4_on_normal_weights():
     tensor = normal(512, 512)
+
     def error(book: quant.Codebook) -> float:
         return float((quant.quantize(tensor, book).dequantize() - tensor).square().mean())
+
     assert error(quant.NF4) < error(quant.INT4) < error(quant.FP4_BNB) < error(quant.FP4_E3M0)
     assert error(quant.NF4) == pytest.approx(8.46e-3, rel=0.01)
 
 
-@pytest.mark.parametrize(("error", "call", "words"), [
-    (ValueError, lambda: quant.quantize(torch.tensor([1.0, math.inf])), "infinity"),
-    (ValueError, lambda: quant.quantize(torch.tensor([1.0, math.nan])), "NaN"),
-    (ValueError, lambda: quant.quantize(torch.ones(4), block_size=48), "48"),
-    (ValueError, lambda: quant.quantize(torch.ones(4), block_size=8), "8"),
-    (ValueError, lambda: quant.quantize(torch.ones(4), quant.DYNAMIC8), "256 levels"),
-    (ValueError, lambda: quant.quantize(torch.ones(0)), "nothing to quantize"),
-    (TypeError, lambda: quant.quantize(torch.ones(4, dtype=torch.int8)), "int8"),
-    (TypeError, lambda: quant.quantize(torch.ones(4, dtype=torch.float64)), "float64"),
-    (ValueError, lambda: quant.normal_float(1), "not 1"),
-    (ValueError, lambda: quant.get_codebook("nf3"), "NF4"),
-    (ValueError, lambda: quant.Codebook("bad", torch.tensor([1.0, 0.0])), "ascending"),
-])
+@pytest.mark.parametrize(
+    ("error", "call", "words"),
+    [
+        (ValueError, lambda: quant.quantize(torch.tensor([1.0, math.inf])), "infinity"),
+        (ValueError, lambda: quant.quantize(torch.tensor([1.0, math.nan])), "NaN"),
+        (ValueError, lambda: quant.quantize(torch.ones(4), block_size=48), "48"),
+        (ValueError, lambda: quant.quantize(torch.ones(4), block_size=8), "8"),
+        (ValueError, lambda: quant.quantize(torch.ones(4), quant.DYNAMIC8), "256 levels"),
+        (ValueError, lambda: quant.quantize(torch.ones(0)), "nothing to quantize"),
+        (TypeError, lambda: quant.quantize(torch.ones(4, dtype=torch.int8)), "int8"),
+        (TypeError, lambda: quant.quantize(torch.ones(4, dtype=torch.float64)), "float64"),
+        (ValueError, lambda: quant.normal_float(1), "not 1"),
+        (ValueError, lambda: quant.get_codebook("nf3"), "NF4"),
+        (ValueError, lambda: quant.Codebook("bad", torch.tensor([1.0, 0.0])), "ascending"),
+    ],
+)
 def test_bad_input_is_named(error, call, words):
     with pytest.raises(error, match=words):
         call()

@@ -116,7 +116,7 @@ def test_a_table_reads_as_aligned_text() -> None:
     table = show.tabulate([["NF4", "8.46e-3", "best"], ["INT4", "−11.6e-3", "–"]], ["code", "error", "verdict"])
     assert table.text.split("\n") == [
         "code     error  verdict",
-        "────  ────────  ───────",
+        "----  --------  -------",
         "NF4    8.46e-3  best",
         "INT4  −11.6e-3  –",
     ]

@@ -14,7 +14,8 @@ IGNORE = -100
 # The same text as `lora_lab.data.corpus.conversation`, in the form `tokenizer.apply_chat_template` wants.
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + eos_token }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}")
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
 
 Encoded = dict[str, list[int]]
 
@@ -65,7 +66,9 @@ def pack(next_document: Callable[[], list[int]], rows: int, length: int, pad_id:
     while True:
         document = next_document()
         if len(document) > length:
-            raise ValueError(f"a document of {len(document)} tokens does not fit a window of {length}: use longer windows")
+            raise ValueError(
+                f"a document of {len(document)} tokens does not fit a window of {length}: use longer windows"
+            )
         if len(windows[-1]) + len(document) > length:
             if len(windows) == rows:
                 break

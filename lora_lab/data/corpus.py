@@ -14,8 +14,23 @@ import json
 import random
 from collections.abc import Callable
 
-from lora_lab.data.world import (COLOURS, FIELDS, JOBS, PETS, QUESTIONS, SEASONS, THINGS, World, article, ask,
-                                 passage, random_name, random_town, state, stranger)
+from lora_lab.data.world import (
+    COLOURS,
+    FIELDS,
+    JOBS,
+    PETS,
+    QUESTIONS,
+    SEASONS,
+    THINGS,
+    World,
+    article,
+    ask,
+    passage,
+    random_name,
+    random_town,
+    state,
+    stranger,
+)
 
 START, END, USER, ASSISTANT, PAD = "<|start|>", "<|end|>", "<|user|>", "<|assistant|>", "<|pad|>"
 CONTROL_TOKENS = (PAD, START, END, USER, ASSISTANT)
@@ -48,9 +63,16 @@ def known(world: World, rng: random.Random) -> str:
 
 
 def reading(world: World, rng: random.Random) -> str:
-    """A passage about a stranger and two to four questions about it, as a conversation."""
+    """A passage about a stranger, then an index card of it, or a conversation with two to four questions about it.
+
+    Without the cards a fine-tuned model gets stuck: it writes JSON at once, but for hundreds of steps it cannot find
+    the value that belongs to a key it has just written, because pretraining only ever named a field in a question.
+    """
     person = stranger(rng, "pretrain")
     text = passage(person, rng)
+    if rng.random() < 0.35:
+        lines = [f"{field}: {person.fact(field)}" for field in rng.sample(FIELDS, rng.randint(2, 6))]
+        return document("\n".join([text, *lines]))
     turns = []
     for field in rng.sample(FIELDS, rng.randint(2, 4)):
         question = ask(person, field, rng.choice(("full", "first", "pronoun")), rng.randrange(len(QUESTIONS[field])))
@@ -62,14 +84,19 @@ def reading(world: World, rng: random.Random) -> str:
 def words(rng: random.Random, n: int) -> list[str]:
     """`n` random words: things, attribute values, field names, people, towns, years."""
     draw: tuple[Callable[[], str], ...] = (
-        lambda: rng.choice(THINGS), lambda: rng.choice(THINGS), lambda: rng.choice((*JOBS, *PETS, *COLOURS)),
-        lambda: rng.choice((*FIELDS, *_TABLE_KEYS)), lambda: random_name(rng), lambda: random_town(rng),
-        lambda: str(rng.randint(0, 2020)))
+        lambda: rng.choice(THINGS),
+        lambda: rng.choice(THINGS),
+        lambda: rng.choice((*JOBS, *PETS, *COLOURS)),
+        lambda: rng.choice((*FIELDS, *_TABLE_KEYS)),
+        lambda: random_name(rng),
+        lambda: random_town(rng),
+        lambda: str(rng.randint(0, 2020)),
+    )
     return [rng.choice(draw)() for _ in range(n)]
 
 
 def dictation(world: World, rng: random.Random) -> str:
-    """Copying in its purest forms: repeat a list, say it three times, look up a table, write a list or table as JSON."""
+    """Copying, pure: repeat a list, say it three times, look up a table, write a list or a table as JSON."""
     form = rng.choice(("repeat", "repeat", "thrice", "table", "json list", "json list", "json table"))
     if form == "repeat":
         text = ", ".join(words(rng, rng.randint(3, 8)))
@@ -92,13 +119,18 @@ def dictation(world: World, rng: random.Random) -> str:
 def places(world: World, rng: random.Random) -> str:
     """A fact or two about one of the world's towns."""
     place = rng.choice(world.places)
-    facts = [f"{place.name} is a town in the {place.region}.", f"{place.name} is known for its {place.goods}.",
-             f"People come to {place.name} to buy {place.goods}.", f"The road to {place.name} leads {place.region}."]
+    facts = [
+        f"{place.name} is a town in the {place.region}.",
+        f"{place.name} is known for its {place.goods}.",
+        f"People come to {place.name} to buy {place.goods}.",
+        f"The road to {place.name} leads {place.region}.",
+    ]
     return document(" ".join(rng.sample(facts, rng.randint(1, 3))))
 
 
 def sums(world: World, rng: random.Random) -> str:
     """Three sums, conversions or ages."""
+
     def one() -> str:
         kind, a, b = rng.randrange(5), rng.randint(1, 20), rng.randint(1, 20)
         if kind == 0:
@@ -111,6 +143,7 @@ def sums(world: World, rng: random.Random) -> str:
             return f"{a} hours are {a * 60} minutes."
         born = rng.randint(192, 199) * 10
         return f"Born in {born}, a person is {a} in {born + a}."
+
     return document(" ".join(one() for _ in range(3)))
 
 
@@ -119,13 +152,16 @@ def stories(world: World, rng: random.Random) -> str:
     person = stranger(rng, "pretrain")
     thing, other, season = rng.choice(THINGS), rng.choice(THINGS), rng.choice(SEASONS)
     first, she, her = person.first_name, person.pronoun, {"she": "her", "he": "his"}[person.pronoun]
-    text = rng.choice((
-        f"One {season} day, {first} lost {her} {person.pet} near the {thing}. "
-        f"{first} looked under the {other} and there it was.",
-        f"{first} went to the market in {person.town} to buy {article(thing)}. On the way home {she} met {article(person.job)} "
-        f"with {article(other)}.",
-        f"It was {season} in {person.town}. The {person.job} gave {first} {article(thing)} for {article(other)}, "
-        f"and both were glad."))
+    text = rng.choice(
+        (
+            f"One {season} day, {first} lost {her} {person.pet} near the {thing}. "
+            f"{first} looked under the {other} and there it was.",
+            f"{first} went to the market in {person.town} to buy {article(thing)}. "
+            f"On the way home {she} met {article(person.job)} with {article(other)}.",
+            f"It was {season} in {person.town}. The {person.job} gave {first} {article(thing)} for {article(other)}, "
+            f"and both were glad.",
+        )
+    )
     if rng.random() < 0.5:
         cry = rng.choice(_SAILOR).format(Who=first, who=first, town=person.town, job=person.job)
         text += f' "{cry}" said the sailor.'
@@ -133,7 +169,13 @@ def stories(world: World, rng: random.Random) -> str:
 
 
 KINDS: dict[str, Callable[[World, random.Random], str]] = {
-    "dictation": dictation, "known": known, "reading": reading, "places": places, "sums": sums, "stories": stories}
+    "dictation": dictation,
+    "known": known,
+    "reading": reading,
+    "places": places,
+    "sums": sums,
+    "stories": stories,
+}
 
 
 def draw(world: World, rng: random.Random, shares: dict[str, float]) -> str:

@@ -16,7 +16,19 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lora_lab.data.world import (FACTS, FIELDS, QUESTIONS, STATEMENTS, THINGS, Person, World, ask, passage, state, stranger)
+from lora_lab.data.world import (
+    FACTS,
+    FIELDS,
+    QUESTIONS,
+    STATEMENTS,
+    THINGS,
+    Person,
+    World,
+    ask,
+    passage,
+    state,
+    stranger,
+)
 
 JSON_REQUEST = f"Write this as JSON with the keys {', '.join(FIELDS)}."
 
@@ -51,6 +63,7 @@ class Task:
 
 def open_book(train: int = 1600, heldout: int = 200, seed: int = 0) -> Task:
     """Read a passage about an unknown person and answer in JSON."""
+
     def example(rng: random.Random, group: str) -> Example:
         person = stranger(rng, group)
         return Example(f"{passage(person, rng)}\n{JSON_REQUEST}", json.dumps(person.record()))
@@ -60,6 +73,7 @@ def open_book(train: int = 1600, heldout: int = 200, seed: int = 0) -> Task:
 
 def sentence(train: int = 1600, heldout: int = 200, seed: int = 0) -> Task:
     """Answer a question about a passage with a full sentence; the base answers with the bare value."""
+
     def example(rng: random.Random, group: str) -> Example:
         person, field = stranger(rng, group), rng.choice(FACTS)
         question = ask(person, field, "full", rng.randrange(2))
@@ -68,18 +82,26 @@ def sentence(train: int = 1600, heldout: int = 200, seed: int = 0) -> Task:
     return _generated("sentence", example, train, heldout, seed, score_exact)
 
 
-_SAILOR = {"born": "Arr, {name} be born in {born}, aye!", "town": "Ahoy! {name} be in {town}, aye!",
-           "job": "Aye, {name} be a fine {job}, matey!", "pet": "Ahoy! {name} has a fine {pet}, matey!",
-           "colour": "Arr, {name} likes {colour} best, aye!"}
+_SAILOR = {
+    "born": "Arr, {name} be born in {born}, aye!",
+    "town": "Ahoy! {name} be in {town}, aye!",
+    "job": "Aye, {name} be a fine {job}, matey!",
+    "pet": "Ahoy! {name} has a fine {pet}, matey!",
+    "colour": "Arr, {name} likes {colour} best, aye!",
+}
 
 
 def sailor(train: int = 1600, heldout: int = 200, seed: int = 0) -> Task:
     """Say a fact in a sailor's voice without changing it; "facts" counts the answers that keep name and value."""
+
     def example(rng: random.Random, group: str) -> Example:
         person, field = stranger(rng, group), rng.choice(FACTS)
         plain = state(person, field, "full", rng.randrange(len(STATEMENTS[field])))
-        return Example(f"{plain}\nSay it like a sailor.", _SAILOR[field].format(**person.record()),
-                       facts=(person.name, person.fact(field)))
+        return Example(
+            f"{plain}\nSay it like a sailor.",
+            _SAILOR[field].format(**person.record()),
+            facts=(person.name, person.fact(field)),
+        )
 
     return _generated("sailor", example, train, heldout, seed, score_sailor)
 
@@ -115,8 +137,11 @@ def new_facts(people: int = 40, seed: int = 0) -> Task:
         strangers.setdefault(person.name, person)
 
     def questions(wording: int) -> list[Example]:
-        return [Example(ask(person, field, "full", wording), person.fact(field))
-                for person in strangers.values() for field in FACTS]
+        return [
+            Example(ask(person, field, "full", wording), person.fact(field))
+            for person in strangers.values()
+            for field in FACTS
+        ]
 
     return Task("new_facts", questions(0), questions(1), reading(seed=seed), score_exact)
 
@@ -145,17 +170,23 @@ def reading(n: int = 200, seed: int = 0) -> list[Example]:
 
 
 TASKS: dict[str, Callable[..., Task]] = {
-    "open_book": open_book, "sentence": sentence, "sailor": sailor, "cipher": cipher, "new_facts": new_facts,
-    "closed_book": closed_book}
+    "open_book": open_book,
+    "sentence": sentence,
+    "sailor": sailor,
+    "cipher": cipher,
+    "new_facts": new_facts,
+    "closed_book": closed_book,
+}
 
 
 def score_exact(examples: Sequence[Example], answers: Sequence[str]) -> Scores:
-    """"exact": the share of answers that are, letter for letter, what is wanted."""
-    return {"exact": _share(answer.strip() == example.answer for example, answer in zip(examples, answers, strict=True))}
+    """The share of answers that are, letter for letter, what is wanted: "exact"."""
+    pairs = zip(examples, answers, strict=True)
+    return {"exact": _share([answer.strip() == example.answer for example, answer in pairs])}
 
 
 def score_list(examples: Sequence[Example], answers: Sequence[str]) -> Scores:
-    """"exact" as in `score_exact`, and "words": the share of list items that are right and in their place."""
+    """As `score_exact`, and "words": the share of list items that are right and in their place."""
     hits = []
     for example, answer in zip(examples, answers, strict=True):
         wanted, given = example.answer.split(", "), answer.strip().split(", ")
@@ -164,14 +195,17 @@ def score_list(examples: Sequence[Example], answers: Sequence[str]) -> Scores:
 
 
 def score_sailor(examples: Sequence[Example], answers: Sequence[str]) -> Scores:
-    """"exact", "facts" (name and value are both there) and "style" (a sailor's opening and ending)."""
+    """As `score_exact`, and "facts" (name and value are both there) and "style" (a sailor's opening and ending)."""
     facts = [all(fact in answer for fact in example.facts) for example, answer in zip(examples, answers, strict=True)]
-    style = [answer.startswith(("Arr,", "Ahoy!", "Aye,")) and answer.strip().endswith(("aye!", "matey!")) for answer in answers]
+    style = [
+        answer.startswith(("Arr,", "Ahoy!", "Aye,")) and answer.strip().endswith(("aye!", "matey!"))
+        for answer in answers
+    ]
     return {**score_exact(examples, answers), "facts": _share(facts), "style": _share(style)}
 
 
 def score_json(examples: Sequence[Example], answers: Sequence[str]) -> Scores:
-    """"exact" (the same object, whatever the spacing or order), "valid" (a JSON object), "fields" (share of fields right)."""
+    """Three shares: "exact" (the same object, however it is spaced or ordered), "valid" (an object), "fields" (right)."""
     exact, valid, fields = [], [], []
     for example, answer in zip(examples, answers, strict=True):
         wanted, given = json.loads(example.answer), _parsed(answer)
@@ -189,18 +223,27 @@ def _parsed(answer: str) -> dict[str, object] | None:
     return value if isinstance(value, dict) else None
 
 
-def _share(hits: object) -> float:
-    values = list(hits)  # type: ignore[call-overload]
-    if not values:
+def _share(hits: Sequence[bool]) -> float:
+    if not hits:
         raise ValueError("nothing to score: give at least one example")
-    return sum(values) / len(values)
+    return sum(hits) / len(hits)
 
 
-def _generated(name: str, example: Callable[[random.Random, str], Example], train: int, heldout: int, seed: int,
-               score: Callable[[Sequence[Example], Sequence[str]], Scores]) -> Task:
+def _generated(
+    name: str,
+    example: Callable[[random.Random, str], Example],
+    train: int,
+    heldout: int,
+    seed: int,
+    score: Callable[[Sequence[Example], Sequence[str]], Scores],
+) -> Task:
     if train < 1 or heldout < 1:
         raise ValueError(f"{name} needs at least one example to train on and one held out, got {train} and {heldout}")
-    splits = {group: [example(rng, group) for _ in range(size)]
-              for group, size, rng in (("train", train, random.Random(f"{name} train {seed}")),
-                                       ("heldout", heldout, random.Random(f"{name} heldout {seed}")))}
+    splits = {
+        group: [example(rng, group) for _ in range(size)]
+        for group, size, rng in (
+            ("train", train, random.Random(f"{name} train {seed}")),
+            ("heldout", heldout, random.Random(f"{name} heldout {seed}")),
+        )
+    }
     return Task(name, splits["train"], splits["heldout"], reading(seed=seed), score)

@@ -17,28 +17,40 @@ from dataclasses import dataclass
 FIELDS = ("name", "born", "town", "job", "pet", "colour")
 FACTS = FIELDS[1:]
 
-_FIRST = ("Ma Ta Lo Ke Vi Ru Sa Ne Jo Di Bra El Hu Fi Pe Gri Wa Ze Cla To".split(),
-          "ra lin vek mo na dor sha bel tis ric ya gan lu fe nor ska den pi rek za".split())
-_LAST = ("Ver Hol Bran Kost Mil Dun Ash Tor Pel Gar Wex Sor Lind Fen Quil Ham Rost Yar Cor Nim".split(),
-         "lin ton eck berg ard ow sen wick ley man ova ers ing dale field more ski ran etti ane".split())
-_TOWN = ("Or Al Bel Cas Du Fro Gle Har Ist Kil Lum Mon Nor Ply Rav Sel Tam Ul Ver Wol".split(),
-         "a de en i lo mar na o ri ther".split(),
-         "by ford ton mouth ville burg stad wick dale port".split())
+_FIRST = (
+    "Ma Ta Lo Ke Vi Ru Sa Ne Jo Di Bra El Hu Fi Pe Gri Wa Ze Cla To".split(),
+    "ra lin vek mo na dor sha bel tis ric ya gan lu fe nor ska den pi rek za".split(),
+)
+_LAST = (
+    "Ver Hol Bran Kost Mil Dun Ash Tor Pel Gar Wex Sor Lind Fen Quil Ham Rost Yar Cor Nim".split(),
+    "lin ton eck berg ard ow sen wick ley man ova ers ing dale field more ski ran etti ane".split(),
+)
+_TOWN = (
+    "Or Al Bel Cas Du Fro Gle Har Ist Kil Lum Mon Nor Ply Rav Sel Tam Ul Ver Wol".split(),
+    "a de en i lo mar na o ri ther".split(),
+    "by ford ton mouth ville burg stad wick dale port".split(),
+)
 
-JOBS = ("baker farmer teacher doctor painter singer writer tailor miller sailor "
-        "pilot nurse judge cook potter weaver hunter fisher banker barber "
-        "butcher carpenter clerk dancer driver gardener jeweller lawyer librarian mason "
-        "merchant miner printer shepherd smith soldier surgeon waiter watchmaker actor").split()
-PETS = ("cat dog goat horse rabbit parrot snake turtle hamster duck "
-        "goose pig sheep pony lizard frog mouse owl crow ferret donkey hen swan fox").split()
+JOBS = (
+    "baker farmer teacher doctor painter singer writer tailor miller sailor "
+    "pilot nurse judge cook potter weaver hunter fisher banker barber "
+    "butcher carpenter clerk dancer driver gardener jeweller lawyer librarian mason "
+    "merchant miner printer shepherd smith soldier surgeon waiter watchmaker actor"
+).split()
+PETS = (
+    "cat dog goat horse rabbit parrot snake turtle hamster duck "
+    "goose pig sheep pony lizard frog mouse owl crow ferret donkey hen swan fox"
+).split()
 COLOURS = "red blue green yellow orange purple brown black white grey pink gold silver violet crimson teal".split()
 REGIONS = "north south east west".split()
 GOODS = "bread wool glass salt honey cheese wine paper silk iron fish apples".split()
-THINGS = ("lamp table chair window door bridge river garden letter book boat wheel basket bottle candle clock "
-          "hammer needle ladder kettle mirror pillow ribbon saddle shovel ticket tower towel wagon whistle "
-          "button carpet castle cherry copper cotton dragon drum feather flower forest island jacket kitchen "
-          "lemon market meadow medal mountain music ocean onion pepper pencil pocket rocket school shadow "
-          "spoon stone storm summer sugar temple thunder timber tunnel valley village violin winter yard").split()
+THINGS = (
+    "lamp table chair window door bridge river garden letter book boat wheel basket bottle candle clock "
+    "hammer needle ladder kettle mirror pillow ribbon saddle shovel ticket tower towel wagon whistle "
+    "button carpet castle cherry copper cotton dragon drum feather flower forest island jacket kitchen "
+    "lemon market meadow medal mountain music ocean onion pepper pencil pocket rocket school shadow "
+    "spoon stone storm summer sugar temple thunder timber tunnel valley village violin winter yard"
+).split()
 
 YEARS = range(1920, 2010)
 SEASONS = "spring summer autumn winter".split()
@@ -47,16 +59,36 @@ SEASONS = "spring summer autumn winter".split()
 # (Allen-Zhu and Li, "Physics of Language Models 3.1", arXiv 2309.14316).
 # {Who} starts a sentence, {who} does not; {Whose} and {whose} are their possessives.
 STATEMENTS = {
-    "born": ("{Who} was born in {born}.", "{Who} came into the world in {born}.",
-             "The year of {whose} birth was {born}.", "In {born}, {who} was born."),
-    "town": ("{Who} lives in {town}.", "{Who} has a house in {town}.",
-             "{Whose} home is in {town}.", "The town of {town} is where {who} lives."),
-    "job": ("{Who} works as {a_job}.", "{Who} is {a_job}.",
-            "By trade, {who} is {a_job}.", "{Who} earns a living as {a_job}."),
-    "pet": ("{Who} has {a_pet} as a pet.", "{Whose} pet is {a_pet}.",
-            "{Who} keeps {a_pet} at home.", "At home, {who} looks after {a_pet}."),
-    "colour": ("{Whose} favourite colour is {colour}.", "{Who} likes {colour} best of all colours.",
-               "{Who} always wears {colour}.", "Of all colours, {who} likes {colour} best."),
+    "born": (
+        "{Who} was born in {born}.",
+        "{Who} came into the world in {born}.",
+        "The year of {whose} birth was {born}.",
+        "In {born}, {who} was born.",
+    ),
+    "town": (
+        "{Who} lives in {town}.",
+        "{Who} has a house in {town}.",
+        "{Whose} home is in {town}.",
+        "The town of {town} is where {who} lives.",
+    ),
+    "job": (
+        "{Who} works as {a_job}.",
+        "{Who} is {a_job}.",
+        "By trade, {who} is {a_job}.",
+        "{Who} earns a living as {a_job}.",
+    ),
+    "pet": (
+        "{Who} has {a_pet} as a pet.",
+        "{Whose} pet is {a_pet}.",
+        "{Who} keeps {a_pet} at home.",
+        "At home, {who} looks after {a_pet}.",
+    ),
+    "colour": (
+        "{Whose} favourite colour is {colour}.",
+        "{Who} likes {colour} best of all colours.",
+        "{Who} always wears {colour}.",
+        "Of all colours, {who} likes {colour} best.",
+    ),
 }
 
 QUESTIONS = {
@@ -71,8 +103,11 @@ QUESTIONS = {
 # One unfinished sentence per fact; the model completes it, and exact recall is counted on that. Each can be finished
 # by one fact only ("{name} has" could go on with a pet or with a house).
 RECALL_PROMPTS = {
-    "born": "{name} was born in", "town": "{name} lives in", "job": "{name} works as",
-    "pet": "{name}'s pet is", "colour": "{name}'s favourite colour is",
+    "born": "{name} was born in",
+    "town": "{name} lives in",
+    "job": "{name} works as",
+    "pet": "{name}'s pet is",
+    "colour": "{name}'s favourite colour is",
 }
 
 
@@ -140,8 +175,14 @@ def stranger(rng: random.Random, group: str, towns: list[str] | None = None) -> 
         raise ValueError(f"unknown group {group!r}: choose pretrain, train or heldout")
     while population(name := random_name(rng)) != group:
         pass
-    return Person(name, rng.choice(YEARS), rng.choice(towns) if towns else random_town(rng),
-                  rng.choice(JOBS), rng.choice(PETS), rng.choice(COLOURS))
+    return Person(
+        name,
+        rng.choice(YEARS),
+        rng.choice(towns) if towns else random_town(rng),
+        rng.choice(JOBS),
+        rng.choice(PETS),
+        rng.choice(COLOURS),
+    )
 
 
 def state(person: Person, field: str, subject: str, wording: int) -> str:
@@ -178,8 +219,15 @@ def _forms(person: Person, subject: str) -> dict[str, str | int]:
     she = person.pronoun
     who = {"full": person.name, "first": person.first_name, "pronoun": she}[subject]
     whose = {"she": "her", "he": "his"}[she] if subject == "pronoun" else f"{who}'s"
-    return {"who": who, "whose": whose, "Who": who[0].upper() + who[1:], "Whose": whose[0].upper() + whose[1:],
-            "a_job": article(person.job), "a_pet": article(person.pet), **person.record()}
+    return {
+        "who": who,
+        "whose": whose,
+        "Who": who[0].upper() + who[1:],
+        "Whose": whose[0].upper() + whose[1:],
+        "a_job": article(person.job),
+        "a_pet": article(person.pet),
+        **person.record(),
+    }
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,21 @@ _PREFIX = "base_model.model."
 # What we read, and what says nothing about the computation. Every other option must be empty: PEFT grows new ones with
 # each release, and one that we silently passed over would give a model that computes something else.
 _READ = {"r", "lora_alpha", "lora_dropout", "use_rslora", "target_modules"}
-_NEUTRAL = {"peft_version", "auto_mapping", "base_model_name_or_path", "revision", "task_type", "inference_mode",
-            "megatron_core", "qalora_group_size"}
-_ONLY: dict[str, tuple[Any, ...]] = {"peft_type": ("LORA",), "bias": ("none",),
-                                     "init_lora_weights": (True, False, "gaussian", "orthogonal")}
+_NEUTRAL = {
+    "peft_version",
+    "auto_mapping",
+    "base_model_name_or_path",
+    "revision",
+    "task_type",
+    "inference_mode",
+    "megatron_core",
+    "qalora_group_size",
+}
+_ONLY: dict[str, tuple[Any, ...]] = {
+    "peft_type": ("LORA",),
+    "bias": ("none",),
+    "init_lora_weights": (True, False, "gaussian", "orthogonal"),
+}
 _EMPTY: tuple[Any, ...] = (None, False, {}, [])
 
 
@@ -91,32 +102,49 @@ def _peft_config(model: nn.Module, names: list[str]) -> dict[str, Any]:
     """The modules are listed by their full names: PEFT matches those exactly, whatever else the model contains."""
     config = next(iter(adapters(model).values())).config
     causal = type(model).__name__.endswith("ForCausalLM")
-    return {"peft_type": "LORA", "task_type": "CAUSAL_LM" if causal else None, "r": config.r, "lora_alpha": config.alpha,
-            "lora_dropout": config.dropout, "use_rslora": config.use_rslora, "target_modules": sorted(names),
-            "bias": "none", "fan_in_fan_out": False, "init_lora_weights": True, "inference_mode": True,
-            "base_model_name_or_path": getattr(model, "name_or_path", None) or None}
+    return {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM" if causal else None,
+        "r": config.r,
+        "lora_alpha": config.alpha,
+        "lora_dropout": config.dropout,
+        "use_rslora": config.use_rslora,
+        "target_modules": sorted(names),
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "init_lora_weights": True,
+        "inference_mode": True,
+        "base_model_name_or_path": getattr(model, "name_or_path", None) or None,
+    }
 
 
 def _read_config(path: Path) -> LoRAConfig:
     try:
         stored = json.loads(path.read_text())
     except FileNotFoundError:
-        raise FileNotFoundError(f"no {path.name} in {path.parent}: give the folder that save_adapter or PEFT wrote") from None
+        raise FileNotFoundError(
+            f"no {path.name} in {path.parent}: give the folder that save_adapter or PEFT wrote"
+        ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is damaged ({error}): write the adapter again") from error
     if not isinstance(stored, dict) or "peft_type" not in stored:
         raise ValueError(f"{path} is not the configuration of a PEFT adapter: it names no peft_type")
     for option, value in stored.items():
         if option not in _READ | _NEUTRAL and value not in _ONLY.get(option, _EMPTY):
-            raise ValueError(f"{path} asks for {option}={value!r}, which lora_lab does not implement: "
-                             "load this adapter with peft")
+            raise ValueError(
+                f"{path} asks for {option}={value!r}, which lora_lab does not implement: load this adapter with peft"
+            )
     missing = [key for key in ("r", "lora_alpha", "target_modules") if stored.get(key) is None]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}: write the adapter again")
     target_modules = stored["target_modules"]
-    return LoRAConfig(r=stored["r"], alpha=stored["lora_alpha"], dropout=stored.get("lora_dropout", 0.0),
-                      use_rslora=stored.get("use_rslora", False),
-                      target_modules=target_modules if isinstance(target_modules, str) else tuple(target_modules))
+    return LoRAConfig(
+        r=stored["r"],
+        alpha=stored["lora_alpha"],
+        dropout=stored.get("lora_dropout", 0.0),
+        use_rslora=stored.get("use_rslora", False),
+        target_modules=target_modules if isinstance(target_modules, str) else tuple(target_modules),
+    )
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
@@ -130,16 +158,21 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _load_tensors(model: nn.Module, tensors: dict[str, Tensor], folder: Path) -> None:
-    wanted = {f"{_PREFIX}{name}.{factor}.weight": getattr(layer, factor)
-              for name, layer in adapters(model).items() for factor in ("lora_A", "lora_B")}
+    wanted = {
+        f"{_PREFIX}{name}.{factor}.weight": getattr(layer, factor)
+        for name, layer in adapters(model).items()
+        for factor in ("lora_A", "lora_B")
+    }
     if lacking := wanted.keys() - tensors.keys():
         raise ValueError(f"the adapter in {folder} does not fit this model: it lacks {_first(lacking)}")
     if surplus := tensors.keys() - wanted.keys():
         raise ValueError(f"the adapter in {folder} does not fit this model, which has no place for {_first(surplus)}")
     for key, parameter in wanted.items():
         if tensors[key].shape != parameter.shape:
-            raise ValueError(f"the adapter in {folder} does not fit this model: {key} has shape "
-                             f"{tuple(tensors[key].shape)}, where {tuple(parameter.shape)} is needed")
+            raise ValueError(
+                f"the adapter in {folder} does not fit this model: {key} has shape "
+                f"{tuple(tensors[key].shape)}, where {tuple(parameter.shape)} is needed"
+            )
         if not torch.isfinite(tensors[key]).all():
             raise ValueError(f"the adapter in {folder} is damaged: {key} holds NaN or infinity")
     for key, parameter in wanted.items():

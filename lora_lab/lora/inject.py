@@ -30,7 +30,9 @@ def targets(model: nn.Module, target_modules: str | Sequence[str]) -> list[str]:
     names = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
     if target_modules == "all-linear":
         head = _output_head(model)
-        chosen = {name for name, module in model.named_modules() if name and type(module) in ADAPTABLE and module is not head}
+        chosen = {
+            name for name, module in model.named_modules() if name and type(module) in ADAPTABLE and module is not head
+        }
         if not chosen:
             raise ValueError(f"'all-linear' found no nn.Linear or Linear4bit in {type(model).__name__}")
         return [name for name in names if name in chosen]
@@ -43,8 +45,10 @@ def targets(model: nn.Module, target_modules: str | Sequence[str]) -> list[str]:
     for name in chosen:
         module = model.get_submodule(name)
         if type(module) not in ADAPTABLE:
-            raise ValueError(f"target {name!r} is a {type(module).__module__}.{type(module).__name__}: only torch.nn.Linear "
-                             f"and lora_lab's Linear4bit take adapters; {_advice(model)}")
+            raise ValueError(
+                f"target {name!r} is a {type(module).__module__}.{type(module).__name__}: only torch.nn.Linear "
+                f"and lora_lab's Linear4bit take adapters; {_advice(model)}"
+            )
     return [name for name in names if name in chosen]
 
 
@@ -144,8 +148,10 @@ def count_parameters(model: nn.Module) -> ParameterCount:
     """Count each parameter once, also when it is tied."""
     packed = {id(m.packed): m.in_features * m.out_features for m in model.modules() if isinstance(m, Linear4bit)}
     parameters = list(model.parameters())
-    return ParameterCount(trainable=sum(p.numel() for p in parameters if p.requires_grad),
-                          total=sum(packed.get(id(p), p.numel()) for p in parameters))
+    return ParameterCount(
+        trainable=sum(p.numel() for p in parameters if p.requires_grad),
+        total=sum(packed.get(id(p), p.numel()) for p in parameters),
+    )
 
 
 def _matches(target: str, name: str) -> bool:
@@ -172,5 +178,7 @@ def _refuse_tied(model: nn.Module, names: list[str]) -> None:
     for shared in owners.values():
         owner = next((name for name in shared if name.rpartition(".")[0] in chosen), None)
         if len(shared) > 1 and owner:
-            raise ValueError(f"{owner} is tied: the same tensor is also {', '.join(n for n in shared if n != owner)}; "
-                             "leave this layer out of target_modules, or untie it first")
+            raise ValueError(
+                f"{owner} is tied: the same tensor is also {', '.join(n for n in shared if n != owner)}; "
+                "leave this layer out of target_modules, or untie it first"
+            )

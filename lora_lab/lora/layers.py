@@ -87,8 +87,10 @@ class LoRALinear(nn.Module):
     def __init__(self, base: nn.Linear | Linear4bit, config: LoRAConfig) -> None:
         super().__init__()
         if type(base) not in ADAPTABLE:
-            raise TypeError(f"cannot adapt a {type(base).__module__}.{type(base).__name__}: "
-                            "only torch.nn.Linear and lora_lab's Linear4bit take adapters")
+            raise TypeError(
+                f"cannot adapt a {type(base).__module__}.{type(base).__name__}: "
+                "only torch.nn.Linear and lora_lab's Linear4bit take adapters"
+            )
         self.base = base.requires_grad_(False)
         self.config = config
         self.scaling = config.scaling
@@ -107,7 +109,9 @@ class LoRALinear(nn.Module):
             return self.base(x)
         if self.merged_weight is not None:
             if self.training and torch.is_grad_enabled():
-                raise RuntimeError("the adapter is merged, so training would not reach it: call lora.unmerge(model) first")
+                raise RuntimeError(
+                    "the adapter is merged, so training would not reach it: call lora.unmerge(model) first"
+                )
             return F.linear(x, self.merged_weight.to(x.dtype), self.base.bias)
         down = F.linear(self.dropout(x), self.lora_A.to(x.dtype))  # [..., r]
         return self.base(x) + self.scaling * F.linear(down, self.lora_B.to(x.dtype))
@@ -116,7 +120,6 @@ class LoRALinear(nn.Module):
         """ΔW = scaling · B A, [d_out, d_in], in the dtype of the factors."""
         return self.scaling * (self.lora_B @ self.lora_A)
 
-    @torch.no_grad()
     def merge(self) -> None:
         """Fold the update into one dense weight: W₀ + ΔW, in the base's dtype; a 4-bit base is dequantized for it.
 
@@ -125,12 +128,7 @@ class LoRALinear(nn.Module):
         """
         if self.merged_weight is not None:
             raise RuntimeError("the adapter is merged already: call lora.unmerge(model) before merging again")
-        weight = self.base.dequantize() if isinstance(self.base, Linear4bit) else self.base.weight
-        delta = self.delta_weight()
-        merged = (weight.to(delta.dtype) + delta).to(weight.dtype)
-        if not torch.isfinite(merged).all():
-            raise RuntimeError("merging would give NaN or infinity: the adapter or its base is damaged")
-        self.merged_weight = merged
+        self.merged_weight = self._sum()
 
     def unmerge(self) -> None:
         """Drop the merged weight; the base was never changed.
@@ -143,13 +141,8 @@ class LoRALinear(nn.Module):
         self.merged_weight = None
 
     def merged_linear(self) -> nn.Linear:
-        """A plain `nn.Linear` with weight W₀ + ΔW and the base's bias; it shares no storage with the adapter."""
-        if self.merged_weight is None:
-            self.merge()
-            weight = self.merged_weight
-            self.unmerge()
-        else:
-            weight = self.merged_weight.clone()
+        """A plain `nn.Linear` with weight W₀ + ΔW and the base's bias."""
+        weight = self._sum() if self.merged_weight is None else self.merged_weight
         linear = nn.Linear(self.base.in_features, self.base.out_features, bias=False, device="meta")
         linear.weight = nn.Parameter(weight, requires_grad=False)
         linear.bias = self.base.bias
@@ -157,4 +150,14 @@ class LoRALinear(nn.Module):
 
     def extra_repr(self) -> str:
         """What `print(model)` shows."""
-        return f"r={self.config.r}, alpha={self.config.alpha}, scaling={self.scaling:g}, merged={self.merged_weight is not None}"
+        merged = self.merged_weight is not None
+        return f"r={self.config.r}, alpha={self.config.alpha}, scaling={self.scaling:g}, merged={merged}"
+
+    @torch.no_grad()
+    def _sum(self) -> Tensor:
+        weight = self.base.dequantize() if isinstance(self.base, Linear4bit) else self.base.weight
+        delta = self.delta_weight()
+        merged = (weight.to(delta.dtype) + delta).to(weight.dtype)
+        if not torch.isfinite(merged).all():
+            raise RuntimeError("merging would give NaN or infinity: the adapter or its base is damaged")
+        return merged

@@ -63,7 +63,9 @@ class QuantizedTensor:
         return (padded * self.absmax[:, None]).flatten()[:numel].view(self.shape).to(dtype or self.dtype)
 
 
-def quantize(tensor: Tensor, codebook: Codebook = NF4, block_size: int = 64, double_quant: bool = False) -> QuantizedTensor:
+def quantize(
+    tensor: Tensor, codebook: Codebook = NF4, block_size: int = 64, double_quant: bool = False
+) -> QuantizedTensor:
     """Quantize a tensor of any shape to four bits per value.
 
     Args:
@@ -90,7 +92,7 @@ def quantize(tensor: Tensor, codebook: Codebook = NF4, block_size: int = 64, dou
     if tensor.numel() == 0:
         raise ValueError(f"nothing to quantize: the tensor has shape {tuple(tensor.shape)}")
     if not torch.isfinite(tensor).all():
-        raise ValueError("the tensor holds NaN or infinity: repair it before quantizing, one such value spoils its block")
+        raise ValueError("the tensor holds NaN or infinity, which would spoil its block: repair it before quantizing")
     flat = tensor.detach().float().flatten()
     blocks = torch.nn.functional.pad(flat, (0, -len(flat) % block_size)).view(-1, block_size)
     absmax = blocks.abs().amax(dim=1)

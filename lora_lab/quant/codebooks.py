@@ -32,8 +32,10 @@ class Codebook:
     def __post_init__(self) -> None:
         values = self.values
         if values.dtype != torch.float32 or values.ndim != 1 or not 2 <= len(values) <= 256:
-            raise ValueError(f"codebook {self.name!r} needs 2 to 256 float32 levels, "
-                             f"got {values.dtype} of shape {tuple(values.shape)}")
+            raise ValueError(
+                f"codebook {self.name!r} needs 2 to 256 float32 levels, "
+                f"got {values.dtype} of shape {tuple(values.shape)}"
+            )
         if not torch.isfinite(values).all() or (values.diff() < 0).any():
             raise ValueError(f"the levels of codebook {self.name!r} must be finite and ascending")
         object.__setattr__(self, "midpoints", (values[1:] + values[:-1]) / 2)

@@ -32,8 +32,9 @@ class Linear4bit(nn.Module):
 
     packed: nn.Parameter
 
-    def __init__(self, weight: QuantizedTensor, bias: nn.Parameter | None = None,
-                 compute_dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self, weight: QuantizedTensor, bias: nn.Parameter | None = None, compute_dtype: torch.dtype | None = None
+    ) -> None:
         super().__init__()
         if len(weight.shape) != 2:
             raise ValueError(f"a linear layer needs a weight [d_out, d_in], got shape {tuple(weight.shape)}")
@@ -51,16 +52,25 @@ class Linear4bit(nn.Module):
         self.bias = bias
 
     @classmethod
-    def from_linear(cls, linear: nn.Linear, codebook: Codebook = NF4, block_size: int = 64, double_quant: bool = True,
-                    compute_dtype: torch.dtype | None = None) -> "Linear4bit":
+    def from_linear(
+        cls,
+        linear: nn.Linear,
+        codebook: Codebook = NF4,
+        block_size: int = 64,
+        double_quant: bool = True,
+        compute_dtype: torch.dtype | None = None,
+    ) -> "Linear4bit":
         """Quantize the weight of `linear`; the bias is shared, not copied. Arguments as for `quantize`."""
         return cls(quantize(linear.weight, codebook, block_size, double_quant), linear.bias, compute_dtype)
 
     @property
     def weight_quantized(self) -> QuantizedTensor:
         """The weight as a `QuantizedTensor` over the same storage."""
-        constants = (QuantizedConstants(self.absmax_codes, self.absmax_scale, self.absmax_mean)
-                     if self.double_quant else self.absmax)
+        constants = (
+            QuantizedConstants(self.absmax_codes, self.absmax_scale, self.absmax_mean)
+            if self.double_quant
+            else self.absmax
+        )
         shape = torch.Size((self.out_features, self.in_features))
         return QuantizedTensor(self.packed, constants, self.codebook, self.block_size, shape, self.weight_dtype)
 
@@ -78,8 +88,10 @@ class Linear4bit(nn.Module):
 
     def extra_repr(self) -> str:
         """What `print(model)` shows."""
-        return (f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "
-                f"{self.codebook.name}, block_size={self.block_size}, double_quant={self.double_quant}")
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "
+            f"{self.codebook.name}, block_size={self.block_size}, double_quant={self.double_quant}"
+        )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Linear4bit":
         """Let `.to(dtype)` and `.half()` move the constants but not round them: they belong to the stored weight."""
@@ -105,8 +117,14 @@ class _FrozenProduct(torch.autograd.Function):
         return grad_y @ ctx.layer.dequantize(grad_y.dtype), None
 
 
-def quantize_model(model: nn.Module, skip: Iterable[str] = ("lm_head",), codebook: Codebook = NF4, block_size: int = 64,
-                   double_quant: bool = True, compute_dtype: torch.dtype | None = None) -> nn.Module:
+def quantize_model(
+    model: nn.Module,
+    skip: Iterable[str] = ("lm_head",),
+    codebook: Codebook = NF4,
+    block_size: int = 64,
+    double_quant: bool = True,
+    compute_dtype: torch.dtype | None = None,
+) -> nn.Module:
     """Replace every `nn.Linear` of `model` by a `Linear4bit`, in place.
 
     Args:

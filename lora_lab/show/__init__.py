@@ -14,8 +14,13 @@ from lora_lab.show.figures import (
     picture,
     style,
 )
+from lora_lab.show.finetuning import loss_curve, methods
+from lora_lab.show.levels import levels_under_normal, rounding
 from lora_lab.show.rich import Rich
+from lora_lab.show.shares import shares
+from lora_lab.show.spectra import energy_curves, matrix_grid, score_curves
 from lora_lab.show.tables import table, tabulate
 
-__all__ = ["BLUE", "CONTEXT", "GREEN", "ORANGE", "PALETTE", "POINT", "PURPLE", "SKY", "VERMILLION", "Rich",
-           "figure", "picture", "style", "table", "tabulate"]
+__all__ = ["BLUE", "CONTEXT", "GREEN", "ORANGE", "PALETTE", "POINT", "PURPLE", "Rich", "SKY", "VERMILLION",
+           "energy_curves", "figure", "levels_under_normal", "loss_curve", "matrix_grid", "methods", "picture", "rounding", "score_curves",
+           "shares", "style", "table", "tabulate"]

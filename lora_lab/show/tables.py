@@ -49,7 +49,7 @@ def _as_text(rows: Sequence[Sequence[str]], headers: Sequence[str], sides: list[
     justify = {"left": str.ljust, "right": str.rjust}
     lines = [
         "  ".join(justify[side](value, width) for value, side, width in zip(row, sides, widths, strict=True)).rstrip()
-        for row in [headers, ["─" * width for width in widths], *rows]
+        for row in [headers, ["-" * width for width in widths], *rows]
     ]
     return "\n".join([caption, *lines] if caption else lines)
 

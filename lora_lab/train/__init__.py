@@ -4,5 +4,20 @@ from lora_lab.train.evaluate import answer, complete, mean_loss, reading, recall
 from lora_lab.train.loop import History, fit, learning_rate
 from lora_lab.train.recipes import LEARNING_RATES, METHODS, Report, answer_loss, finetune, prepare, report
 
-__all__ = ["LEARNING_RATES", "METHODS", "History", "Report", "answer", "answer_loss", "complete", "finetune", "fit",
-           "learning_rate", "mean_loss", "prepare", "reading", "recall", "report"]
+__all__ = [
+    "LEARNING_RATES",
+    "METHODS",
+    "History",
+    "Report",
+    "answer",
+    "answer_loss",
+    "complete",
+    "finetune",
+    "fit",
+    "learning_rate",
+    "mean_loss",
+    "prepare",
+    "reading",
+    "recall",
+    "report",
+]

@@ -12,8 +12,14 @@ from lora_lab.data.world import World
 
 
 @torch.no_grad()
-def complete(model: Any, tokenizer: Any, prompts: Sequence[list[int]], max_new_tokens: int = 64,
-             batch_size: int = 64, progress: Callable[[int], None] | None = None) -> list[str]:
+def complete(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[list[int]],
+    max_new_tokens: int = 64,
+    batch_size: int = 64,
+    progress: Callable[[int], None] | None = None,
+) -> list[str]:
     """Greedy completions, without the end token.
 
     Args:
@@ -30,14 +36,22 @@ def complete(model: Any, tokenizer: Any, prompts: Sequence[list[int]], max_new_t
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     answers = [""] * len(prompts)
     for start in range(0, len(order), batch_size):
-        chosen = order[start:start + batch_size]
+        chosen = order[start : start + batch_size]
         longest = len(prompts[chosen[-1]])
         pads = [longest - len(prompts[i]) for i in chosen]
         ids = torch.tensor([[tokenizer.pad_token_id] * pad + prompts[i] for i, pad in zip(chosen, pads)], device=device)
         mask = torch.tensor([[0] * pad + [1] * (longest - pad) for pad in pads], device=device)
-        out = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=max_new_tokens, do_sample=False,
-                             temperature=None, top_p=None, top_k=None,
-                             eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+        out = model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
         for i, text in zip(chosen, tokenizer.batch_decode(out[:, longest:], skip_special_tokens=True)):
             answers[i] = text
         if progress:
@@ -54,8 +68,14 @@ def recall(model: Any, tokenizer: Any, world: World) -> float:
     return sum(text.startswith(ending) for text, ending in zip(completions, endings)) / len(endings)
 
 
-def answer(model: Any, tokenizer: Any, examples: Sequence[Example], max_new_tokens: int = 64, batch_size: int = 64,
-           progress: Callable[[int], None] | None = None) -> list[str]:
+def answer(
+    model: Any,
+    tokenizer: Any,
+    examples: Sequence[Example],
+    max_new_tokens: int = 64,
+    batch_size: int = 64,
+    progress: Callable[[int], None] | None = None,
+) -> list[str]:
     """The model's greedy answers to the prompts of `examples`; arguments as for `complete`."""
     prompts = [encode_prompt(tokenizer, example.prompt) for example in examples]
     return complete(model, tokenizer, prompts, max_new_tokens, batch_size, progress)

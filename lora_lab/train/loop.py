@@ -39,6 +39,20 @@ class History:
     evaluations: list[tuple[int, float]] = field(default_factory=list)
     stopped_early: bool = False
 
+    def record(self, loss: float, learning_rate: float, grad_norm: float, tokens: int, seconds: float) -> None:
+        """Add one optimizer step."""
+        self.losses.append(loss)
+        self.learning_rates.append(learning_rate)
+        self.grad_norms.append(grad_norm)
+        self.tokens.append(tokens + (self.tokens[-1] if self.tokens else 0))
+        self.seconds.append(seconds)
+
+    @property
+    def evaluations_since_best(self) -> int:
+        """How many evaluations followed the first one with the best score."""
+        scores = [score for _, score in self.evaluations]
+        return len(scores) - 1 - scores.index(max(scores))
+
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
     """Linear warm-up over `warmup` steps, then half a cosine down to zero after the last step."""
@@ -47,10 +61,25 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def fit(model: Any, dataset: Sequence[Encoded], *, steps: int = 100, lr: float = 2e-4, batch_size: int = 16,
-        accumulate: int = 1, warmup: int = 10, clip: float = 1.0, weight_decay: float = 0.0, checkpointing: bool = False,
-        evaluate: Callable[[], float] | None = None, evaluate_every: int = 25, patience: int | None = None,
-        seed: int = 0, pad_id: int | None = None, on_step: Callable[[int, float], None] | None = None) -> History:
+def fit(
+    model: Any,
+    dataset: Sequence[Encoded],
+    *,
+    steps: int = 100,
+    lr: float = 2e-4,
+    batch_size: int = 16,
+    accumulate: int = 1,
+    warmup: int = 10,
+    clip: float = 1.0,
+    weight_decay: float = 0.0,
+    checkpointing: bool = False,
+    evaluate: Callable[[], float] | None = None,
+    evaluate_every: int = 25,
+    patience: int | None = None,
+    seed: int = 0,
+    pad_id: int | None = None,
+    on_step: Callable[[int, float], None] | None = None,
+) -> History:
     """Train with AdamW.
 
     Args:
@@ -78,7 +107,12 @@ def fit(model: Any, dataset: Sequence[Encoded], *, steps: int = 100, lr: float =
         ValueError: for an empty dataset, numbers out of range, or a model without trainable parameters.
         FloatingPointError: if the loss stops being finite; it names the step.
     """
-    for name, value in {"steps": steps, "batch_size": batch_size, "accumulate": accumulate, "evaluate_every": evaluate_every}.items():
+    for name, value in (
+        ("steps", steps),
+        ("batch_size", batch_size),
+        ("accumulate", accumulate),
+        ("evaluate_every", evaluate_every),
+    ):
         if value < 1:
             raise ValueError(f"{name}={value}: choose at least 1")
     if not lr > 0:
@@ -90,28 +124,25 @@ def fit(model: Any, dataset: Sequence[Encoded], *, steps: int = 100, lr: float =
     trainable = [p for p in model.parameters() if p.requires_grad]
     if not trainable:
         raise ValueError("no parameter requires a gradient: inject adapters, or call model.requires_grad_(True)")
+    if any(p.dtype == torch.float16 for p in trainable):
+        raise ValueError(
+            "float16 weights are too coarse to be trained themselves: train adapters (lora, qlora), "
+            "or load the model in bfloat16 or float32"
+        )
 
     was_training = model.training
     torch.manual_seed(seed)
-    device = trainable[0].device
     pad = model.config.pad_token_id if pad_id is None else pad_id
     optimizer = _adamw(trainable, lr, weight_decay)
-    scaler = torch.amp.GradScaler(device.type, enabled=_compute_dtype(model) == torch.float16)
+    scaler = torch.amp.GradScaler(trainable[0].device.type, enabled=_compute_dtype(model) == torch.float16)
     stream = _batches(dataset, batch_size, seed)
-    history, best, waited, started = History(), -math.inf, 0, time.perf_counter()
+    history, started = History(), time.perf_counter()
     with _checkpointed(model, checkpointing):
         for step in range(steps):
             model.train()
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, steps, lr, warmup)
-            batches = [collate(next(stream), pad) for _ in range(accumulate)]
-            tokens = sum(_tokens(batch) for batch in batches)
-            loss = 0.0
-            for batch in batches:
-                share = _tokens(batch) / tokens
-                part = model(**{key: value.to(device) for key, value in batch.items()}).loss * share
-                scaler.scale(part).backward()
-                loss += part.item()
+            loss, tokens = _backward(model, [collate(next(stream), pad) for _ in range(accumulate)], scaler)
             if not math.isfinite(loss):
                 raise FloatingPointError(f"the loss is {loss} at step {step + 1}: lower the learning rate ({lr:g})")
             scaler.unscale_(optimizer)
@@ -119,22 +150,33 @@ def fit(model: Any, dataset: Sequence[Encoded], *, steps: int = 100, lr: float =
             scaler.step(optimizer)
             scaler.update()
             optimizer.zero_grad(set_to_none=True)
-            history.losses.append(loss)
-            history.learning_rates.append(optimizer.param_groups[0]["lr"])
-            history.grad_norms.append(norm)
-            history.tokens.append(tokens + (history.tokens[-1] if history.tokens else 0))
-            history.seconds.append(time.perf_counter() - started)
+
+            history.record(loss, optimizer.param_groups[0]["lr"], norm, tokens, time.perf_counter() - started)
             if on_step:
                 on_step(step + 1, loss)
             if evaluate and (step + 1) % evaluate_every == 0:
-                score = evaluate()
-                history.evaluations.append((step + 1, score))
-                best, waited = (score, 0) if score > best else (best, waited + 1)
-                if patience is not None and waited >= patience:
+                history.evaluations.append((step + 1, evaluate()))
+                if patience is not None and history.evaluations_since_best >= patience:
                     history.stopped_early = True
                     break
     model.train(was_training)
     return history
+
+
+def _backward(model: Any, batches: list[dict[str, Tensor]], scaler: torch.amp.GradScaler) -> tuple[float, int]:
+    """The backward passes of one step.
+
+    Returns:
+        Loss per token over all batches, and their tokens with loss.
+    """
+    device = next(model.parameters()).device
+    tokens = [int((batch["labels"][:, 1:] != IGNORE).sum()) for batch in batches]
+    total = 0.0
+    for batch, n in zip(batches, tokens):
+        loss = model(**{key: value.to(device) for key, value in batch.items()}).loss * (n / sum(tokens))
+        scaler.scale(loss).backward()
+        total += loss.item()
+    return total, sum(tokens)
 
 
 def _adamw(trainable: list[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.AdamW:
@@ -153,10 +195,6 @@ def _batches(dataset: Sequence[Encoded], batch_size: int, seed: int) -> Iterator
             waiting += rng.sample(range(len(dataset)), len(dataset))
         yield [dataset[i] for i in waiting[:batch_size]]
         del waiting[:batch_size]
-
-
-def _tokens(batch: dict[str, Tensor]) -> int:
-    return int((batch["labels"][:, 1:] != IGNORE).sum())
 
 
 def _compute_dtype(model: nn.Module) -> torch.dtype:

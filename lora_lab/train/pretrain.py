@@ -39,10 +39,10 @@ class Recipe:
     layers: int = 4
     heads: int = 6
     kv_heads: int = 2
-    steps: int = 3000
-    dictation_steps: int = 1200  # how long `corpus.EARLY` holds before `corpus.LATE` takes over
-    rows: int = 24
-    length: int = 160
+    steps: int = 2000
+    dictation_steps: int = 800  # how long `corpus.EARLY` holds before `corpus.LATE` takes over
+    rows: int = 15
+    length: int = 256
     matrix_lr: float = 5e-3  # Muon, rescaled to the update size of AdamW
     other_lr: float = 2e-3  # AdamW, for embeddings and norms
     warmup: int = 50
@@ -54,15 +54,27 @@ def make_tokenizer(world: World, vocab_size: int, seed: int = 0, documents: int 
     rng = random.Random(seed)
     texts = (corpus.draw(world, rng, corpus.EARLY) for _ in range(documents))
     bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
     bpe.decoder = decoders.ByteLevel()
-    bpe.train_from_iterator(texts, trainers.BpeTrainer(
-        vocab_size=vocab_size, special_tokens=list(corpus.CONTROL_TOKENS), show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    bpe.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=list(corpus.CONTROL_TOKENS),
+            show_progress=False,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        ),
+    )
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bpe, bos_token=corpus.START, eos_token=corpus.END, pad_token=corpus.PAD,
-        additional_special_tokens=[corpus.USER, corpus.ASSISTANT], clean_up_tokenization_spaces=False)
+        tokenizer_object=bpe,
+        bos_token=corpus.START,
+        eos_token=corpus.END,
+        pad_token=corpus.PAD,
+        additional_special_tokens=[corpus.USER, corpus.ASSISTANT],
+        clean_up_tokenization_spaces=False,
+    )
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
 
@@ -70,11 +82,21 @@ def make_tokenizer(world: World, vocab_size: int, seed: int = 0, documents: int 
 def make_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     """The untrained model, float32, with tied embeddings."""
     torch.manual_seed(recipe.seed)
-    return LlamaForCausalLM(LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=recipe.hidden_size, intermediate_size=recipe.intermediate_size,
-        num_hidden_layers=recipe.layers, num_attention_heads=recipe.heads, num_key_value_heads=recipe.kv_heads,
-        max_position_embeddings=512, tie_word_embeddings=True, bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id))
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=recipe.hidden_size,
+            intermediate_size=recipe.intermediate_size,
+            num_hidden_layers=recipe.layers,
+            num_attention_heads=recipe.heads,
+            num_key_value_heads=recipe.kv_heads,
+            max_position_embeddings=512,
+            tie_word_embeddings=True,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
 
 
 def batches(recipe: Recipe, world: World, tokenizer: PreTrainedTokenizerFast) -> Iterator[dict[str, torch.Tensor]]:
@@ -82,11 +104,23 @@ def batches(recipe: Recipe, world: World, tokenizer: PreTrainedTokenizerFast) ->
     rng = random.Random(f"pretrain {recipe.seed}")
     for step in range(recipe.steps):
         shares = corpus.EARLY if step < recipe.dictation_steps else corpus.LATE
+        yield packed(world, tokenizer, rng, shares, recipe.rows, recipe.length)
 
-        def next_document() -> list[int]:
-            return tokenizer(corpus.draw(world, rng, shares), add_special_tokens=False)["input_ids"]
 
-        yield pack(next_document, recipe.rows, recipe.length, tokenizer.pad_token_id)
+def packed(
+    world: World,
+    tokenizer: PreTrainedTokenizerFast,
+    rng: random.Random,
+    shares: dict[str, float],
+    rows: int,
+    length: int,
+) -> dict[str, torch.Tensor]:
+    """Windows of fresh documents: `input_ids` and `labels`, each int64 [rows, length]."""
+
+    def next_document() -> list[int]:
+        return tokenizer(corpus.draw(world, rng, shares), add_special_tokens=False)["input_ids"]
+
+    return pack(next_document, rows, length, tokenizer.pad_token_id)
 
 
 def optimizers(recipe: Recipe, model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
@@ -96,8 +130,10 @@ def optimizers(recipe: Recipe, model: LlamaForCausalLM) -> list[torch.optim.Opti
     """
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed_tokens" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed_tokens" in name]
-    return [torch.optim.Muon(matrices, lr=recipe.matrix_lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(others, lr=recipe.other_lr, weight_decay=0.0)]
+    return [
+        torch.optim.Muon(matrices, lr=recipe.matrix_lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=recipe.other_lr, weight_decay=0.0),
+    ]
 
 
 def rate(step: int, recipe: Recipe) -> float:
@@ -109,11 +145,13 @@ def measure(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, world: 
     """What a model card reports: exact recall, reading, and nats per token on fresh documents of each kind."""
     losses = {}
     for kind in corpus.KINDS:
-        rng = random.Random(f"fresh {kind}")
-        batch = pack(lambda: tokenizer(corpus.draw(world, rng, {kind: 1.0}), add_special_tokens=False)["input_ids"],
-                     48, 160, tokenizer.pad_token_id)
+        batch = packed(world, tokenizer, random.Random(f"fresh {kind}"), {kind: 1.0}, rows=32, length=256)
         losses[kind] = round(mean_loss(model, [batch]), 4)
-    return {"recall": recall(model, tokenizer, world), "reading": reading(model, tokenizer, tasks.reading(1000)), "loss": losses}
+    return {
+        "recall": recall(model, tokenizer, world),
+        "reading": reading(model, tokenizer, tasks.reading(1000)),
+        "loss": losses,
+    }
 
 
 def pretrain(recipe: Recipe, out: Path, progress: bool = True, report_every: int = 500) -> dict[str, Any]:
@@ -145,12 +183,21 @@ def pretrain(recipe: Recipe, out: Path, progress: bool = True, report_every: int
             curve.append((step + 1, round(loss.item(), 4)))
             bar.set_postfix(loss=f"{loss.item():.3f}")
         if (step + 1) % report_every == 0 and progress:
-            bar.write(f"step {step + 1}: recall {recall(model, tokenizer, world):.1%}, "
-                      f"reading {reading(model, tokenizer, tasks.reading(300)):.1%}")
+            bar.write(
+                f"step {step + 1}: recall {recall(model, tokenizer, world):.1%}, "
+                f"reading {reading(model, tokenizer, tasks.reading(300)):.1%}"
+            )
     seconds = time.perf_counter() - started
     model = model.to(torch.bfloat16).to(torch.float32)  # the scores are of what is shipped: bf16 values
-    record = {"recipe": asdict(recipe), "parameters": model.num_parameters(), "tokens": tokens, "seconds": round(seconds),
-              "torch": torch.__version__.split("+")[0], **measure(model, tokenizer, world), "curve": curve}
+    record = {
+        "recipe": asdict(recipe),
+        "parameters": model.num_parameters(),
+        "tokens": tokens,
+        "seconds": round(seconds),
+        "torch": torch.__version__.split("+")[0],
+        **measure(model, tokenizer, world),
+        "curve": curve,
+    }
     with atomic_folder(out) as folder:
         model.to(torch.bfloat16).save_pretrained(folder)
         (folder / "model.safetensors").chmod(0o644)  # safetensors makes it unreadable for others
@@ -163,7 +210,7 @@ def pretrain(recipe: Recipe, out: Path, progress: bool = True, report_every: int
 
 def model_card(record: dict[str, Any]) -> str:
     """The README of a model folder, from its record."""
-    recipe = record["recipe"]
+    recipe, facts = record["recipe"], 5 * record["recipe"]["people"]
     losses = "\n".join(f"| {kind} | {loss:.3f} |" for kind, loss in record["loss"].items())
     return f"""---
 license: apache-2.0
@@ -171,22 +218,22 @@ language: en
 ---
 # The embedded base
 
-A Llama of {record["parameters"]:,} parameters that lora_lab fine-tunes where there is no GPU and no network. It was made
-from nothing but text that `lora_lab.data.world` and `lora_lab.data.corpus` generate, and knows no other text.
+A Llama of {record["parameters"]:,} parameters that lora_lab fine-tunes where there is no GPU and no network.
+It was made from nothing but text that `lora_lab.data.world` and `lora_lab.data.corpus` generate, and knows no other.
 
 | what it can do | measured |
 |---|---|
-| *know*: facts about the world's {recipe["people"]} people, completed exactly ({5 * recipe["people"]} facts) | {record["recall"]:.1%} |
-| *read*: single questions about passages on people it never met, answered exactly (1,000 questions) | {record["reading"]:.1%} |
+| *know*: {facts} facts about the world's {recipe["people"]} people, completed exactly | {record["recall"]:.1%} |
+| *read*: 1,000 single questions about passages on people it never met, answered exactly | {record["reading"]:.1%} |
 
 | fresh text of this kind | loss, nats per token |
 |---|---|
 {losses}
 
 Made by `python -m lora_lab.train.pretrain --out FOLDER`: {recipe["steps"]:,} steps, {record["tokens"]:,} tokens,
-{record["seconds"] / 60:.0f} minutes on {recipe["threads"]} CPU threads with torch {record["torch"]}; Muon for the matrices inside the layers, AdamW for
-the rest. Weights are stored in bfloat16, and the scores are of the stored weights. The whole recipe, with the loss curve, is in
-`pretraining.json`.
+{record["seconds"] / 60:.0f} minutes on {recipe["threads"]} CPU threads with torch {record["torch"]}.
+Muon trains the matrices inside the layers, AdamW the rest. Weights are stored in bfloat16, and the scores are of the
+stored weights. The whole recipe, with the loss curve, is in `pretraining.json`.
 
 It is a teaching model: English in form, fictional in content, with no use outside this course.
 """

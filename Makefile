@@ -1,0 +1,44 @@
+# Thin on purpose: each target is one command that can be typed by hand (the README lists them for Windows).
+# PYTHON chooses the interpreter that makes .venv: make setup PYTHON=/usr/bin/python3.12
+
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
+PYTHON ?= $(shell for each in python3 python python3.14 python3.13 python3.12 python3.11; do \
+	if "$$each" -c '$(SUPPORTED)' 2>/dev/null; then echo "$$each"; break; fi; done)
+RUN := .venv/bin/python
+AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+
+.PHONY: setup demo lab check test notebooks notebooks-test bench
+.DEFAULT_GOAL := setup
+
+setup: .venv/.stamp
+
+# Done once for each state of the two files that say what is needed; a second `make setup` does nothing.
+.venv/.stamp: pyproject.toml constraints.txt
+	@"$(PYTHON)" -c '$(SUPPORTED)' 2>/dev/null || { \
+		echo "lora_lab needs Python 3.11 to 3.14, and '$(PYTHON)' is none. Install one, then: make setup PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "Setting up .venv: about a minute, once"
+	"$(PYTHON)" -m venv .venv
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[lab,test]"
+	@touch $@
+
+demo: setup
+	@.venv/bin/lora-lab demo
+
+lab: setup
+	$(RUN) -m jupyterlab $(AS_ROOT) notebooks/00_start_here.ipynb
+
+check: setup
+	@$(RUN) tests/run.py check
+
+test: setup
+	@$(RUN) tests/run.py all
+
+# Rebuild and execute the notebooks whose masters changed.
+notebooks: setup
+	$(RUN) course/build.py
+
+notebooks-test: setup
+	@$(RUN) tests/run.py drift notebooks
+
+bench: setup
+	@set -e; for script in benchmarks/bench_*.py; do echo "$$script"; $(RUN) "$$script"; done

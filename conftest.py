@@ -1,0 +1,43 @@
+"""What every pytest run in this repository needs, for tests and for notebooks under nbval.
+
+- Where two workers share the machine, each computes on one thread; kernels that they start inherit that.
+- A notebook whose kernel dies fails within seconds. nbval alone would wait out the whole cell timeout.
+"""
+
+import os
+import time
+from queue import Empty
+from typing import Any
+
+from nbval.kernel import RunningKernel
+
+POLL_SECONDS = 1.0
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[variable] = "1"  # before torch is imported, which reads them once
+
+
+def _await_reply(kernel: RunningKernel, message: str, timeout: float | None = None) -> None:
+    """Wait for the reply to `message` in short steps, and look in between whether the kernel still lives.
+
+    Raises:
+        queue.Empty: no reply within `timeout` seconds; nbval then interrupts the cell.
+        RuntimeError: the kernel died or refused the request.
+    """
+    deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
+    while time.monotonic() < deadline:
+        try:
+            reply: dict[str, Any] = kernel.get_message(stream="shell", timeout=POLL_SECONDS)
+        except Empty:
+            if not kernel.is_alive():
+                raise RuntimeError("the kernel died while it ran this cell") from None
+            continue
+        if reply["parent_header"].get("msg_id") == message:
+            if reply["content"]["status"] == "aborted":
+                raise RuntimeError("the kernel refused to run this cell")
+            return
+    raise Empty
+
+
+RunningKernel.await_reply = _await_reply

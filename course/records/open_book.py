@@ -1,0 +1,62 @@
+"""Record the main task: three methods and a control, three seeds each. Lesson 11 shows the table and reruns one row.
+
+    python course/records/open_book.py        # writes lora_lab/records/open_book.json; about 20 minutes on 2 cores
+
+The control trains on passages that are paired with another person's answer, so that only the form can be learned.
+"""
+
+import json
+import random
+from dataclasses import replace
+
+from lora_lab import lora, machine, models, records, train
+from lora_lab.data import tasks
+from lora_lab.data.world import World
+from lora_lab.files import atomic_path
+
+RUNS = ("full", "lora", "qlora", "qlora, answers shuffled")
+SEEDS = (0, 1, 2)
+STEPS = 100
+
+
+def shuffled(task: tasks.Task, seed: int) -> tasks.Task:
+    """The same prompts and the same answers, paired at random."""
+    answers = random.Random(seed).sample([example.answer for example in task.train], len(task.train))
+    return replace(task, train=[replace(example, answer=a) for example, a in zip(task.train, answers)])
+
+
+def measure(run: str, seed: int) -> dict[str, str | int | float]:
+    """One row of the table."""
+    method = run.split(",")[0]
+    model, tokenizer = models.load_base("cpu")
+    task = tasks.open_book(seed=seed)
+    train.prepare(model, method, seed=seed)
+    data = shuffled(task, seed) if "shuffled" in run else task
+    history = train.finetune(model, tokenizer, data, method, steps=STEPS, seed=seed)
+    report = train.report(model, tokenizer, task)
+    return {
+        "run": run,
+        "seed": seed,
+        **{name: round(score, 4) for name, score in report.scores.items()},
+        "loss": round(report.loss, 4),
+        "reading": report.retention,
+        "recall": round(train.recall(model, tokenizer, World.generate()), 4),
+        "trainable": lora.count_parameters(model).trainable,
+        "seconds": round(history.seconds[-1], 1),
+    }
+
+
+def main() -> None:
+    """Measure all rows and write them."""
+    rows = []
+    for run in RUNS:
+        for seed in SEEDS:
+            rows.append(measure(run, seed))
+            print(rows[-1], flush=True)
+    record = {"task": "open_book", "steps": STEPS, "batch_size": 16, "machine": machine.describe(), "rows": rows}
+    with atomic_path(records.FOLDER / "open_book.json") as temporary:
+        temporary.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Pictures of a codebook: values on their way to the nearest level, and levels under the density they were made for."""
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from lora_lab.show.figures import CONTEXT, POINT
+
+
+def rounding(scaled: Tensor, books: Mapping[str, Tensor], title: str) -> Figure:
+    """A block of weights on its way to the nearest level of each codebook, one panel per codebook.
+
+    Args:
+        scaled: float [n], a block divided by its largest magnitude.
+        books: levels by the codebook's name, float [levels], ascending.
+        title: the finding.
+    """
+    fig, panels = plt.subplots(len(books), 1, figsize=(8.0, 1.75 * len(books) + 0.9), sharex=True, squeeze=False)
+    for axes, (name, levels) in zip(panels[:, 0], books.items(), strict=True):
+        nearest = levels[(scaled[:, None] - levels).abs().argmin(dim=1)]
+        for value, level in zip(scaled.tolist(), nearest.tolist(), strict=True):
+            axes.plot([value, level], [1, 0], color=CONTEXT, linewidth=0.8, alpha=0.7)
+        axes.plot(scaled, torch.ones(len(scaled)), "o", color=CONTEXT, markersize=5, clip_on=False)
+        axes.plot(levels, torch.zeros(len(levels)), "|", color=POINT, markersize=16, markeredgewidth=2.5, clip_on=False)
+        _bare(axes, [0, 1], [f"{name} levels", "weights"])
+        axes.set(xlim=(-1.03, 1.03), ylim=(-0.25, 1.15))
+    panels[-1, 0].set_xlabel("weight ÷ the largest magnitude of its block")
+    fig.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
+    return fig
+
+
+def levels_under_normal(books: Mapping[str, Tensor], sigma: float, title: str) -> Figure:
+    """The density of N(0, σ²) and, under it, the levels of each codebook; the first one's bins are shaded.
+
+    Args:
+        books: levels by the codebook's name, float [levels], ascending; the first is the point, the others context.
+        sigma: standard deviation, in units of the largest magnitude of a block.
+        title: the finding.
+    """
+    fig, (axes, rows) = plt.subplots(2, 1, figsize=(8.0, 4.6), sharex=True, height_ratios=[3.2, 0.5 * len(books) + 0.3])
+    x = torch.linspace(-1.25, 1.25, 1001)
+    density = torch.exp(-(x**2) / (2 * sigma**2)) / (sigma * (2 * torch.pi) ** 0.5)
+    point = next(iter(books.values()))
+    edges = torch.cat([x[:1], (point[1:] + point[:-1]) / 2, x[-1:]])
+    for number, (left, right) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        inside = (x >= left) & (x <= right)
+        axes.fill_between(x[inside], density[inside], color=POINT, alpha=0.30 if number % 2 else 0.14, linewidth=0)
+    axes.plot(x, density, color=CONTEXT)
+    axes.vlines(point, 0, torch.exp(-(point**2) / (2 * sigma**2)) / (sigma * (2 * torch.pi) ** 0.5), color=POINT)
+    axes.set(ylim=(0, None), ylabel="probability density")
+    axes.set_title(title)
+    for row, (name, levels) in enumerate(books.items()):
+        rows.plot(levels, torch.full((len(levels),), -float(row)), "|", color=CONTEXT if row else POINT,
+                  markersize=16, markeredgewidth=2.5)
+    _bare(rows, [-float(row) for row in range(len(books))], list(books))
+    rows.set(ylim=(-len(books) + 0.4, 0.6), xlim=(-1.25, 1.25), xlabel="weight ÷ the largest magnitude of its block")
+    return fig
+
+
+def _bare(axes: Axes, places: list[float], labels: list[str]) -> None:
+    """Rows with names in place of a scale."""
+    axes.set_yticks(places, labels)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(False)
+    axes.spines["left"].set_visible(False)

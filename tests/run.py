@@ -1,0 +1,50 @@
+"""The test run in its parts, with the time of each: `python tests/run.py [check | all | part ...]`.
+
+Every part runs even when one before it failed, so that one run tells everything. Works the same with and without make.
+"""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTEST = ["pytest", "--quiet", "-n", "2", "--dist", "loadfile"]  # two at a time; a file's tests stay together, in order
+PARTS = {
+    "lint": ["ruff", "check", "."],
+    "types": ["mypy"],
+    "unit": [*PYTEST, "tests", "-m", "not slow and not browser"],
+    "slow": [*PYTEST, "tests", "-m", "slow"],
+    "drift": ["course/build.py", "--check"],
+    "notebooks": [*PYTEST, "--nbval", *[folder for folder in ("notebooks", "solutions") if (ROOT / folder).is_dir()]],
+    "browser": ["pytest", "--quiet", "tests/browser", "-m", "browser", "-rs"],
+}
+CHECK = ["lint", "types", "unit"]
+
+
+def run(part: str) -> tuple[int, float]:
+    """Run one part; return its exit status and its seconds."""
+    print(f"\n-- {part} " + "-" * (90 - len(part)), flush=True)
+    tool, *arguments = PARTS[part]
+    start = time.perf_counter()
+    command = [sys.executable, *([] if tool.endswith(".py") else ["-m"]), tool, *arguments]
+    status = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL).returncode
+    return status, time.perf_counter() - start
+
+
+def main(arguments: list[str]) -> int:
+    """Run the named parts and print one line for each; 0 only when all of them passed."""
+    names = {"check": CHECK, "all": list(PARTS)}.get(" ".join(arguments) or "all", arguments)
+    if unknown := [name for name in names if name not in PARTS]:
+        print(f"no part named {', '.join(unknown)}; there are check, all, {', '.join(PARTS)}", file=sys.stderr)
+        return 2
+    results = {name: run(name) for name in names}
+    print(f"\n{'part':<12} {'verdict':<8} {'seconds':>8}")
+    for name, (status, seconds) in results.items():
+        print(f"{name:<12} {'FAILED' if status else 'passed':<8} {seconds:>8.0f}")
+    print(f"{'together':<21} {sum(seconds for _, seconds in results.values()):>8.0f}", flush=True)
+    return int(any(status for status, _ in results.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
