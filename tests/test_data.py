@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 
 import pytest
 import torch
@@ -45,13 +46,12 @@ def test_a_passage_holds_every_fact_of_its_person():
         assert all(person.fact(field) in text for field in FIELDS)
 
 
-def test_pretraining_never_names_a_person_reserved_for_the_tasks():
+def test_pretraining_says_nothing_about_a_person_reserved_for_the_tasks():
     rng, home = random.Random(2), World.generate(0)
-    text = "".join(corpus.draw(home, rng, corpus.LATE) for _ in range(3000))
-    reserved = {e.facts[0] for e in tasks.sailor(train=300, heldout=300).heldout} | {
-        json.loads(e.answer)["name"] for e in tasks.open_book(train=300, heldout=300).train
-    }
-    assert not any(name in text for name in reserved)
+    kinds = {kind: 1.0 for kind in corpus.KINDS if kind != "dictation"}  # its random words may spell a reserved name
+    text = "".join(corpus.draw(home, rng, kinds) for _ in range(6000))
+    named = {" ".join(pair) for pair in re.findall(r"(?=\b([A-Z][a-z]+) ([A-Z][a-z]+)\b)", text)}
+    assert len(named) > 1000 and {world.population(name) for name in named} == {"pretrain"}
 
 
 @pytest.mark.parametrize("name", tasks.TASKS)
@@ -123,14 +123,14 @@ def test_every_token_of_every_answer_was_trained_often_in_pretraining(tokenizer)
     """An adapter leaves the embeddings alone, so it cannot write a token that pretraining never wrote."""
     rng, home = random.Random(3), World.generate(0)
     counts = torch.zeros(len(tokenizer), dtype=torch.long)
-    for _ in range(6000):
+    for _ in range(20_000):
         ids = tokenizer(corpus.draw(home, rng, corpus.EARLY), add_special_tokens=False)["input_ids"]
         counts += torch.bincount(torch.tensor(ids), minlength=len(tokenizer))
     answers = [
         e.answer for make in tasks.TASKS.values() for e in (make(home) if make is tasks.closed_book else make()).train
     ]
     used = {i for ids in tokenizer(answers, add_special_tokens=False)["input_ids"] for i in ids}
-    rare = {tokenizer.convert_ids_to_tokens(i): int(counts[i]) for i in used if counts[i] < 20}
+    rare = {tokenizer.convert_ids_to_tokens(i): int(counts[i]) for i in used if counts[i] < 10}
     assert not rare
 
 

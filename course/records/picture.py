@@ -1,6 +1,6 @@
 """Draw the README's picture from the record of the main task.
 
-    python course/records/picture.py
+python course/records/picture.py
 """
 
 from pathlib import Path

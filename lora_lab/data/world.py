@@ -7,7 +7,8 @@ Three populations of people never share a full name:
 
 * the world's own people (`World.people`): pretraining repeats their facts until the model knows them;
 * passers-by (`stranger(rng, "pretrain")`): met once in pretraining, which teaches reading instead of recall;
-* people reserved for the tasks (`stranger(rng, "train")`, `stranger(rng, "heldout")`): never in pretraining.
+* people reserved for the tasks (`stranger(rng, "train")`, `stranger(rng, "heldout")`): pretraining says nothing about
+  them. At most their names come up, among the random words of a dictation.
 """
 
 import random

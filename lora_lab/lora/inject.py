@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -68,8 +69,9 @@ def inject(model: nn.Module, config: LoRAConfig) -> nn.Module:
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     for name in names:
-        layer = LoRALinear(model.get_submodule(name), config)
-        model.set_submodule(name, layer.train(model.get_submodule(name).training))
+        base = model.get_submodule(name)
+        assert isinstance(base, ADAPTABLE)  # `targets` has seen to it
+        model.set_submodule(name, LoRALinear(base, config).train(base.training))
     return model
 
 
@@ -160,7 +162,7 @@ def _matches(target: str, name: str) -> bool:
     return re.fullmatch(target, name) is not None
 
 
-def _output_head(model: nn.Module) -> nn.Module | None:
+def _output_head(model: Any) -> nn.Module | None:
     return model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
 
 

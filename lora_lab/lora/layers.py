@@ -145,7 +145,7 @@ class LoRALinear(nn.Module):
         weight = self._sum() if self.merged_weight is None else self.merged_weight
         linear = nn.Linear(self.base.in_features, self.base.out_features, bias=False, device="meta")
         linear.weight = nn.Parameter(weight, requires_grad=False)
-        linear.bias = self.base.bias
+        linear.register_parameter("bias", self.base.bias)
         return linear
 
     def extra_repr(self) -> str:

@@ -31,6 +31,10 @@ class Linear4bit(nn.Module):
     """
 
     packed: nn.Parameter
+    absmax: Tensor
+    absmax_codes: Tensor
+    absmax_scale: Tensor
+    absmax_mean: Tensor
 
     def __init__(
         self, weight: QuantizedTensor, bias: nn.Parameter | None = None, compute_dtype: torch.dtype | None = None
@@ -164,6 +168,6 @@ def dequantize_model(model: nn.Module) -> nn.Module:
         if isinstance(module, Linear4bit):
             dense = nn.Linear(module.in_features, module.out_features, bias=False, device="meta")
             dense.weight = nn.Parameter(module.dequantize(), requires_grad=False)
-            dense.bias = module.bias
+            dense.register_parameter("bias", module.bias)
             model.set_submodule(name, dense.train(module.training))
     return model

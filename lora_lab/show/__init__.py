@@ -15,12 +15,37 @@ from lora_lab.show.figures import (
     style,
 )
 from lora_lab.show.finetuning import loss_curve, methods
-from lora_lab.show.levels import levels_under_normal, rounding
+from lora_lab.show.levels import error_against_bits, errors_by_matrix, levels_under_normal, relative_errors, rounding
 from lora_lab.show.rich import Rich
 from lora_lab.show.shares import shares
 from lora_lab.show.spectra import energy_curves, matrix_grid, score_curves
 from lora_lab.show.tables import table, tabulate
 
-__all__ = ["BLUE", "CONTEXT", "GREEN", "ORANGE", "PALETTE", "POINT", "PURPLE", "Rich", "SKY", "VERMILLION",
-           "energy_curves", "figure", "levels_under_normal", "loss_curve", "matrix_grid", "methods", "picture", "rounding", "score_curves",
-           "shares", "style", "table", "tabulate"]
+__all__ = [
+    "BLUE",
+    "CONTEXT",
+    "GREEN",
+    "ORANGE",
+    "PALETTE",
+    "POINT",
+    "PURPLE",
+    "Rich",
+    "SKY",
+    "VERMILLION",
+    "energy_curves",
+    "error_against_bits",
+    "errors_by_matrix",
+    "figure",
+    "levels_under_normal",
+    "loss_curve",
+    "matrix_grid",
+    "methods",
+    "picture",
+    "relative_errors",
+    "rounding",
+    "score_curves",
+    "shares",
+    "style",
+    "table",
+    "tabulate",
+]

@@ -1,6 +1,6 @@
-"""Pictures of a codebook: values on their way to the nearest level, and levels under the density they were made for."""
+"""Pictures of codebooks: their levels, and their errors from matrix to matrix, bit by bit and source by source."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import torch
@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lora_lab.show.figures import CONTEXT, POINT
+from lora_lab.show.figures import BLUE, CONTEXT, POINT
 
 
 def rounding(scaled: Tensor, books: Mapping[str, Tensor], title: str) -> Figure:
@@ -53,11 +53,71 @@ def levels_under_normal(books: Mapping[str, Tensor], sigma: float, title: str) -
     axes.vlines(point, 0, torch.exp(-(point**2) / (2 * sigma**2)) / (sigma * (2 * torch.pi) ** 0.5), color=POINT)
     axes.set(ylim=(0, None), ylabel="probability density")
     axes.set_title(title)
-    for row, (name, levels) in enumerate(books.items()):
+    for row, levels in enumerate(books.values()):
         rows.plot(levels, torch.full((len(levels),), -float(row)), "|", color=CONTEXT if row else POINT,
                   markersize=16, markeredgewidth=2.5)
     _bare(rows, [-float(row) for row in range(len(books))], list(books))
     rows.set(ylim=(-len(books) + 0.4, 0.6), xlim=(-1.25, 1.25), xlabel="weight ÷ the largest magnitude of its block")
+    return fig
+
+
+def errors_by_matrix(errors: Mapping[str, Sequence[float]], matrices: Sequence[str], reference: float,
+                     title: str) -> Figure:
+    """One dot per codebook and matrix, and a dashed line at `reference`; the first codebook is the point.
+
+    Args:
+        errors: by the codebook's name, one per matrix, in the unit of the axis: 10⁻³ of the weights' variance.
+        matrices: their names.
+        reference: the first codebook's error on normal random numbers.
+        title: the finding.
+    """
+    fig, axes = plt.subplots(figsize=(8.0, 4.6))
+    for number, ((name, values), marker) in enumerate(zip(errors.items(), "o^sv", strict=False)):
+        axes.plot(values, marker, color=CONTEXT if number else POINT, markersize=6, label=name,
+                  markerfacecolor="white" if number == 3 else None)
+    axes.axhline(reference, color=POINT, linestyle="--", linewidth=1.2)
+    axes.set_xticks(range(len(matrices)), matrices, rotation=90, fontsize=9)
+    axes.set(ylabel="error × 10³", ylim=(0, None), title=title)
+    axes.grid(axis="x", visible=False)
+    axes.legend(ncols=4, loc="lower left")
+    return fig
+
+
+def error_against_bits(curves: Mapping[str, Sequence[tuple[float, float]]], bits: float, title: str) -> Figure:
+    """Error over bits per parameter, one line per format, the last one the point; a dotted line at `bits`.
+
+    Args:
+        curves: by the format's name, (bits per parameter, error × 10³) from one block size to the next.
+        bits: where formats are compared.
+        title: the finding.
+    """
+    fig, axes = plt.subplots(figsize=(8.0, 4.4))
+    axes.axvline(bits, color=CONTEXT, linestyle=":", linewidth=1.5)
+    axes.text(bits + 0.02, 1.0, f"{bits:.2f} bits")
+    for (name, points), colour in zip(curves.items(), (CONTEXT, BLUE, POINT), strict=True):
+        axes.plot(*zip(*points, strict=True), "o-", color=colour, label=name, markersize=5)
+    axes.set(xlabel="bits per parameter, constants included", ylabel="error × 10³", ylim=(0, None), title=title)
+    axes.legend()
+    return fig
+
+
+def relative_errors(places: Sequence[str], ratios: Mapping[str, Sequence[float]], to: str, title: str) -> Figure:
+    """Errors as multiples of that of the format `to`, which is the line at one.
+
+    Args:
+        places: what was quantized.
+        ratios: by the format's name, one per place; at most two formats.
+        to: the format that they are divided by.
+        title: the finding.
+    """
+    fig, axes = plt.subplots(figsize=(8.0, 4.2))
+    axes.axhline(1, color=POINT)
+    axes.text(len(places) - 0.55, 1.04, to, color=POINT, ha="right", fontweight="bold")
+    for (name, values), marker, colour in zip(ratios.items(), "sD", (CONTEXT, BLUE), strict=False):
+        axes.plot(places, values, marker, color=colour, markersize=9, label=name)
+    axes.set(ylabel=f"error ÷ {to}'s error", ylim=(0, None), xlim=(-0.5, len(places) - 0.5), title=title)
+    axes.grid(axis="x", visible=False)
+    axes.legend(loc="upper left")
     return fig
 
 

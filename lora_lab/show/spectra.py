@@ -20,7 +20,7 @@ def matrix_grid(rows: Mapping[str, Mapping[str, Tensor]], title: str) -> Figure:
         title: the finding.
     """
     columns = list(next(iter(rows.values())))
-    size = (2.1 * len(columns), 1.55 * len(rows) + 0.7)
+    size = (2.1 * len(columns), 1.4 * len(rows) + 0.6)
     fig, grid = plt.subplots(len(rows), len(columns), figsize=size, squeeze=False)
     for (name, variants), line in zip(rows.items(), grid):
         exact = list(variants.values())[-1]
@@ -50,7 +50,7 @@ def energy_curves(curves: Mapping[str, Tensor], point: str, title: str) -> Figur
     for name, shares in curves.items():
         look = {"color": POINT, "zorder": 3} if name == point else {"color": CONTEXT, "linestyle": next(grey)}
         axes.plot(range(1, len(shares) + 1), 100 * shares, label=name, **look)
-    axes.set(xlabel="directions kept, r", ylabel="energy held, %", ylim=(0, 102), xlim=(1, None))
+    axes.set(xlabel="directions kept, r", ylabel="energy held, %", ylim=(0, 102), xlim=(1, len(shares)))
     axes.set_title(title)
     axes.legend(loc="lower right")
     return fig
@@ -58,7 +58,7 @@ def energy_curves(curves: Mapping[str, Tensor], point: str, title: str) -> Figur
 
 def score_curves(scores: Mapping[str, Sequence[Sequence[float]]], ranks: Sequence[int], point: str, title: str, *,
                  levels: Mapping[str, float] | None = None, ylabel: str = "answers right, %") -> Figure:
-    """Scores over the rank: the mean over seeds as a line, every seed as a dot.
+    """Scores over the rank: the mean over seeds as a line, their range as a band.
 
     Args:
         scores: name → one list per seed of shares, one per rank.
@@ -72,15 +72,16 @@ def score_curves(scores: Mapping[str, Sequence[Sequence[float]]], ranks: Sequenc
     grey = iter(LINES)
     for name, seeds in scores.items():
         colour, line = (POINT, "-") if name == point else (CONTEXT, next(grey))
-        means = [100 * sum(values) / len(values) for values in zip(*seeds)]
+        at_rank = [[100 * share for share in shares] for shares in zip(*seeds)]
+        means = [sum(shares) / len(shares) for shares in at_rank]
         axes.plot(ranks, means, line, color=colour, label=name, zorder=3 if name == point else 2)
-        for values in seeds:
-            axes.plot(ranks, [100 * value for value in values], ".", color=colour, markersize=5, alpha=0.7)
+        low, high = [min(shares) for shares in at_rank], [max(shares) for shares in at_rank]
+        axes.fill_between(ranks, low, high, color=colour, alpha=0.18, linewidth=0)
     for name, level in (levels or {}).items():
         _level(axes, name, level, ranks[0])
     axes.set_xscale("log", base=2)
     axes.set_xticks(ranks, [str(r) for r in ranks])
-    axes.set(xlabel="directions kept in every matrix, r", ylabel=ylabel)
+    axes.set(xlabel="directions kept in every matrix, r", ylabel=ylabel, ylim=(-2, 102))
     axes.set_title(title)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return fig
