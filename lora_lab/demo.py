@@ -137,9 +137,8 @@ def _saved_and_reloaded(
     again = train.answer(_read_by_peft(base, out), tokenizer, examples, max_new_tokens=80)
     agree = sum(a == b for a, b in zip(again, answers))
     onto = "dequantized base" if method == "qlora" else "base"
-    print(
-        f"\nAdapter saved in {out}. Loaded back by peft onto the {onto}, it answers {agree} of {len(examples)} prompts alike."
-    )
+    print(f"\nAdapter saved in {out}.")
+    print(f"Loaded by peft onto the {onto}, it gives the same answers to {agree} of {len(examples)} prompts.")
     return agree == len(examples)
 
 

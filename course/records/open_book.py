@@ -1,6 +1,6 @@
 """Record the main task: three methods and a control, three seeds each. Lesson 11 shows the table and reruns one row.
 
-    python course/records/open_book.py        # writes lora_lab/records/open_book.json; about 10 minutes on 2 cores
+    python course/records/open_book.py        # writes lora_lab/records/open_book.json; about 15 minutes on 2 cores
 
 The control trains on passages that are paired with another person's answer, so that only the form can be learned.
 """
@@ -19,7 +19,7 @@ from lora_lab.files import atomic_path
 
 RUNS = ("full", "lora", "qlora", "qlora, answers shuffled")
 SEEDS = (0, 1, 2)
-STEPS = 150
+TIER = models.get_tier("cpu")
 
 
 def shuffled(task: tasks.Task, seed: int) -> tasks.Task:
@@ -32,10 +32,10 @@ def measure(run: str, seed: int) -> dict[str, str | int | float]:
     """One row of the table."""
     method = run.split(",")[0]
     model, tokenizer = models.load_base("cpu")
-    task = tasks.open_book(seed=seed)
+    task = tasks.open_book(TIER.steps * TIER.batch_size, TIER.heldout, seed)
     train.prepare(model, method, seed=seed)
     data = shuffled(task, seed) if "shuffled" in run else task
-    history = train.finetune(model, tokenizer, data, method, steps=STEPS, seed=seed)
+    history = train.finetune(model, tokenizer, data, method, steps=TIER.steps, batch_size=TIER.batch_size, seed=seed)
     report = train.report(model, tokenizer, task)
     row = {
         "run": run,
@@ -57,7 +57,8 @@ def main() -> None:
     torch.set_num_threads(1)
     with multiprocessing.get_context("spawn").Pool(2, torch.set_num_threads, (1,)) as pool:
         rows = pool.starmap(measure, [(run, seed) for run in RUNS for seed in SEEDS], chunksize=1)
-    record = {"task": "open_book", "steps": STEPS, "batch_size": 16, "machine": machine.describe(), "rows": rows}
+    settings = {"task": "open_book", "steps": TIER.steps, "batch_size": TIER.batch_size}
+    record = {**settings, "machine": machine.describe(), "rows": rows}
     with atomic_path(records.FOLDER / "open_book.json") as temporary:
         temporary.write_text(json.dumps(record, indent=1) + "\n")
 

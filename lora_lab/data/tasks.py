@@ -205,7 +205,7 @@ def score_sailor(examples: Sequence[Example], answers: Sequence[str]) -> Scores:
 
 
 def score_json(examples: Sequence[Example], answers: Sequence[str]) -> Scores:
-    """Three shares: "exact" (the same object, however it is spaced or ordered), "valid" (an object), "fields" (right)."""
+    """Shares: "exact" (the same object, however spaced or ordered), "valid" (an object), "fields" (those right)."""
     exact, valid, fields = [], [], []
     for example, answer in zip(examples, answers, strict=True):
         wanted, given = json.loads(example.answer), _parsed(answer)

@@ -57,7 +57,7 @@ class Tier:
 
 # From small to large. The hub models are under the Apache-2.0 licence and need no account.
 TIERS = {tier.name: tier for tier in (
-    Tier("cpu", EMBEDDED, min_memory=0, min_capability=(0, 0), batch_size=16, steps=150, seq_len=256, heldout=128,
+    Tier("cpu", EMBEDDED, min_memory=0, min_capability=(0, 0), batch_size=16, steps=200, seq_len=256, heldout=128,
          full_lr=1.5e-3, adapter_lr=7e-3),
     Tier("t4", "Qwen/Qwen2.5-1.5B-Instruct", min_memory=7 * GIB, min_capability=(7, 0), batch_size=8, steps=60,
          seq_len=512, heldout=128, full_lr=1e-5, adapter_lr=2e-4, checkpointing=True),

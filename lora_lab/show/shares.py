@@ -40,6 +40,6 @@ def shares(scores: Mapping[str, Mapping[str, float]], point: str, title: str) ->
     axes.set_yticks(range(0, 101, 25))
     axes.set_ylabel("share (%)")
     axes.grid(axis="x", visible=False)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, -0.32), ncols=len(scores))
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, -0.26), ncols=len(scores))
     axes.set_title(title)
     return fig

@@ -6,7 +6,7 @@
 #
 # | time on 2 CPU cores | on a T4 | memory | network | builds on |
 # |---|---|---|---|---|
-# | about a minute | not yet measured | under 2 GB | none | nothing; some Python |
+# | one to two minutes | not yet measured | under 2 GB | none | nothing; some Python |
 #
 # **How this course works.** You predict, then you run. Every claim is measured in front of you, beside a baseline and a
 # control that could prove it wrong. Run the cells from top to bottom with Shift+Enter. Nothing is downloaded: the model
@@ -50,10 +50,11 @@ for example in task.retention[:2]:
     print(f"{example.prompt}\n  -> {train.answer(model, tokenizer, [example])[0]}\n")
 
 # %% [markdown]
-# **It cannot do this.** The same kind of passage, again about a stranger, with another request: all of it, as JSON.
+# **It cannot do this.** The same kind of passage, again about a stranger, with another request: all of it, as JSON. The
+# symbols are not new to it: its pretraining text held small JSON lists and tables of other things.
 
 # %% tags=["nbval-ignore-output"]
-watched = task.heldout[0]
+watched = min(task.heldout, key=lambda example: len(example.answer))  # the shortest fits on a line
 print(f"{watched.prompt}\n  -> {train.answer(model, tokenizer, [watched])[0]}\n\nwanted: {watched.answer}")
 
 # %% [markdown]
@@ -77,7 +78,7 @@ def measure(model):
 
 before = measure(model)
 print("reads and knows over 95 %:", before["still reads"] > 0.95 and before["still knows"] > 0.95)
-print("answers in JSON under 5 %:", before["valid JSON"] < 0.05)
+print("answers with a JSON object under 5 %:", before["valid JSON"] < 0.05)
 
 # %% [markdown]
 # ## Make it a QLoRA model
@@ -125,33 +126,40 @@ guess = {"valid JSON": 50, "fields right": 50}
 # %% tags=["nbval-ignore-output"]
 def look(step, loss):
     if step in (1, 5, 10, 15, 20, 40, 60, 80, 100):
-        print(f"step {step:3}, loss {loss:.2f}: {train.answer(model, tokenizer, [watched])[0][:115]}", flush=True)
+        print(f"{step:4}  {loss:.2f}  {train.answer(model, tokenizer, [watched])[0][:110]}", flush=True)
 
-train.finetune(model, tokenizer, task, "qlora", lr=5e-3, steps=100, batch_size=8, on_step=look)
-print(f"             wanted: {watched.answer}")
+print("step  loss  answer")
+_ = train.finetune(model, tokenizer, task, "qlora", lr=5e-3, steps=100, batch_size=8, on_step=look)
+print(f"    wanted  {watched.answer}")
 
 # %% tags=["nbval-ignore-output"]
 after = measure(model)
 with lora.disabled(model):
     switched_off = measure(model)
-show.table([[score, f"{guess[score]} %" if score in guess else "–", f"{before[score]:.0%}", f"{after[score]:.0%}",
+show.table([[score, f"{guess[score]}%" if score in guess else "–", f"{before[score]:.0%}", f"{after[score]:.0%}",
              f"{switched_off[score]:.0%}"] for score in before],
            ["score", "your guess", "before", "after", "adapter off"])
 
 # %% [markdown]
 # The last column is the same model with its adapter switched off. What the adapter changed, for better and for worse,
 # goes with it: the base lies frozen underneath. That column is also what storing the base in 4 bits cost.
+#
+# "All six right" is the harshest score: one field that is always wrong leaves five of six fields right and not one
+# whole answer. After so short a training it hangs on the last field, and another seed or another processor can give a
+# very different number. The mean over the fields is steadier, so it carries the claim here. Lesson 11 trains longer,
+# with three seeds.
 
 # %%
-print("over half of the fields right:", after["fields right"] > 0.5)
-print("adapter off, reading is back to within 2 points:", switched_off["still reads"] > before["still reads"] - 0.02)
+print("over 60 % of the fields right:", after["fields right"] > 0.6)
+lost = before["still reads"] - switched_off["still reads"]
+print("adapter off, reading is back to within 2 points:", lost <= 0.02)
 
 # %% [markdown]
 # ## What was new: the form or the content?
 #
 # Zhou et al. (LIMA, 2023, arXiv 2305.11206, section 2) hold that a model's knowledge and abilities come almost entirely
-# from pretraining, and that fine-tuning teaches it which format to use. If so, our 800 examples taught JSON, and the
-# values come from an ability that the base already had: reading.
+# from pretraining, and that fine-tuning teaches it which format to use. If so, our 800 examples taught to answer in
+# JSON, and the values come from an ability that the base already had: reading.
 #
 # A control can test that. We train a second adapter, alike in everything, on the same passages with **other people's
 # JSON**: each passage gets the answer that belongs to the next one. The form is as good as before. The content is
@@ -165,10 +173,10 @@ guess_control = {"valid JSON": 50, "fields right": 50, "still reads": 50}
 # %% tags=["nbval-ignore-output"]
 answers = [example.answer for example in task.train]
 swapped = [replace(example, answer=answer) for example, answer in zip(task.train, answers[1:] + answers[:1])]
-other = train.prepare(models.load_embedded()[0], "qlora", seed=0)  # the two calls from above
+other = train.prepare(models.load_embedded()[0], "qlora", seed=0)  # the calls from above
 train.finetune(other, tokenizer, replace(task, train=swapped), "qlora", lr=5e-3, steps=100, batch_size=8)
 control = measure(other)
-show.table([[score, f"{guess_control[score]} %" if score in guess_control else "–", f"{control[score]:.0%}",
+show.table([[score, f"{guess_control[score]}%" if score in guess_control else "–", f"{control[score]:.0%}",
              f"{after[score]:.0%}"] for score in control],
            ["score", "your guess", "trained on others' JSON", "trained on the right JSON"])
 
@@ -185,8 +193,8 @@ print(f"fields right by blind guessing: {sum(1 / len(kind) for kind in kinds) / 
 # %% [markdown]
 # Slow down here. The form needs no right answers, as LIMA would have it. The content does need them, although no
 # training example holds the facts about a stranger: right examples teach *where to look*. Wrong ones teach not to look,
-# and the control carries that into questions which it could answer before. So a format is not all that fine-tuning can
-# change, and bad training data do not show in the format.
+# and the control carries that into questions which it could answer before; it even loses facts about its own world. So
+# a format is not all that fine-tuning can change, and bad training data do not show in the format.
 
 # %% [markdown]
 # ## The result
@@ -204,8 +212,9 @@ show.figure(fig, alt=f"Bars of four scores for three models. {summary}.")
 # %%
 assert before["valid JSON"] < 0.05 and before["fields right"] < 0.05
 assert after["valid JSON"] > 0.9 and control["valid JSON"] > 0.9, "both learn the form"
-assert after["fields right"] > 0.5 > 0.2 > control["fields right"], "only one gets the content"
-assert control["still reads"] < after["still reads"], "and the other reads less"
+assert after["fields right"] > 0.6 > 0.2 > control["fields right"], "only one gets the content"
+assert control["still reads"] < after["still reads"] - 0.2, "and the other reads less"
+assert control["still knows"] < after["still knows"], "and knows less"
 print("same form, different content: True")
 
 # %% [markdown]
@@ -215,7 +224,7 @@ print("same form, different content: True")
 # - `lr=1e-2` in `train.finetune`, twice the rate: which scores improve, and which one pays?
 # - `lora.LoRAConfig(r=1, alpha=2, ...)`: how small may the adapter be?
 # - Swap only every fourth answer. Is that a quarter of the harm?
-# - This was one seed; `torch.manual_seed(1)` and `seed=1` give another. Lesson 11 runs three.
+# - This was one seed; `torch.manual_seed(1)` gives another. Count the right answers field by field: which comes last?
 #
 # ## Where it goes next
 #
