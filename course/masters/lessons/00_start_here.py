@@ -6,7 +6,7 @@
 #
 # | time on 2 CPU cores | on a T4 | memory | network | builds on |
 # |---|---|---|---|---|
-# | one to two minutes | not yet measured | under 2 GB | none | nothing; some Python |
+# | about a minute | the same: the GPU is not used | under 2 GB | none | nothing; some Python |
 #
 # **How this course works.** You predict, then you run. Every claim is measured in front of you, beside a baseline and a
 # control that could prove it wrong. Run the cells from top to bottom with Shift+Enter. Nothing is downloaded: the model
@@ -230,10 +230,10 @@ print("same form, different content: True")
 #
 # | lesson | its question |
 # |---|---|
-# | [01_svd](01_svd.ipynb) | What does a matrix lose when it is cut to a low rank? |
-# | [03_lora_from_scratch](03_lora_from_scratch.ipynb) | What is an adapter, in thirty lines? |
-# | [08_build_nf4](08_build_nf4.ipynb) | Where do NF4's sixteen numbers come from? |
-# | [10_qlora_layer](10_qlora_layer.ipynb) | How do gradients pass through a frozen 4-bit layer? |
+# | [01_svd](01_svd.ipynb) | How many directions carry what a fine-tune taught? |
+# | [03_lora_from_scratch](03_lora_from_scratch.ipynb) | What is an adapter, in twenty lines, and what does it cost? |
+# | [08_build_nf4](08_build_nf4.ipynb) | Where do the sixteen numbers of NF4 come from, and what beats them? |
+# | [10_qlora_layer](10_qlora_layer.ipynb) | How does a layer learn through a frozen 4-bit weight? |
 # | [11_qlora_finetune](11_qlora_finetune.ipynb) | Does QLoRA reach what full fine-tuning reaches? |
 #
 # They are read in this order. The [syllabus](../course/syllabus.md) has times, three routes and what is planned.

@@ -255,7 +255,7 @@ print("LoRA's best rate is the larger one:", best["LoRA"] > best["full"])
 #
 # ## Before, after injection, after training
 #
-# Three seeds each. A seed changes the random $A$ and the order of the data.
+# Three seeds each. A seed sets the random $A$ and the order of the data.
 
 # %% tags=["nbval-ignore-output"]
 def measured(model):
@@ -332,6 +332,9 @@ changes = [{name: model.get_submodule(name).weight.detach() - base.get_submodule
 for control, updates in (("wrong layer", [{next_block(n): d for n, d in each.items()} for each in deltas]),
                          ("full, cut to rank 8", [{n: cut(d) for n, d in each.items()} for each in changes])):
     scores[control] = [measured(with_updates(each)) for each in updates]
+for method, each in (("LoRA", deltas[0]), ("full fine-tuning", changes[0])):
+    ranks_90 = sorted(lowrank.rank_for_energy(delta, 0.9) for delta in each.values())
+    print(f"{method}: {ranks_90[len(ranks_90) // 2]} directions hold 90 % of ΔW's energy (median layer)")
 
 # %% [markdown]
 # Two controls are trained, with the same steps and one seed. **A frozen** trains only $B$, over a random $A$
@@ -377,10 +380,14 @@ show.figure(fig, alt="Exact answers: " + ", ".join(
 # The size of the update explains nothing: noise of the same norm and rank, and even the very matrices that training
 # found, are useless in the wrong direction or at the wrong address.
 #
-# Now slow down at *full, cut to rank 8*. The usual story says that LoRA works because the changes of full fine-tuning
-# have low rank; Hu et al. (section 7) argue from the learned updates. Compare that row with *full fine-tuning* above
-# it: the distance is what the rest of the ranks carried. Low rank need not be what full fine-tuning finds. It is
-# enough that a low-rank answer *exists*, and that training can find it when it is told to.
+# Now slow down at *full, cut to rank 8*. Hu et al. start from the hypothesis that the change of the weights has a low
+# "intrinsic rank" (section 4.1). What full fine-tuning found here has not: the count above says over how many
+# directions it spreads, and the cut row beside the *full fine-tuning* row says what the small ones were worth. LoRA
+# does not need that hypothesis. It is enough that *some* answer of low rank exists, and that training finds it when
+# it may not look elsewhere.
+#
+# *One dense place* and *A frozen* are sketches: one seed, and the rate of the method they come from. With a sweep of
+# their own they may do better.
 #
 # ## Merge, and take it back
 #
@@ -465,12 +472,14 @@ print("peft: the error grows from cycle to cycle:", drift["peft"][99] > drift["p
 print("lora_lab: exactly zero after 100 cycles:", max(drift["ours"]) == 0)
 
 # %% [markdown]
-# Did you expect that? Subtracting the very same $\Delta W$ loses bits once. The result then lies on bfloat16's grid
-# of the merged weight, and later rounds hit the same points. PEFT's merge adds $\Delta W$ in fp32, and its unmerge
-# subtracts $\Delta W$ rounded to bfloat16 (`tuners/lora/layer.py`, `Linear.merge` and `Linear.unmerge`). The two
-# differ by the same amount in each cycle, so the error grows. The same happens to anybody who alternates between two
-# adapters. The remedy is not better arithmetic: **keep $W_0$, and unmerge by forgetting the sum.** It costs one more
-# copy while merged.
+# Did you expect that? Call the rounded sum $M$. Subtracting $\Delta W$ from it gives a weight within half a rounding
+# step of $M - \Delta W$, so adding the same $\Delta W$ again rounds to the same $M$. Bits are lost once, then nothing
+# moves.
+#
+# PEFT adds $\Delta W$ in fp32 but subtracts it rounded to bfloat16 (version 0.21, `tuners/lora/layer.py`,
+# `Linear.merge` and `Linear.unmerge`). The two differ by the same amount in every cycle, so weights walk off. The
+# remedy is not better arithmetic: **keep $W_0$, and unmerge by forgetting the sum.** It costs one more copy while
+# merged.
 #
 # ## The result
 
@@ -486,6 +495,8 @@ print("LoRA learns what the base cannot do; the same norm in another direction o
 # **Try.**
 #
 # - Change `r` in `inject` to 1 and to 32, with $\alpha$ fixed, then with $\alpha/r$ fixed. Which needs a new rate?
+# - Alternate between two adapters in the naive way: add and subtract the first, then the second. Does it still stand
+#   still after the first cycle?
 # - Adapt only `q_proj` and `v_proj`, as the paper does. What does the same budget buy?
 # - Start from the truncated SVD of $W_0$ instead of random $A$: that is PiSSA (Meng et al., 2024, arXiv 2404.02948).
 #   What must happen to $W_0$ so that step 0 does not move?

@@ -145,8 +145,8 @@ def bytes_kept(layers, x):
 
 
 linears = [nn.Linear(512, 512, bias=False) for _ in range(8)]
-kept = {kind.__name__: bytes_kept([kind(linear) for linear in linears], torch.randn(64, 512, requires_grad=True))
-        for kind in (KeepsDense, Linear4bit)}
+batch = torch.randn(64, 512, requires_grad=True)
+kept = {kind.__name__: bytes_kept([kind(linear) for linear in linears], batch) for kind in (KeepsDense, Linear4bit)}
 stored = sum(Linear4bit(linear).stored.nbytes for linear in linears)
 show.table([[name, f"{stored:,}", f"{n:,}"] for name, n in kept.items()],
            ["layer", "stored, bytes", "kept for backward, bytes"])
@@ -198,7 +198,8 @@ def nf4_bytes(shape, double_quant, block=64):
 
 for shape in [(33, 100), (192, 512), (1024, 1024), (1, 1)]:
     for double_quant in (False, True):
-        assert nf4_bytes(shape, double_quant) == quant.quantize(torch.randn(shape), double_quant=double_quant).nbytes
+        stored = quant.quantize(torch.randn(shape), double_quant=double_quant)
+        assert nf4_bytes(shape, double_quant) == stored.nbytes
 print("the formula gives the exact bytes of eight real tensors")
 
 # %% [markdown]
@@ -211,8 +212,9 @@ model, tokenizer = models.load_embedded()
 body = {name: m for name, m in model.named_modules() if type(m) is nn.Linear and name != "lm_head"}
 h, i, layers, vocabulary = 4096, 11008, 32, 32000  # Llama-2-7B
 llama = layers * [(h, h)] * 4 + layers * [(i, h), (i, h), (h, i)]
-others = {"embedded": sum(p.numel() for p in model.parameters()) - sum(m.weight.numel() for m in body.values()),
-          "llama": 2 * vocabulary * h + (2 * layers + 1) * h}  # embeddings, head and norms: 16 bits under QLoRA
+small = [m.weight.shape for m in body.values()]
+others = {"embedded": model.num_parameters() - sum(map(math.prod, small)),  # embeddings, head, norms:
+          "llama": 2 * vocabulary * h + (2 * layers + 1) * h}  # 16 bits each under QLoRA
 
 
 def row(name, shapes, rest=0):
@@ -222,13 +224,14 @@ def row(name, shapes, rest=0):
     return [name, f"{n + rest:,}", *(f"{size / 1e6:,.3f}" for size in sizes), f"{8 * dq / (n + rest):.3f}"]
 
 
-small = [m.weight.shape for m in body.values()]
 show.table([row("one layer, 1024 × 1024", [(1024, 1024)]), row("embedded base, linear layers", small),
             row("embedded base, whole", small, others["embedded"]), row("Llama-2-7B, linear layers", llama),
             row("Llama-2-7B, whole", llama, others["llama"])],
            ["", "parameters", "fp32, MB", "bf16, MB", "NF4, MB", "NF4+DQ, MB", "bits per parameter, DQ"])
 
 # %% [markdown]
+# MB is 10⁶ bytes.
+#
 # Two things are not in "half a byte": the constants, and all that is not a linear layer. Embeddings and head stay
 # in 16 bits, and the smaller the model, the more they weigh. The last column is about linear layers only where the
 # row says so. DQ saves 0.373 bits per value; the paper says about 0.37 (section 3).
@@ -264,9 +267,10 @@ def abilities(name, m):
 
 
 questions, world = data.tasks.reading(80), data.World.generate()
-formats = {"NF4": quant.NF4, "INT4": quant.INT4, "FP4 (bitsandbytes')": quant.FP4_BNB, "NF3": quant.normal_float(3),
-           "NF2": quant.normal_float(2)}
-results = [abilities("not rounded", model), *(abilities(name, rounded(model, book)) for name, book in formats.items())]
+formats = {"NF4": quant.NF4, "INT4": quant.INT4, "FP4 (bitsandbytes')": quant.FP4_BNB,
+           "NF3": quant.normal_float(3), "NF2": quant.normal_float(2)}
+results = [abilities("not rounded", model)]
+results += [abilities(name, rounded(model, book)) for name, book in formats.items()]
 HEADERS = ["format", "weight error", "reading", "recall"]
 show.table([[name, *map("{:.1%}".format, values)] for name, *values in results], HEADERS)
 
@@ -296,7 +300,8 @@ for name in body:
     w = noisy.get_submodule(name).weight.data
     noise = torch.randn(w.shape, generator=generator)
     w += noise * (results[-1][1] * w.norm() / noise.norm())  # as large as NF2's error
-results += [abilities("four levels by hand", rounded(model, by_hand)), abilities("noise as large as NF2's", noisy)]
+results += [abilities("four levels by hand", rounded(model, by_hand)),
+            abilities("noise as large as NF2's", noisy)]
 show.table([[name, *map("{:.1%}".format, values)] for name, *values in results[-3:]], HEADERS)
 
 # %%
@@ -481,18 +486,20 @@ show.table([[f"{step}", *(spread(values, ".0%") for values in zip(*survival[step
 
 # %% tags=["nbval-ignore-output"]
 fig, axes = plt.subplots()
-colours = {"Q(Ŵ + ΔW)": show.POINT, "Q(W + ΔW)": show.BLUE, "W + ΔW": show.CONTEXT}
-for (name, colour), marker in zip(colours.items(), "osD"):
-    points = sorted((size[seed, step], lost[name, seed, step]) for seed, step in size)
-    axes.plot(*zip(*[(100 * x, 100 * y) for x, y in points]), marker + "-", color=colour, label=name)
+looks = {"Q(Ŵ + ΔW)": ("o-", show.POINT), "Q(W + ΔW)": ("s-", show.BLUE), "W + ΔW": ("D-", show.CONTEXT)}
+for seed in range(3):
+    xs = [100 * size[seed, step] for step in KEEP]
+    for name, (form, colour) in looks.items():
+        ys = [100 * lost[name, seed, step] for step in KEEP]
+        axes.plot(xs, ys, form, color=colour, linewidth=1.5, label=name if seed == 0 else None)
 axes.axvline(100 * score["NF4"][0], color=show.CONTEXT, linestyle=":")
-axes.text(100 * score["NF4"][0], axes.get_ylim()[1], " NF4's own error", va="top", color="#555555")
+axes.text(100 * score["NF4"][0], 80, "  NF4's own error", color="#555555")
 axes.set(xlabel="size of the update, ‖ΔW‖ / ‖Ŵ‖ (%)", ylabel="share of the gain lost (%)",
          title="The 4-bit grid swallows small updates")
 axes.legend(loc="center right")
-show.figure(fig, alt="Share of the gain lost against the size of the update. Merging back into the 4-bit base loses "
-            "most of a small update and little of a large one. Merging into the original loses little, in four bits "
-            "or dense.")
+show.figure(fig, alt="Share of the gain lost against the size of the update, three seeds. Merging back into the 4-bit "
+            "base loses most of a small update and little of a large one. Merging into the original weight loses "
+            "little, in four bits or dense.")
 
 # %%
 assert changed == 0
@@ -506,8 +513,8 @@ print("twice what merging the original did, and a small update lost more than a 
 
 # %% [markdown]
 # Training through four bits is safe; merging into four bits is where care is due. Keep the adapter apart, or merge
-# into $\hat W$ (`quant.dequantize_model`, then `lora.merge_and_remove`): no loss, at the price of a dense weight.
-# If it must be four bits, go back to the original $W$ first.
+# into $\hat W$, as `lora.merge_and_remove` does: no loss, at the price of a dense weight. If it must be four bits, go
+# back to the original $W$ first.
 #
 # Our updates are large: a tiny model, a high learning rate. Smaller learning rates and larger models mean smaller
 # updates in proportion, and those stand on the left of the figure. QA-LoRA (Xu et al., 2023, [arXiv
