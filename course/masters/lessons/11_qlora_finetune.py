@@ -172,10 +172,15 @@ print("the control reaches under 5 %:", max(exact["qlora, answers shuffled"]) < 
 
 # %% tags=["nbval-ignore-output"]
 import logging
+import warnings
 
 logging.disable(logging.WARNING)  # peft and bitsandbytes report kernels that this lesson does not use
+warnings.simplefilter("ignore", FutureWarning)
 import peft
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from transformers.utils.logging import disable_progress_bar
+
+disable_progress_bar()
 
 source = models.EMBEDDED_FOLDER if tier.embedded else tier.model
 settings = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
@@ -223,9 +228,9 @@ assert not tier.embedded or abs(after.scores["exact"] - mean["qlora"]) < 0.05  #
 print("held-out exact match rose from under 5 % to over 95 %, through frozen 4-bit weights")
 
 # %% [markdown]
-# **Try:** `r=1` instead of 16. Half the steps (some seeds
-# then stop on a plateau, with two of the six fields confused). Adapters on `("q_proj", "v_proj")` only, as in the LoRA paper. A
-# learning rate of `tier.lr("full")` for the adapters. Each is one changed line, and `train.report` tells.
+# **Try:** `r=1` instead of 16. Half the steps: some seeds then stop on a plateau, with two of the six fields confused.
+# Adapters on `("q_proj", "v_proj")` only, as in the LoRA paper. A learning rate of `tier.lr("full")` for the
+# adapters. Each is one changed line, and `train.report` tells.
 #
 # **Next:** put this in your own hands with `lora-lab demo --method qlora --seed 1`, and read `lora_lab/demo.py`: it
 # is this notebook without the prose.
