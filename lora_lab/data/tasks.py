@@ -106,10 +106,11 @@ def sailor(train: int = 1600, heldout: int = 200, seed: int = 0) -> Task:
     return _generated("sailor", example, train, heldout, seed, score_sailor)
 
 
-def cipher(train: int = 1600, heldout: int = 200, seed: int = 0, words: int = 64) -> Task:
+def cipher(train: int = 1600, heldout: int = 200, seed: int = 0, words: int = 16) -> Task:
     """Replace each word by its partner in a secret one-to-one code over `words` words.
 
-    Nothing but the code is new, and it is arbitrary: how much of it an adapter can hold is a matter of capacity.
+    Nothing but the code is new, and it is arbitrary: how much of it is learned in a given number of steps depends on
+    what may train. `course/records/capacity.py` measures it.
 
     Raises:
         ValueError: if there are not that many words.
