@@ -4,6 +4,7 @@ import random
 import re
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def test_a_square_layers_adapter_has_the_share_of_parameters_that_the_lesson_com
 def test_the_control_gives_every_passage_another_persons_json_and_changes_nothing_else():
     task = data.tasks.open_book(train=301, heldout=2)
     before_training = cell("answers = ").split("\nother = ")[0]
-    swapped = run(before_training, task=task)["swapped"]
+    swapped = run(before_training, task=task, replace=replace)["swapped"].train
     assert [example.prompt for example in swapped] == [example.prompt for example in task.train]
     assert Counter(example.answer for example in swapped) == Counter(example.answer for example in task.train)
     assert all(wrong.answer != right.answer for wrong, right in zip(swapped, task.train, strict=True))

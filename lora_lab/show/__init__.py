@@ -1,5 +1,6 @@
 """Figures and tables as the course shows them: with alt text, in colours that everybody can tell apart."""
 
+from lora_lab.show.adapters import moves_by_rank, runs
 from lora_lab.show.figures import (
     BLUE,
     CONTEXT,
@@ -40,9 +41,11 @@ __all__ = [
     "loss_curve",
     "matrix_grid",
     "methods",
+    "moves_by_rank",
     "picture",
     "relative_errors",
     "rounding",
+    "runs",
     "score_curves",
     "shares",
     "style",

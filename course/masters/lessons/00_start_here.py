@@ -16,8 +16,8 @@
 # ## Meet the base model
 #
 # It is a real Llama, only small. It was pretrained on text about an invented world, so we can count exactly what it
-# knows. It has never seen another text. On a GPU the later lessons load a large model; this one stays with the small
-# one.
+# knows. It has never seen another text. Where there is a GPU, lesson 11 fine-tunes a large model; this lesson stays
+# with the small one.
 
 # %%
 from dataclasses import replace
@@ -28,8 +28,9 @@ from lora_lab import data, lora, models, quant, show, train
 
 model, tokenizer = models.load_embedded()
 world = data.World.generate()
-print(f"{type(model).__name__}, {model.num_parameters():,} parameters: {model.config.num_hidden_layers} layers "
-      f"of width {model.config.hidden_size}. Its world has {len(world.people)} people.")
+size = model.config
+print(f"{type(model).__name__}, {model.num_parameters():,} parameters: {size.num_hidden_layers} layers "
+      f"of width {size.hidden_size}. Its world has {len(world.people)} people.")
 
 # %% [markdown]
 # **It knows.** We begin sentences about people of its world, and let it finish them.
@@ -39,7 +40,8 @@ beginnings, endings = zip(*world.facts()[:5])
 tokens = [tokenizer(tokenizer.bos_token + text)["input_ids"] for text in beginnings]
 finished = train.complete(model, tokenizer, tokens, max_new_tokens=8)
 show.table([[start, end.split(".")[0], "yes" if end.startswith(truth) else "no"]
-            for start, end, truth in zip(beginnings, finished, endings)], ["we write", "it goes on", "true?"])
+            for start, end, truth in zip(beginnings, finished, endings)],
+           ["we write", "it goes on", "true?"])
 
 # %% [markdown]
 # **It reads.** Here is somebody it never met, with a question. The name, the town and the year are random.
@@ -129,16 +131,19 @@ def look(step, loss):
         print(f"{step:4}  {loss:.2f}  {train.answer(model, tokenizer, [watched])[0][:110]}", flush=True)
 
 print("step  loss  answer")
-_ = train.finetune(model, tokenizer, task, "qlora", lr=5e-3, steps=100, batch_size=8, on_step=look)
+train.finetune(model, tokenizer, task, "qlora", lr=5e-3, steps=100, batch_size=8, on_step=look)
 print(f"    wanted  {watched.answer}")
 
 # %% tags=["nbval-ignore-output"]
 after = measure(model)
 with lora.disabled(model):
     switched_off = measure(model)
-show.table([[score, f"{guess[score]}%" if score in guess else "–", f"{before[score]:.0%}", f"{after[score]:.0%}",
-             f"{switched_off[score]:.0%}"] for score in before],
-           ["score", "your guess", "before", "after", "adapter off"])
+def beside(guess, **measured):
+    rows = [[score, f"{guess[score]}%" if score in guess else "–",
+             *(f"{scores[score]:.0%}" for scores in measured.values())] for score in before]
+    show.table(rows, ["score", "your guess", *(name.replace("_", " ") for name in measured)])
+
+beside(guess, before=before, after=after, adapter_off=switched_off)
 
 # %% [markdown]
 # The last column is the same model with its adapter switched off. What the adapter changed, for better and for worse,
@@ -172,13 +177,12 @@ guess_control = {"valid JSON": 50, "fields right": 50, "still reads": 50}
 
 # %% tags=["nbval-ignore-output"]
 answers = [example.answer for example in task.train]
-swapped = [replace(example, answer=answer) for example, answer in zip(task.train, answers[1:] + answers[:1])]
+pairs = zip(task.train, answers[1:] + answers[:1])  # each passage with the next one's answer
+swapped = replace(task, train=[replace(example, answer=answer) for example, answer in pairs])
 other = train.prepare(models.load_embedded()[0], "qlora", seed=0)  # the calls from above
-train.finetune(other, tokenizer, replace(task, train=swapped), "qlora", lr=5e-3, steps=100, batch_size=8)
+train.finetune(other, tokenizer, swapped, "qlora", lr=5e-3, steps=100, batch_size=8)
 control = measure(other)
-show.table([[score, f"{guess_control[score]}%" if score in guess_control else "–", f"{control[score]:.0%}",
-             f"{after[score]:.0%}"] for score in control],
-           ["score", "your guess", "trained on others' JSON", "trained on the right JSON"])
+beside(guess_control, trained_on_others_JSON=control, trained_on_right_JSON=after)
 
 # %% [markdown]
 # One stranger, both adapters. The control's answer looks just as good. It is about nobody.
@@ -186,7 +190,7 @@ show.table([[score, f"{guess_control[score]}%" if score in guess_control else "�
 # %% tags=["nbval-ignore-output"]
 show.table([["wanted", watched.answer], ["right JSON", train.answer(model, tokenizer, [watched])[0]],
             ["others' JSON", train.answer(other, tokenizer, [watched])[0]]], ["trained on", "answer"])
-# A blind guess knows how many years, jobs, pets and colours there are, and has no hope for names and towns.
+# A blind guess knows how many years, jobs, pets and colours there are; names and towns are hopeless.
 kinds = [data.world.YEARS, data.world.JOBS, data.world.PETS, data.world.COLOURS]
 print(f"fields right by blind guessing: {sum(1 / len(kind) for kind in kinds) / 6:.1%}")
 
@@ -201,13 +205,12 @@ print(f"fields right by blind guessing: {sum(1 / len(kind) for kind in kinds) / 
 
 # %% tags=["nbval-ignore-output"]
 scores = ["valid JSON", "fields right", "still reads", "still knows"]
-shown = {"base": before, "QLoRA, right JSON": after, "QLoRA, others' JSON": control}
-shown = {name: {score: each[score] for score in scores} for name, each in shown.items()}
+models_shown = {"base": before, "QLoRA, right JSON": after, "QLoRA, others' JSON": control}
+shown = {name: {score: each[score] for score in scores} for name, each in models_shown.items()}
 title = "Any answers teach the form; only right ones teach the content"
-fig = show.shares(shown, point="QLoRA, right JSON", title=title)
-summary = "; ".join(f"{name}: " + ", ".join(f"{score} {share:.0%}" for score, share in each.items())
-                    for name, each in shown.items())
-show.figure(fig, alt=f"Bars of four scores for three models. {summary}.")
+alt = [", ".join(f"{score} {share:.0%}" for score, share in each.items()) for each in shown.values()]
+show.figure(show.shares(shown, point="QLoRA, right JSON", title=title),
+            alt="Bars for three models. " + ". ".join(f"{name}: {text}" for name, text in zip(shown, alt)))
 
 # %%
 assert before["valid JSON"] < 0.05 and before["fields right"] < 0.05

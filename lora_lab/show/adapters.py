@@ -1,0 +1,58 @@
+"""Figures about adapters: what the scale does to a step, and what single runs scored."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+from torch import Tensor
+
+from lora_lab.show.figures import CONTEXT, POINT, figure
+
+
+def moves_by_rank(moves: Mapping[tuple[str, str], Tensor], ranks: Sequence[int], steady: Mapping[tuple[str, str], bool],
+                  title: str) -> None:  # fmt: skip
+    """How far one optimizer step moves a model, by rank: a panel per optimizer, a line per scaling rule.
+
+    Args:
+        moves: by (optimizer, rule): distances [seeds, ranks].
+        ranks: of the columns, ascending.
+        steady: by the same keys: whether the line is one of those that the figure is about.
+        title: the finding.
+    """
+    optimizers = list(dict.fromkeys(optimizer for optimizer, _ in moves))
+    fig, axes = plt.subplots(1, len(optimizers), figsize=(9, 3.8), sharey=True, squeeze=False)
+    growth = {}
+    for (optimizer, rule), values in moves.items():
+        panel = axes[0, optimizers.index(optimizer)]
+        relative = values / values[:, 0].mean()
+        growth[optimizer, rule] = float(relative[:, -1].mean())
+        color = POINT if steady[optimizer, rule] else CONTEXT
+        panel.errorbar(ranks, relative.mean(0), relative.std(0), marker="o", capsize=4, color=color)
+        panel.text(1.2 * ranks[-1], growth[optimizer, rule], rule, color=color, va="center", fontsize=13)
+        panel.set(xscale="log", yscale="log", xlabel="rank r", xlim=(0.8 * ranks[0], 3 * ranks[-1]), title=optimizer)
+        panel.set_xticks(ranks, [str(rank) for rank in ranks])
+        panel.minorticks_off()
+    axes[0, 0].set_ylabel("move of the logits in one step\n(rank 1 = 1)")
+    fig.suptitle(title, fontweight="bold", x=0.02, ha="left")
+    last = ", ".join(f"{optimizer} with {rule} {value:.2g}" for (optimizer, rule), value in growth.items())
+    figure(fig, alt=f"How far one step moves the logits at rank {ranks[-1]}, as a multiple of rank {ranks[0]}: {last}.",
+           caption=f"Mean of {len(next(iter(moves.values())))} seeds; bars are standard deviations.")  # fmt: skip
+
+
+def runs(scores: Mapping[str, Sequence[float]], point: str, title: str, xlabel: str) -> None:
+    """One dot per run, one row per method, the first at the bottom.
+
+    Args:
+        scores: shares from 0 to 1, by the name of the method.
+        point: the method that the figure is about.
+        title: the finding.
+        xlabel: what is scored.
+    """
+    fig, axis = plt.subplots(figsize=(8, 0.6 + 0.45 * len(scores)))
+    for row, (name, values) in enumerate(scores.items()):
+        color = POINT if name == point else CONTEXT
+        axis.scatter([100 * value for value in values], [row] * len(values), s=90, alpha=0.7, color=color,
+                     clip_on=False)
+    axis.set_yticks(range(len(scores)), list(scores))
+    axis.set(xlim=(-4, 104), xlabel=f"{xlabel} (%)", title=title)
+    means = ", ".join(f"{name} {sum(values) / len(values):.0%}" for name, values in scores.items())
+    figure(fig, alt=f"{xlabel}, means over the runs: {means}.", caption="Each dot is one run.")
