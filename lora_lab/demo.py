@@ -2,6 +2,7 @@
 
 import logging
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -147,8 +148,10 @@ def _read_by_peft(base: Any, folder: Path) -> Any:
         logging.WARNING
     )  # importing peft imports bitsandbytes, which reports kernels that nobody needs here
     try:
-        import peft
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft calls what transformers is about to rename
+            import peft
 
-        return peft.PeftModel.from_pretrained(base, folder)
+            return peft.PeftModel.from_pretrained(base, folder)
     finally:
         logging.disable(logging.NOTSET)

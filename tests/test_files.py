@@ -1,5 +1,6 @@
 """A half-written file never replaces a whole one, and a folder that cannot be written is refused in one sentence."""
 
+import errno
 import os
 
 import pytest
@@ -103,8 +104,10 @@ def test_a_folder_that_cannot_be_written_is_named_with_a_remedy(below_a_file):
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="permission bits stop neither Windows nor root")
-def test_a_read_only_folder_is_refused(tmp_path):
-    (tmp_path / "locked").mkdir(mode=0o555)
-    with pytest.raises(OSError, match="choose another folder"):
-        writable_folder(tmp_path / "locked")
+def test_a_read_only_folder_is_refused(tmp_path, monkeypatch):
+    def refuse(**_):  # what a read-only disk answers, to root as well
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("lora_lab.files.tempfile.TemporaryFile", refuse)
+    with pytest.raises(OSError, match="Read-only file system.*choose another folder"):
+        writable_folder(tmp_path)
