@@ -22,7 +22,7 @@ def lesson() -> dict[str, Any]:
     layer = next(source for source in sources if "class LoRALinear" in source)
     into_the_model = next(source for source in sources if "def inject" in source)
     names: dict[str, Any] = {"math": math, "torch": torch, "nn": nn}
-    exec(layer.split("\n\n\n")[0], names)
+    exec(layer.split("\n\n\nlayer = ")[0], names)
     exec(into_the_model.split("\n\n\n")[0], names)
     return names
 

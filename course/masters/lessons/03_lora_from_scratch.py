@@ -18,7 +18,6 @@
 
 # %% tags=["nbval-ignore-output"]
 import copy
-import math
 
 import torch
 from torch import nn
@@ -46,6 +45,9 @@ show.table([[e.prompt, answer, e.answer] for e, answer in zip(shown, answers)],
 # $B$ starts at zero.
 
 # %%
+import math
+
+
 class LoRALinear(nn.Module):
     """h = W₀ x + (α/r) · B A x        x [..., d_in]  ->  h [..., d_out]"""
 
