@@ -120,6 +120,14 @@ def test_an_empty_dataset_and_a_frozen_model_are_refused():
         train.fit(tiny_llama().requires_grad_(False), examples())
 
 
+def test_a_model_without_a_pad_token_needs_one_from_outside():
+    model = tiny_llama()
+    model.config.pad_token_id = None
+    with pytest.raises(ValueError, match="pad_id"):
+        train.fit(model, examples(), steps=1)
+    assert len(train.fit(model, examples(), steps=1, pad_id=0).losses) == 1
+
+
 def test_training_float16_weights_is_refused():
     with pytest.raises(ValueError, match="float16"):
         train.fit(tiny_llama().half(), examples())

@@ -133,6 +133,8 @@ def fit(
     was_training = model.training
     torch.manual_seed(seed)
     pad = model.config.pad_token_id if pad_id is None else pad_id
+    if pad is None:
+        raise ValueError("the model names no pad token: give pad_id=tokenizer.pad_token_id")
     optimizer = _adamw(trainable, lr, weight_decay)
     scaler = torch.amp.GradScaler(trainable[0].device.type, enabled=_compute_dtype(model) == torch.float16)
     stream = _batches(dataset, batch_size, seed)

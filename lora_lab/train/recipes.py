@@ -90,4 +90,5 @@ def finetune(
 ) -> History:
     """Train a prepared model on a task; `lr` is by default the embedded base's for `method`, options go to `fit`."""
     encoded = [encode_example(tokenizer, example.prompt, example.answer) for example in task.train]
+    options.setdefault("pad_id", tokenizer.pad_token_id)  # a hub model's configuration often names none
     return fit(model, encoded, lr=LEARNING_RATES[method] if lr is None else lr, **options)
