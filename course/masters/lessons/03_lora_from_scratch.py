@@ -415,8 +415,8 @@ print("peft computes the same, relative difference under 1e-5:", bool(gap < 1e-5
 # %% [markdown]
 # ## Adding and subtracting is not undoing
 #
-# Models are served in bfloat16, which keeps 8 significant bits. Most libraries unmerge by subtracting: $(W_0 + \Delta
-# W) - \Delta W$. Each operation rounds.
+# Models are served in bfloat16, which keeps 8 significant bits. PEFT unmerges by subtracting: $(W_0 + \Delta W) -
+# \Delta W$. Each operation rounds.
 #
 # *Predict, then run:* merge and unmerge the same adapter 100 times. Is the damage after 100 cycles 100 times that
 # after one, about 10 times (a random walk), or something else?
@@ -488,5 +488,5 @@ print("LoRA learns what the base cannot do; the same norm in another direction o
 # - Start from the truncated SVD of $W_0$ instead of random $A$: that is PiSSA (Meng et al., 2024, arXiv 2404.02948).
 #   What must happen to $W_0$ so that step 0 does not move?
 #
-# **Next.** $W_0$ is frozen now, and nothing will ever be added to it. So it need not be stored in 32 or 16 bits.
-# Lesson **08_build_nf4** stores it in four.
+# **Next.** $W_0$ is frozen, and training never writes to it. So it need not be stored in 32 or 16 bits. Lesson
+# **08_build_nf4** stores it in four.
