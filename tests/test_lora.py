@@ -251,6 +251,24 @@ def test_merged_and_unmerged_compute_the_same(quantized):
     assert all(type(m) in (nn.Linear,) for n, m in plain.named_modules() if n.endswith("_proj"))
 
 
+def test_a_merge_that_fails_at_one_layer_leaves_none_merged():
+    model = randomise(lora.inject(tiny_llama(), LoRAConfig()))
+    last = list(lora.adapters(model).values())[-1]
+    with torch.no_grad():
+        last.lora_A[0, 0] = math.inf
+    with pytest.raises(RuntimeError, match="damaged"):
+        lora.merge(model)
+    assert all(layer.merged_weight is None for layer in lora.adapters(model).values())
+
+
+def test_a_merged_4_bit_layer_takes_16_bit_input_beside_its_32_bit_bias():
+    layer = LoRALinear(quant.Linear4bit.from_linear(nn.Linear(64, 32)), LoRAConfig(r=2)).eval()
+    x = torch.randn(3, 64).bfloat16()
+    unmerged = layer(x)
+    layer.merge()
+    assert layer(x).dtype == torch.bfloat16 and torch.allclose(layer(x), unmerged, atol=0.05)
+
+
 def test_remove_restores_modules_and_state_dict_even_when_merged():
     model = tiny_llama()
     before, logits = snapshot(model), model(IDS).logits

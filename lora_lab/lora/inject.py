@@ -92,8 +92,15 @@ def merge(model: nn.Module) -> nn.Module:
 
     The original weights stay, so this also costs the memory of a second copy; `merge_and_remove` frees it.
     """
-    for layer in require_adapters(model).values():
-        layer.merge()
+    done: list[LoRALinear] = []
+    try:
+        for layer in require_adapters(model).values():
+            layer.merge()
+            done.append(layer)
+    except RuntimeError:  # all layers or none
+        for layer in done:
+            layer.unmerge()
+        raise
     return model
 
 

@@ -112,7 +112,8 @@ class LoRALinear(nn.Module):
                 raise RuntimeError(
                     "the adapter is merged, so training would not reach it: call lora.unmerge(model) first"
                 )
-            return F.linear(x, self.merged_weight.to(x.dtype), self.base.bias)
+            bias = self.base.bias
+            return F.linear(x, self.merged_weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
         down = F.linear(self.dropout(x), self.lora_A.to(x.dtype))  # [..., r]
         return self.base(x) + self.scaling * F.linear(down, self.lora_B.to(x.dtype))
 
