@@ -63,7 +63,7 @@ def _render_cell(cell: Cell) -> str:
     header = _MARKER + " [markdown]" * markdown
     if cell.tags:
         header += f" tags={json.dumps(list(cell.tags), ensure_ascii=False)}"
-    body = [f"# {line}" if line else "#" for line in lines] if markdown else lines
+    body = [_comment(line) for line in lines] if markdown else lines
     return "\n".join([header, *body]) + "\n"
 
 
@@ -78,11 +78,16 @@ def _header(line: str, number: int) -> tuple[str, tuple[str, ...]]:
     return ("markdown" if match["markdown"] else "code"), tuple(tags)
 
 
+def _comment(line: str) -> str:
+    """A line of text as a comment. Text that begins with %% gets a backslash, or it would read as a cell header."""
+    return "# " + re.sub(r"^(\\*%%)", r"\\\1", line) if line else "#"
+
+
 def _uncomment(lines: list[str], first: int) -> list[str]:
     for number, line in enumerate(lines, first):
         if line != "#" and not line.startswith("# "):
             raise ValueError(f"line {number}: in a markdown cell every line begins with '# ', not {line!r}")
-    return [line[2:] for line in lines]
+    return [re.sub(r"^\\(\\*%%)", r"\1", line[2:]) for line in lines]
 
 
 def _without_blank_ends(lines: list[str]) -> list[str]:

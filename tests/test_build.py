@@ -112,6 +112,12 @@ def test_a_master_survives_parsing_and_rendering_to_the_byte() -> None:
     assert render(parse(MASTER)) == MASTER
 
 
+@pytest.mark.parametrize("line", ["%%", "%%time", "\\%%", "\\\\%% [markdown]"])
+def test_text_that_looks_like_a_cell_header_stays_text(line: str) -> None:
+    given_cells = [Cell("markdown", f"first\n{line}\nlast")]
+    assert parse(render(given_cells)) == given_cells
+
+
 @given(st.lists(cells()))
 def test_any_cells_survive_rendering_and_parsing(given_cells: list[Cell]) -> None:
     assert parse(render(given_cells)) == given_cells
