@@ -15,7 +15,8 @@ from lora_lab.quant.codebooks import (
     normal_float,
 )
 from lora_lab.quant.double import QuantizedConstants, quantize_constants
-from lora_lab.quant.linear4bit import Linear4bit, dequantize_model, quantize_model
+from lora_lab.quant.linear4bit import Linear4bit
+from lora_lab.quant.model import dequantize_model, quantize_model
 
 __all__ = [
     "BLOCK_SIZES",
