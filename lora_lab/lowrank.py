@@ -47,6 +47,34 @@ def truncated_svd(weight: Tensor, r: int) -> tuple[Tensor, Tensor]:
     return (u[:, :r] * root).to(weight.dtype), (root[:, None] * vh[:r]).to(weight.dtype)
 
 
+def zero_product(
+    d_out: int, d_in: int, r: int, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
+) -> tuple[Tensor, Tensor]:
+    """Two random factors, neither of them zero, with B @ A = 0 exactly, in every dtype.
+
+    The first half of the r directions between them has random rows in A and zero columns in B, the second half the
+    other way round, so in each term of the product one side is zero.
+
+    Args:
+        d_out: rows of B.
+        d_in: columns of A.
+        r: the size they share, an even number.
+        dtype, device: of the factors.
+
+    Returns:
+        B [d_out, r] and A [r, d_in]; what is not zero is standard normal.
+
+    Raises:
+        ValueError: for an odd r, or one below 2.
+    """
+    if r < 2 or r % 2:
+        raise ValueError(f"r={r} cannot be split evenly between A and B: choose an even number, 2 at least")
+    A, B = (torch.zeros(shape, dtype=dtype, device=device) for shape in ((r, d_in), (d_out, r)))
+    A[: r // 2].normal_()
+    B[:, r // 2 :].normal_()
+    return B, A
+
+
 def energy_fractions(weight: Tensor) -> Tensor:
     """The share of the energy that the first 1, 2, 3, … directions hold; float64 [min(d_out, d_in)], ending in 1.
 

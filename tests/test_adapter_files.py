@@ -55,16 +55,51 @@ def test_the_keys_are_those_of_peft(saved, tmp_path):
         ("use_dora", True),
         ("bias", "all"),
         ("modules_to_save", ["lm_head"]),
-        ("rank_pattern", {"q_proj": 2}),
-        ("layers_to_transform", [0]),
+        ("layers_pattern", "layers"),
         ("peft_type", "IA3"),
-        ("init_lora_weights", "pissa"),
+        *(("init_lora_weights", init) for init in ("pissa_niter_16", "olora", "loftq", "eva", "corda", "mica")),
+        ("layer_replication", [[0, 2]]),
+        ("trainable_token_indices", [1]),
+        ("target_parameters", ["experts.w"]),
+        ("lora_bias", True),
+        ("fan_in_fan_out", True),
         ("an_option_of_next_year", True),
     ],
 )
 def test_an_option_we_do_not_implement_is_refused_by_name(saved, option, value):
     edit_config(saved, **{option: value})
     refused(saved, option)
+
+
+@pytest.mark.parametrize(("option", "value"), [("layers_pattern", ""), ("layers_pattern", None), ("use_dora", False)])
+def test_an_option_that_is_empty_asks_for_nothing(saved, option, value):
+    edit_config(saved, **{option: value})
+    assert lora.adapters(lora.load_adapter(tiny_llama(), saved))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("r", "4", "r must be an integer"),
+        ("target_modules", 5, "not fit"),
+        ("target_modules", "q_proj(", "neither a name nor a regular expression"),
+        ("rank_pattern", [["q_proj", 2]], "rank_pattern must map"),
+        ("alpha_pattern", {"(": 2}, "neither a name nor a regular expression"),
+        ("rank_pattern", {"v_proj": 3}, r"v_proj.lora_A.weight has shape \(4, 64\), where \(3, 64\)"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_by_name(saved, option, value, words):
+    edit_config(saved, **{option: value})
+    refused(saved, words)
+
+
+def test_adapters_that_one_folder_cannot_describe_are_not_written(tmp_path):
+    model = lora.inject(tiny_llama(), LoRAConfig(target_modules="q_proj"))
+    attention = model.model.layers[0].self_attn
+    attention.v_proj = lora.LoRALinear(attention.v_proj, LoRAConfig(use_rslora=True))
+    with pytest.raises(ValueError, match="differ in dropout, use_rslora or init"):
+        lora.save_adapter(model, tmp_path / "adapter")
+    assert not (tmp_path / "adapter").exists()
 
 
 def test_an_adapter_for_another_model_is_refused(saved):

@@ -1,9 +1,7 @@
-"""LoRA layers and their life in a model: algebra, injection, merging, removal, with PEFT as the oracle."""
+"""LoRA layers and their life in a model: algebra, injection, merging, removal."""
 
-import copy
 import math
 
-import peft
 import pytest
 import torch
 from torch import nn
@@ -294,51 +292,3 @@ def test_merging_twice_unmerging_twice_and_models_without_adapters_are_refused()
     for call in (lora.merge, lora.unmerge, lora.remove, lora.merge_and_remove):
         with pytest.raises(ValueError, match="no adapters"):
             call(tiny_llama())
-
-
-# ---- PEFT as the oracle --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("use_rslora", [False, True])
-def test_outputs_and_gradients_equal_peft_with_the_same_tensors(use_rslora):
-    ours = lora.inject(
-        tiny_llama().double(), LoRAConfig(r=4, alpha=10, target_modules="all-linear", use_rslora=use_rslora)
-    )
-    randomise(ours)
-    theirs = peft.get_peft_model(
-        tiny_llama().double(), peft.LoraConfig(r=4, lora_alpha=10, target_modules="all-linear", use_rslora=use_rslora)
-    )
-    theirs = theirs.double().eval()
-    for name, layer in lora.adapters(ours).items():
-        twin = theirs.base_model.model.get_submodule(name)
-        twin.lora_A.default.weight.data = layer.lora_A.data.clone()
-        twin.lora_B.default.weight.data = layer.lora_B.data.clone()
-    a, b = ours(IDS, labels=IDS), theirs(input_ids=IDS, labels=IDS)
-    assert torch.allclose(a.logits, b.logits, rtol=1e-10, atol=1e-10)
-    a.loss.backward()
-    b.loss.backward()
-    for name, layer in lora.adapters(ours).items():
-        twin = theirs.base_model.model.get_submodule(name)
-        assert torch.allclose(layer.lora_A.grad, twin.lora_A.default.weight.grad, rtol=1e-9, atol=1e-12)
-        assert torch.allclose(layer.lora_B.grad, twin.lora_B.default.weight.grad, rtol=1e-9, atol=1e-12)
-
-
-@pytest.mark.parametrize("use_rslora", [False, True])
-def test_peft_loads_our_adapter_and_we_load_theirs(tmp_path, use_rslora):
-    config = LoRAConfig(r=4, alpha=12, target_modules="all-linear", use_rslora=use_rslora)
-    ours = randomise(lora.inject(tiny_llama(), config))
-    wanted = ours(IDS).logits
-    lora.save_adapter(ours, tmp_path / "ours")
-    theirs = peft.PeftModel.from_pretrained(tiny_llama(), tmp_path / "ours").eval()
-    assert torch.allclose(theirs(input_ids=IDS).logits, wanted, rtol=1e-5, atol=1e-6)
-    theirs.save_pretrained(tmp_path / "theirs")
-    back = lora.load_adapter(tiny_llama(), tmp_path / "theirs")
-    assert torch.equal(back(IDS).logits, wanted)
-
-
-def test_an_adapter_trained_over_nf4_is_read_by_peft_on_the_dequantized_base(tmp_path):
-    ours = randomise(lora.inject(quant.quantize_model(tiny_llama()), LoRAConfig(target_modules="all-linear")))
-    lora.save_adapter(ours, tmp_path)
-    dense = quant.dequantize_model(quant.quantize_model(tiny_llama()))
-    theirs = peft.PeftModel.from_pretrained(copy.deepcopy(dense), tmp_path).eval()
-    assert torch.allclose(theirs(input_ids=IDS).logits, ours(IDS).logits, rtol=1e-5, atol=1e-5)

@@ -57,6 +57,16 @@ def test_factors_share_the_singular_values_evenly():
     assert torch.allclose(B.T @ B, A @ A.T, atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_factors_with_a_zero_product_are_each_random_of_half_the_rank(dtype):
+    B, A = lowrank.zero_product(41, 53, 6, dtype=dtype)
+    assert B.shape == (41, 6) and A.shape == (6, 53) and A.dtype == B.dtype == dtype
+    assert torch.linalg.matrix_rank(A.double()) == torch.linalg.matrix_rank(B.double()) == 3
+    assert A.double().square().sum() == pytest.approx(3 * 53, rel=0.5)
+    x = torch.randn(53, 4).to(dtype)
+    assert not (B @ A).any() and not (B @ (A @ x)).any()
+
+
 def test_rank_for_energy_is_the_smallest_rank_that_keeps_it():
     weight = random_matrix(20, 14, 5).double()
     for energy in (0.1, 0.5, 0.9, 0.99, 1.0):
@@ -95,6 +105,8 @@ def test_stable_rank_never_exceeds_rank_and_ignores_scale():
         (lambda: lowrank.truncated_svd(torch.ones(4, 6), 0), "rank 0"),
         (lambda: lowrank.truncated_svd(torch.ones(4), 1), r"shape \(4,\)"),
         (lambda: lowrank.truncated_svd(torch.full((2, 2), math.nan), 1), "NaN"),
+        (lambda: lowrank.zero_product(4, 6, 3), "r=3"),
+        (lambda: lowrank.zero_product(4, 6, 0), "r=0"),
         (lambda: lowrank.rank_for_energy(torch.eye(2), 1.5), "1.5"),
         (lambda: lowrank.rank_for_energy(torch.eye(2), 0.0), "0.0"),
         (lambda: lowrank.rank_for_energy(torch.zeros(2, 2)), "zero matrix"),

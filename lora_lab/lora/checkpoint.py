@@ -15,55 +15,38 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from lora_lab.files import atomic_path, writable_folder
-from lora_lab.lora.inject import adapters, inject, remove, require_adapters
-from lora_lab.lora.layers import LoRAConfig
+from lora_lab.files import atomic_folder
+from lora_lab.lora.bases import ADAPTABLE
+from lora_lab.lora.config import LoRAConfig
+from lora_lab.lora.inject import adapt, adapters, require_adapters, require_no_adapters
+from lora_lab.lora.peft_format import from_peft, refuse_what_we_lack, to_peft
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
-_PREFIX = "base_model.model."
-
-# What we read, and what says nothing about the computation. Every other option must be empty: PEFT grows new ones with
-# each release, and one that we silently passed over would give a model that computes something else.
-_READ = {"r", "lora_alpha", "lora_dropout", "use_rslora", "target_modules"}
-_NEUTRAL = {
-    "peft_version",
-    "auto_mapping",
-    "base_model_name_or_path",
-    "revision",
-    "task_type",
-    "inference_mode",
-    "megatron_core",
-    "qalora_group_size",
-}
-_ONLY: dict[str, tuple[Any, ...]] = {
-    "peft_type": ("LORA",),
-    "bias": ("none",),
-    "init_lora_weights": (True, False, "gaussian", "orthogonal"),
-}
-_EMPTY: tuple[Any, ...] = (None, False, {}, [])
 
 
 def save_adapter(model: nn.Module, folder: str | Path) -> Path:
     """Write the adapters of `model` so that `peft.PeftModel.from_pretrained` and `load_adapter` can read them.
 
+    A PiSSA adapter is written as the plain LoRA of rank 2r that it equals, [B, −B₀] [A; A₀], so that it fits the
+    original base everywhere, without an SVD.
+
     Returns:
         The folder.
 
     Raises:
-        ValueError: if the model has no adapters.
+        ValueError: if the model has no adapters, or they differ in dropout, use_rslora or init.
         OSError: if the folder cannot be written; files that were there before are then still whole.
     """
     layers = require_adapters(model)
-    folder = writable_folder(folder)
+    config = to_peft(model)
     tensors = {}
     for name, layer in layers.items():
-        for factor in ("lora_A", "lora_B"):
-            tensors[f"{_PREFIX}{name}.{factor}.weight"] = getattr(layer, factor).detach().contiguous().cpu()
-    with atomic_path(folder / WEIGHTS) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
-    with atomic_path(folder / CONFIG) as temporary:
-        temporary.write_text(json.dumps(_peft_config(model, list(layers)), indent=2, sort_keys=True) + "\n")
-    return folder
+        B, A = layer.plain_factors()
+        tensors[_key(name, "lora_A")], tensors[_key(name, "lora_B")] = A.contiguous().cpu(), B.contiguous().cpu()
+    with atomic_folder(folder) as temporary:
+        save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
+        (temporary / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    return Path(folder)
 
 
 def load_adapter(model: nn.Module, folder: str | Path) -> nn.Module:
@@ -71,7 +54,9 @@ def load_adapter(model: nn.Module, folder: str | Path) -> nn.Module:
 
     Args:
         model: a model without adapters, the one the adapter was trained on or its like.
-        folder: written by `save_adapter` or by PEFT.
+        folder: written by `save_adapter` or by PEFT. An adapter that PEFT trained with init_lora_weights="pissa" is
+            a difference from the strongest part of W₀, which is computed again; it is unique unless the r-th and the
+            next singular value are equal.
 
     Raises:
         FileNotFoundError: if a file is missing.
@@ -79,46 +64,23 @@ def load_adapter(model: nn.Module, folder: str | Path) -> nn.Module:
             then has no adapters.
     """
     folder = Path(folder)
-    config = _read_config(folder / CONFIG)
+    stored = _read_config(folder / CONFIG)
     tensors = _read_weights(folder / WEIGHTS)
-    if adapters(model):
-        raise ValueError("the model has adapters already: call lora.remove(model) before loading others")
-    was_trainable = [parameter.requires_grad for parameter in model.parameters()]
+    require_no_adapters(model)
     try:
-        inject(model, config)
-    except ValueError as error:
+        configs = from_peft(stored, model)
+        _refuse_misfits(model, configs, tensors)
+        adapt(model, configs)
+    except (TypeError, ValueError) as error:
         raise ValueError(f"the adapter in {folder} does not fit this model: {error}") from error
-    try:
-        _load_tensors(model, tensors, folder)
-    except ValueError:
-        remove(model)
-        for parameter, flag in zip(model.parameters(), was_trainable):
-            parameter.requires_grad_(flag)
-        raise
+    with torch.no_grad():
+        for name, layer in adapters(model).items():
+            layer.lora_A.copy_(tensors[_key(name, "lora_A")])
+            layer.lora_B.copy_(tensors[_key(name, "lora_B")])
     return model
 
 
-def _peft_config(model: nn.Module, names: list[str]) -> dict[str, Any]:
-    """The modules are listed by their full names: PEFT matches those exactly, whatever else the model contains."""
-    config = next(iter(adapters(model).values())).config
-    causal = type(model).__name__.endswith("ForCausalLM")
-    return {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM" if causal else None,
-        "r": config.r,
-        "lora_alpha": config.alpha,
-        "lora_dropout": config.dropout,
-        "use_rslora": config.use_rslora,
-        "target_modules": sorted(names),
-        "bias": "none",
-        "fan_in_fan_out": False,
-        "init_lora_weights": True,
-        "inference_mode": True,
-        "base_model_name_or_path": getattr(model, "name_or_path", None) or None,
-    }
-
-
-def _read_config(path: Path) -> LoRAConfig:
+def _read_config(path: Path) -> dict[str, Any]:
     try:
         stored = json.loads(path.read_text())
     except FileNotFoundError:
@@ -129,54 +91,44 @@ def _read_config(path: Path) -> LoRAConfig:
         raise ValueError(f"{path} is damaged ({error}): write the adapter again") from error
     if not isinstance(stored, dict) or "peft_type" not in stored:
         raise ValueError(f"{path} is not the configuration of a PEFT adapter: it names no peft_type")
-    for option, value in stored.items():
-        if option not in _READ | _NEUTRAL and value not in _ONLY.get(option, _EMPTY):
-            raise ValueError(
-                f"{path} asks for {option}={value!r}, which lora_lab does not implement: load this adapter with peft"
-            )
-    missing = [key for key in ("r", "lora_alpha", "target_modules") if stored.get(key) is None]
-    if missing:
-        raise ValueError(f"{path} lacks {', '.join(missing)}: write the adapter again")
-    target_modules = stored["target_modules"]
-    return LoRAConfig(
-        r=stored["r"],
-        alpha=stored["lora_alpha"],
-        dropout=stored.get("lora_dropout", 0.0),
-        use_rslora=stored.get("use_rslora", False),
-        target_modules=target_modules if isinstance(target_modules, str) else tuple(target_modules),
-    )
+    try:
+        refuse_what_we_lack(stored)
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from error
+    return stored
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"no {path.name} in {path.parent}: give the folder that save_adapter or PEFT wrote")
     try:
-        return load_file(path)
+        tensors = load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged ({error}): write the adapter again") from error
+    for key, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"{path} is damaged, {key} holds NaN or infinity: write the adapter again")
+    return tensors
 
 
-@torch.no_grad()
-def _load_tensors(model: nn.Module, tensors: dict[str, Tensor], folder: Path) -> None:
-    wanted = {
-        f"{_PREFIX}{name}.{factor}.weight": getattr(layer, factor)
-        for name, layer in adapters(model).items()
-        for factor in ("lora_A", "lora_B")
-    }
+def _refuse_misfits(model: nn.Module, configs: dict[str, LoRAConfig], tensors: dict[str, Tensor]) -> None:
+    wanted = {}
+    for name, config in configs.items():
+        base = model.get_submodule(name)
+        assert isinstance(base, ADAPTABLE)  # `from_peft` has seen to it
+        wanted[_key(name, "lora_A")] = (config.r, base.in_features)
+        wanted[_key(name, "lora_B")] = (base.out_features, config.r)
     if lacking := wanted.keys() - tensors.keys():
-        raise ValueError(f"the adapter in {folder} does not fit this model: it lacks {_first(lacking)}")
+        raise ValueError(f"it lacks {_first(lacking)}")
     if surplus := tensors.keys() - wanted.keys():
-        raise ValueError(f"the adapter in {folder} does not fit this model, which has no place for {_first(surplus)}")
-    for key, parameter in wanted.items():
-        if tensors[key].shape != parameter.shape:
-            raise ValueError(
-                f"the adapter in {folder} does not fit this model: {key} has shape "
-                f"{tuple(tensors[key].shape)}, where {tuple(parameter.shape)} is needed"
-            )
-        if not torch.isfinite(tensors[key]).all():
-            raise ValueError(f"the adapter in {folder} is damaged: {key} holds NaN or infinity")
-    for key, parameter in wanted.items():
-        parameter.copy_(tensors[key])
+        raise ValueError(f"the model has no place for {_first(surplus)}")
+    for key, shape in wanted.items():
+        if tensors[key].shape != shape:
+            raise ValueError(f"{key} has shape {tuple(tensors[key].shape)}, where {shape} is needed")
+
+
+def _key(name: str, factor: str) -> str:
+    return f"base_model.model.{name}.{factor}.weight"
 
 
 def _first(keys: set[str], n: int = 3) -> str:

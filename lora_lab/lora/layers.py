@@ -1,77 +1,45 @@
 """One adapted layer and the algebra of its update.
 
-    h = W₀ x + (α/r) · B A x        A [r, d_in] random, B [d_out, r] zero, W₀ frozen
+    h = W₀ x + (α/r) · B A x        A [r, d_in] and B [d_out, r] trained, W₀ frozen
 
 Source: Hu et al., "LoRA", arXiv 2106.09685, section 4.1.
 """
-
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lora_lab.lora.bases import ADAPTABLE, dense_weight
+from lora_lab.lora.config import LoRAConfig
+from lora_lab.lora.inits import start
 from lora_lab.quant.linear4bit import Linear4bit
-
-ADAPTABLE = (nn.Linear, Linear4bit)
-
-
-@dataclass(frozen=True)
-class LoRAConfig:
-    """What to adapt, and how.
-
-    Attributes:
-        r: rank of the update.
-        alpha: the update is scaled by alpha / r.
-        target_modules: see `lora_lab.lora.inject.targets`.
-        dropout: probability, on the input of A, while training.
-        use_rslora: scale by alpha / √r instead, which keeps the size of the update's gradient independent of r
-            (Kalajdzievski, arXiv 2312.03732).
-
-    Raises:
-        TypeError: for a rank that is not an integer.
-        ValueError: for r < 1, an alpha that is not a positive number, dropout outside [0, 1), or no targets.
-    """
-
-    r: int = 8
-    alpha: float = 16
-    target_modules: str | Sequence[str] = ("q_proj", "v_proj")
-    dropout: float = 0.0
-    use_rslora: bool = False
-
-    def __post_init__(self) -> None:
-        if isinstance(self.r, bool) or not isinstance(self.r, int):
-            raise TypeError(f"r must be an integer, got {self.r!r}")
-        if self.r < 1:
-            raise ValueError(f"r={self.r} gives no update: choose a rank of at least 1")
-        if not (math.isfinite(self.alpha) and self.alpha > 0):
-            raise ValueError(f"alpha={self.alpha} is not a positive number: alpha = r scales the update by 1")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout={self.dropout} is outside [0, 1): 0 switches it off")
-        if not self.target_modules or not all(self.target_modules):
-            raise ValueError(f"target_modules={self.target_modules!r} names nothing: give layer names or 'all-linear'")
-
-    @property
-    def scaling(self) -> float:
-        """α/r, or α/√r for rsLoRA."""
-        return self.alpha / (math.sqrt(self.r) if self.use_rslora else self.r)
 
 
 class LoRALinear(nn.Module):
     """A frozen linear layer plus a trainable update of rank r.
 
-    At the start B = 0, so the layer computes exactly what its base does. The base's own weight is never written to:
-    merging keeps the sum W₀ + scaling · B A beside it, so unmerging cannot drift.
+    At the start the update is zero, so the layer computes exactly what its base does. The base's own weight is never
+    written to: merging keeps the sum W₀ + ΔW beside it, so unmerging cannot drift.
+
+    PiSSA (init="pissa") starts A and B at the strongest part of W₀ instead of at zero. PEFT takes that part out of
+    the base's weight; here the layer keeps a frozen copy A₀, B₀ of the start and subtracts its product,
+
+        h = W₀ x + (α/r) · (B A x − B₀ A₀ x)        ΔW = (α/r) · (B A − B₀ A₀)
+
+    which is the same function and the same gradients. As long as A = A₀ and B = B₀ both products are the same bits,
+    so here too the output does not move by a bit; only dropout, while training, thins out the first product alone, as
+    in PEFT. Over a 4-bit base the start is the strongest part of the dequantized weight. QPiSSA's smaller quantization
+    error, which comes from quantizing what the start leaves of W₀, is not what this does: the base stays as it was
+    quantized.
 
     Args:
         base: `nn.Linear` or `Linear4bit`; its parameters are frozen.
-        config: rank, scaling and dropout.
+        config: rank, scaling, dropout and init. Which modules, and patterns over their names, are up to `inject`.
 
     Attributes:
         lora_A: Parameter [r, d_in].
         lora_B: Parameter [d_out, r].
+        start_A, start_B: buffers like these, frozen at the start, for PiSSA; else None.
         merged_weight: [d_out, d_in] after `merge`, else None.
         enabled: False computes the base alone.
 
@@ -80,9 +48,12 @@ class LoRALinear(nn.Module):
 
     Raises:
         TypeError: for any other kind of base; subclasses of `nn.Linear` are not trusted to compute W x + b.
+        ValueError: for PiSSA with r > min(d_out, d_in) or a weight that is not finite.
     """
 
     merged_weight: Tensor | None
+    start_A: Tensor | None
+    start_B: Tensor | None
 
     def __init__(self, base: nn.Linear | Linear4bit, config: LoRAConfig) -> None:
         super().__init__()
@@ -91,17 +62,21 @@ class LoRALinear(nn.Module):
                 f"cannot adapt a {type(base).__module__}.{type(base).__name__}: "
                 "only torch.nn.Linear and lora_lab's Linear4bit take adapters"
             )
-        self.base = base.requires_grad_(False)
+        self.base = base
         self.config = config
         self.scaling = config.scaling
         like = next(base.parameters())
         dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
-        self.lora_A = nn.Parameter(torch.empty(config.r, base.in_features, dtype=dtype, device=like.device))
+        self.lora_A = nn.Parameter(torch.zeros(config.r, base.in_features, dtype=dtype, device=like.device))
         self.lora_B = nn.Parameter(torch.zeros(base.out_features, config.r, dtype=dtype, device=like.device))
-        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))  # uniform in ±1/√d_in, as PEFT's default
+        start(config.init, self.lora_A, self.lora_B, base, self.scaling)
+        keep = config.init == "pissa"
+        self.register_buffer("start_A", self.lora_A.detach().clone() if keep else None)
+        self.register_buffer("start_B", self.lora_B.detach().clone() if keep else None)
         self.dropout = nn.Dropout(config.dropout)
         self.enabled = True
         self.register_buffer("merged_weight", None, persistent=False)
+        base.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., d_in] -> h [..., d_out]."""
@@ -114,12 +89,28 @@ class LoRALinear(nn.Module):
                 )
             bias = self.base.bias
             return F.linear(x, self.merged_weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
-        down = F.linear(self.dropout(x), self.lora_A.to(x.dtype))  # [..., r]
-        return self.base(x) + self.scaling * F.linear(down, self.lora_B.to(x.dtype))
+        update = _product(self.dropout(x), self.lora_A, self.lora_B)
+        if self.config.init == "pissa":
+            update = update - self._start_product(x)
+        return self.base(x) + self.scaling * update
 
     def delta_weight(self) -> Tensor:
-        """ΔW = scaling · B A, [d_out, d_in], in the dtype of the factors."""
-        return self.scaling * (self.lora_B @ self.lora_A)
+        """ΔW = scaling · B A, for PiSSA scaling · (B A − B₀ A₀); [d_out, d_in], in the dtype of the factors."""
+        product = self.lora_B @ self.lora_A
+        if self.start_A is not None and self.start_B is not None:
+            product = product - self.start_B @ self.start_A
+        return self.scaling * product
+
+    def plain_factors(self) -> tuple[Tensor, Tensor]:
+        """B and A of the plain LoRA with the same scaling and the same ΔW: for PiSSA [B, −B₀] and [A; A₀], rank 2r.
+
+        Returns:
+            B [d_out, r] and A [r, d_in], detached; r doubled for PiSSA.
+        """
+        B, A = self.lora_B.detach(), self.lora_A.detach()
+        if self.start_A is None or self.start_B is None:
+            return B, A
+        return torch.cat([B, -self.start_B], dim=1), torch.cat([A, self.start_A])
 
     def merge(self) -> None:
         """Fold the update into one dense weight: W₀ + ΔW, in the base's dtype; a 4-bit base is dequantized for it.
@@ -151,14 +142,22 @@ class LoRALinear(nn.Module):
 
     def extra_repr(self) -> str:
         """What `print(model)` shows."""
-        merged = self.merged_weight is not None
-        return f"r={self.config.r}, alpha={self.config.alpha}, scaling={self.scaling:g}, merged={merged}"
+        config, merged = self.config, self.merged_weight is not None
+        return f"r={config.r}, alpha={config.alpha}, scaling={self.scaling:g}, init={config.init}, merged={merged}"
+
+    def _start_product(self, x: Tensor) -> Tensor:
+        assert self.start_A is not None and self.start_B is not None  # there for PiSSA
+        return _product(x, self.start_A, self.start_B)
 
     @torch.no_grad()
     def _sum(self) -> Tensor:
-        weight = self.base.dequantize() if isinstance(self.base, Linear4bit) else self.base.weight
-        delta = self.delta_weight()
+        weight, delta = dense_weight(self.base), self.delta_weight()
         merged = (weight.to(delta.dtype) + delta).to(weight.dtype)
         if not torch.isfinite(merged).all():
             raise RuntimeError("merging would give NaN or infinity: the adapter or its base is damaged")
         return merged
+
+
+def _product(x: Tensor, A: Tensor, B: Tensor) -> Tensor:
+    """B A x, never formed as the matrix B A: x [..., d_in] -> [..., r] -> [..., d_out]."""
+    return F.linear(F.linear(x, A.to(x.dtype)), B.to(x.dtype))

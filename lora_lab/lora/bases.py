@@ -1,0 +1,12 @@
+"""The layers that an adapter can be put around."""
+
+from torch import Tensor, nn
+
+from lora_lab.quant.linear4bit import Linear4bit
+
+ADAPTABLE = (nn.Linear, Linear4bit)
+
+
+def dense_weight(base: nn.Linear | Linear4bit) -> Tensor:
+    """W₀ [d_out, d_in] in its own dtype; a 4-bit weight is dequantized."""
+    return base.dequantize() if isinstance(base, Linear4bit) else base.weight

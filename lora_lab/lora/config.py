@@ -1,0 +1,146 @@
+"""What to adapt, and how: the settings of an adapter."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from lora_lab.lora.inits import INITS
+
+_V = TypeVar("_V")
+
+
+class FrozenMapping(Mapping[str, _V], Generic[_V]):
+    """A mapping that cannot be changed, so that a configuration that holds it can be hashed and shared."""
+
+    def __init__(self, items: Mapping[str, _V] | None = None) -> None:
+        self._items = dict(items or {})
+
+    def __getitem__(self, key: str) -> _V:
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._items.items()))
+
+    def __repr__(self) -> str:
+        return repr(self._items)
+
+
+@dataclass(frozen=True)
+class LoRAConfig:
+    """What to adapt, and how. Sequences are kept as tuples and mappings read-only, so a config can be hashed.
+
+    Attributes:
+        r: rank of the update.
+        alpha: the update is scaled by alpha / r.
+        target_modules: see `lora_lab.lora.targets.targets`.
+        dropout: probability, on the input of A, while training.
+        use_rslora: scale by alpha / √r instead, which keeps the size of the update's gradient independent of r
+            (Kalajdzievski, arXiv 2312.03732).
+        rank_pattern: ranks of single modules, where they differ from r. Keys mean what targets mean: a last name
+            part, a dotted suffix, or a regular expression for the whole name.
+        alpha_pattern: likewise alphas.
+        exclude_modules: names, as for targets, of modules to leave out.
+        layers_to_transform: numbers of the layers to adapt, counted from 0; None adapts all. A module's layer is the
+            first number behind a word in its name: 3 in "model.layers.3.mlp.experts.7.up_proj". A target that is
+            given by its full name is adapted whatever its layer.
+        init: how A and B start: "kaiming" (PEFT's default), "gaussian", "pissa" or "orthogonal"; see
+            `lora_lab.lora.inits`. None of them moves the output.
+
+    Raises:
+        TypeError: for a rank or a layer that is not an integer, an alpha that is not a number, or a name that is not
+            a string.
+        ValueError: for r < 1, an alpha that is not a positive number, dropout outside [0, 1), no targets, an empty or
+            negative choice of layers, an unknown init, or an odd rank with init="orthogonal".
+    """
+
+    r: int = 8
+    alpha: float = 16
+    target_modules: str | Sequence[str] = ("q_proj", "v_proj")
+    dropout: float = 0.0
+    use_rslora: bool = False
+    rank_pattern: Mapping[str, int] = FrozenMapping()
+    alpha_pattern: Mapping[str, float] = FrozenMapping()
+    exclude_modules: str | Sequence[str] = ()
+    layers_to_transform: int | Sequence[int] | None = None
+    init: str = "kaiming"
+
+    def __post_init__(self) -> None:
+        if self.init not in INITS:
+            raise ValueError(f"init={self.init!r} is unknown: choose one of {', '.join(INITS)}")
+        _check_rank("r", self.r, self.init)
+        _check_alpha("alpha", self.alpha)
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout} is outside [0, 1): 0 switches it off")
+        if not self.target_modules:
+            raise ValueError(f"target_modules={self.target_modules!r} names nothing: give layer names or 'all-linear'")
+        for key, rank in _mapping("rank_pattern", self.rank_pattern).items():
+            _check_rank(f"rank_pattern[{key!r}]", rank, self.init)
+        for key, alpha in _mapping("alpha_pattern", self.alpha_pattern).items():
+            _check_alpha(f"alpha_pattern[{key!r}]", alpha)
+        targets = _names("target_modules", self.target_modules)
+        frozen = {
+            "target_modules": self.target_modules if isinstance(self.target_modules, str) else targets,
+            "exclude_modules": _names("exclude_modules", self.exclude_modules),
+            "layers_to_transform": _layers(self.layers_to_transform),
+            "rank_pattern": FrozenMapping(self.rank_pattern),
+            "alpha_pattern": FrozenMapping(self.alpha_pattern),
+        }
+        for name, value in frozen.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def scaling(self) -> float:
+        """α/r, or α/√r for rsLoRA."""
+        return self.alpha / (math.sqrt(self.r) if self.use_rslora else self.r)
+
+
+def _check_rank(what: str, r: Any, init: str) -> None:
+    if isinstance(r, bool) or not isinstance(r, int):
+        raise TypeError(f"{what} must be an integer, got {r!r}")
+    if r < 1:
+        raise ValueError(f"{what}={r} gives no update: choose a rank of at least 1")
+    if init == "orthogonal" and r % 2:
+        raise ValueError(f"{what}={r} is odd: init='orthogonal' gives half of the directions to A and half to B")
+
+
+def _check_alpha(what: str, alpha: Any) -> None:
+    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
+        raise TypeError(f"{what} must be a number, got {alpha!r}")
+    if not (math.isfinite(alpha) and alpha > 0):
+        raise ValueError(f"{what}={alpha} is not a positive number: alpha = r scales the update by 1")
+
+
+def _names(what: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, Iterable):
+        raise TypeError(f"{what} must be a name or a sequence of names, got {value!r}")
+    names = (value,) if isinstance(value, str) else tuple(value)
+    if wrong := [name for name in names if not isinstance(name, str)]:
+        raise TypeError(f"{what} holds {wrong[0]!r}: give names as strings")
+    if not all(names):
+        raise ValueError(f"{what}={value!r} holds an empty name, which names nothing: leave it out")
+    return names
+
+
+def _mapping(what: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{what} must map names to numbers, got {value!r}")
+    _names(what, tuple(value))
+    return value
+
+
+def _layers(value: Any) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    layers = (value,) if isinstance(value, int) else tuple(value)
+    if wrong := [layer for layer in layers if isinstance(layer, bool) or not isinstance(layer, int)]:
+        raise TypeError(f"layers_to_transform holds {wrong[0]!r}: give layer numbers as integers")
+    if not layers or min(layers) < 0:
+        raise ValueError(f"layers_to_transform={value!r} names no layer: count from 0, or give None for all layers")
+    return layers

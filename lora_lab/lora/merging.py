@@ -1,0 +1,150 @@
+"""Fold the updates into the weights: for a while, or for good, in full precision or back into four bits."""
+
+import math
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from lora_lab.lora.bases import dense_weight
+from lora_lab.lora.inject import require_adapters
+from lora_lab.lora.layers import LoRALinear
+from lora_lab.quant.linear4bit import Linear4bit
+
+
+def merge(model: nn.Module) -> nn.Module:
+    """Let every adapted layer compute with one dense weight W₀ + ΔW, so that the adapter costs nothing per call.
+
+    The original weights stay, so this also costs the memory of a second copy; `merge_and_remove` frees it. Over a
+    4-bit base W₀ is the dequantized weight, to which the adapter was trained: the merge loses nothing but the
+    rounding of the sum to the dtype of that weight.
+
+    Raises:
+        RuntimeError: if a layer is merged already, or a sum is not finite. No other layer is then merged.
+    """
+    done: list[LoRALinear] = []
+    try:
+        for layer in require_adapters(model).values():
+            layer.merge()
+            done.append(layer)
+    except RuntimeError:  # all layers or none
+        for layer in done:
+            layer.unmerge()
+        raise
+    return model
+
+
+def unmerge(model: nn.Module) -> nn.Module:
+    """Undo `merge`, bit for bit.
+
+    Raises:
+        RuntimeError: if a layer is not merged. The others then stay merged.
+    """
+    layers = require_adapters(model).values()
+    if any(layer.merged_weight is None for layer in layers):
+        raise RuntimeError("the adapters are not merged, or not all of them: there is nothing to undo")
+    for layer in layers:
+        layer.unmerge()
+    return model
+
+
+def merge_and_remove(model: nn.Module, requantize: bool = False) -> nn.Module:
+    """Replace every adapted layer by a plain one with the weight W₀ + ΔW, for deployment. There is no way back.
+
+    Args:
+        model: with adapters, merged or not.
+        requantize: False gives `nn.Linear` everywhere, also over a 4-bit base, with the sum that was trained, rounded
+            to the dtype of the weight. True rounds the sum back to four bits where the base was 4-bit, with the same
+            codebook, block size and double quantization. That loses most of a small update: each value of W₀ stands
+            exactly on a level, and an update of less than half a step cannot lift it to the next. Lesson 10 measures
+            the share that arrives. `requantization_losses` says beforehand what will be lost; a warning says it in
+            one figure.
+
+    Raises:
+        RuntimeError: if a sum is not finite.
+        ValueError: for requantize=True where no layer is 4-bit. The model is then unchanged, as after any error.
+    """
+    layers = require_adapters(model)
+    losses = []
+    plain: dict[str, nn.Module] = {}
+    for name, layer in layers.items():
+        if requantize and isinstance(layer.base, Linear4bit):
+            rounded = _requantized(layer, layer.base)
+            losses.append(_loss(layer, rounded))
+            plain[name] = rounded.train(layer.training)
+        else:
+            plain[name] = layer.merged_linear().train(layer.training)
+    if requantize and not losses:
+        raise ValueError("requantize=True, but no adapter stands on a 4-bit layer: merge without it")
+    for name, module in plain.items():
+        model.set_submodule(name, module)
+    total = _overall(losses)
+    if total.update > 0:
+        warnings.warn(
+            f"rounding back to four bits kept {total.kept:.0%} of the update and added an error of {total.error:.1f} "
+            "times its size: merge_and_remove(model) without requantize loses nothing",
+            stacklevel=2,
+        )
+    return model
+
+
+@dataclass(frozen=True)
+class RequantizationLoss:
+    """What rounding W₀ + ΔW back to four bits, Q(W₀ + ΔW), does to an update; NaN shares where there is none.
+
+    Attributes:
+        update: ‖ΔW‖, Frobenius.
+        error: ‖Q(W₀ + ΔW) − (W₀ + ΔW)‖ / ‖ΔW‖.
+        kept: ⟨Q(W₀ + ΔW) − W₀, ΔW⟩ / ‖ΔW‖²: 1 if the update arrives, 0 if it vanishes.
+    """
+
+    update: float
+    error: float
+    kept: float
+
+
+def requantization_losses(model: nn.Module) -> dict[str, RequantizationLoss]:
+    """What `merge_and_remove(model, requantize=True)` would lose, by adapted 4-bit layer; the model is not changed.
+
+    Raises:
+        RuntimeError: if a sum is not finite.
+        ValueError: if no adapter stands on a 4-bit layer.
+    """
+    losses = {
+        name: _loss(layer, _requantized(layer, layer.base))
+        for name, layer in require_adapters(model).items()
+        if isinstance(layer.base, Linear4bit)
+    }
+    if not losses:
+        raise ValueError("no adapter stands on a 4-bit layer, so merging loses nothing: call merge_and_remove(model)")
+    return losses
+
+
+def _requantized(layer: LoRALinear, base: Linear4bit) -> Linear4bit:
+    double_quant = base.constants_codebook if base.double_quant else False
+    return Linear4bit.from_linear(
+        layer.merged_linear(), base.codebook, base.block_size, double_quant, base.compute_dtype
+    )
+
+
+@torch.no_grad()
+def _loss(layer: LoRALinear, rounded: Linear4bit) -> RequantizationLoss:
+    delta = layer.delta_weight()
+    moved = rounded.dequantize(delta.dtype) - dense_weight(layer.base).to(delta.dtype)
+    update = float(delta.norm())
+    if update == 0:
+        return RequantizationLoss(0.0, math.nan, math.nan)
+    kept = float((moved * delta).sum()) / update**2
+    return RequantizationLoss(update, float((moved - delta).norm()) / update, kept)
+
+
+def _overall(losses: Iterable[RequantizationLoss]) -> RequantizationLoss:
+    """The losses of several layers as if they were one."""
+    losses = [loss for loss in losses if loss.update > 0]
+    energy = sum(loss.update**2 for loss in losses)
+    if energy == 0:
+        return RequantizationLoss(0.0, math.nan, math.nan)
+    error = math.sqrt(sum((loss.error * loss.update) ** 2 for loss in losses) / energy)
+    return RequantizationLoss(math.sqrt(energy), error, sum(loss.kept * loss.update**2 for loss in losses) / energy)

@@ -1,0 +1,173 @@
+"""Which modules a configuration means: names, exclusions, layer numbers, and patterns of rank and alpha."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from torch import nn
+
+from lora_lab.lora.bases import ADAPTABLE
+from lora_lab.lora.config import LoRAConfig
+
+_V = TypeVar("_V", int, float)
+
+
+def targets(
+    model: nn.Module,
+    target_modules: str | Sequence[str],
+    exclude_modules: str | Sequence[str] = (),
+    layers_to_transform: int | Sequence[int] | None = None,
+) -> list[str]:
+    """Full names of the modules that a choice of targets means, in the model's order.
+
+    Args:
+        model: any module.
+        target_modules: one of these, or a sequence that mixes the first three:
+            "q_proj"              the last part of a name, exactly (never a substring)
+            "self_attn.q_proj"    the last parts of a name
+            r".*\\.[01]\\..*proj"   a regular expression for the whole name
+            "all-linear"          every linear layer except the output head
+        exclude_modules: which of them to leave out, in the same terms.
+        layers_to_transform: numbers of the layers to keep; None keeps all. See `LoRAConfig`. A target that is given
+            by its full name, such as "lm_head", is kept whatever its layer, as in PEFT.
+
+    Raises:
+        ValueError: for a target, an exclusion or a layer number that matches nothing, even when others matched, a
+            regular expression that is none, a choice that leaves nothing, or one of a module that cannot take an
+            adapter.
+    """
+    names = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
+    if target_modules == "all-linear":
+        chosen = _all_linear(model)
+    else:
+        chosen = _matching(model, names, "target", target_modules)
+    chosen -= _matching(model, names, "excluded module", exclude_modules)
+    if not chosen:
+        raise ValueError(f"exclude_modules={exclude_modules!r} leaves no target: exclude less, or target more")
+    if layers_to_transform is not None:
+        layers = [layers_to_transform] if isinstance(layers_to_transform, int) else layers_to_transform
+        in_full = chosen.intersection([target_modules] if isinstance(target_modules, str) else target_modules)
+        chosen = in_full | _of_layers(chosen - in_full, layers)
+    refuse_other_kinds(model, chosen)
+    return [name for name in names if name in chosen]
+
+
+def configs_by_module(model: nn.Module, config: LoRAConfig) -> dict[str, LoRAConfig]:
+    """What `config` means for each module that it targets, by full name: patterns are resolved to one r and alpha.
+
+    Raises:
+        ValueError: as `targets`; also for a pattern's key that matches none of the modules, or two keys that give
+            the same module different values.
+    """
+    names = targets(model, config.target_modules, config.exclude_modules, config.layers_to_transform)
+    matchers = {key: matcher(key) for key in (*config.rank_pattern, *config.alpha_pattern)}
+    for option, pattern in (("rank_pattern", config.rank_pattern), ("alpha_pattern", config.alpha_pattern)):
+        for key in pattern:
+            if not any(map(matchers[key], names)):
+                raise ValueError(f"{option} names {key!r}, which matches none of the adapted modules: {_advice(model)}")
+    return {name: for_module(config, name, matchers) for name in names}
+
+
+def for_module(config: LoRAConfig, name: str, matchers: Mapping[str, Callable[[str], bool]]) -> LoRAConfig:
+    """`config` for one module: its patterns, whose keys `matchers` decide about, become one r and one alpha.
+
+    Raises:
+        ValueError: if two keys match the module with different values.
+    """
+    if not matchers:
+        return config
+    r = _pattern_value("rank_pattern", config.rank_pattern, matchers, name, config.r)
+    alpha = _pattern_value("alpha_pattern", config.alpha_pattern, matchers, name, config.alpha)
+    return replace(config, r=r, alpha=alpha, rank_pattern={}, alpha_pattern={})
+
+
+def matcher(target: str) -> Callable[[str], bool]:
+    """Says of a full name whether `target` means it: as its last part or parts, or as a regular expression for it."""
+    if re.fullmatch(r"[\w.]+", target):
+        return lambda name: name == target or name.endswith(f".{target}")
+    pattern = regular_expression(target)
+    return lambda name: pattern.fullmatch(name) is not None
+
+
+def regular_expression(text: str) -> re.Pattern[str]:
+    """`re.compile`, or ValueError."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise ValueError(f"{text!r} is neither a name nor a regular expression ({error}): repair it") from error
+
+
+def layer_number(name: str) -> int | None:
+    """The first number behind a word in a dotted name: 3 in "model.layers.3.mlp.experts.7.up_proj".
+
+    PEFT asks for two parts before the number, so it finds no layers in "layers.3.mlp" and takes an expert's number
+    for the layer's in "layers.3.experts.7.up_proj". Elsewhere the two agree.
+    """
+    parts = name.split(".")
+    numbers = (int(part) for word, part in zip(parts, parts[1:-1]) if part.isdecimal() and not word.isdecimal())
+    return next(numbers, None)
+
+
+def refuse_other_kinds(model: nn.Module, names: set[str]) -> None:
+    """ValueError if one of the named modules cannot take an adapter."""
+    for name in sorted(names):
+        module = model.get_submodule(name)
+        if type(module) not in ADAPTABLE:
+            raise ValueError(
+                f"target {name!r} is a {type(module).__module__}.{type(module).__name__}: only torch.nn.Linear "
+                f"and lora_lab's Linear4bit take adapters; {_advice(model)}"
+            )
+
+
+def _pattern_value(
+    option: str, pattern: Mapping[str, _V], matchers: Mapping[str, Callable[[str], bool]], name: str, default: _V
+) -> _V:
+    """The value of the keys that match `name`, or `default`.
+
+    PEFT takes the first key that matches, but sorts the keys when it saves them, so that the first may be another one
+    after loading. Here keys may overlap only where they agree.
+    """
+    matched = {key: value for key, value in pattern.items() if matchers[key](name)}
+    if len(set(matched.values())) > 1:
+        raise ValueError(
+            f"{option} gives {name} several values, {matched}: write keys that do not overlap, such as full names"
+        )
+    return next(iter(matched.values()), default)
+
+
+def _all_linear(model: nn.Module) -> set[str]:
+    head = _output_head(model)
+    chosen = {n for n, module in model.named_modules() if n and type(module) in ADAPTABLE and module is not head}
+    if not chosen:
+        raise ValueError(f"'all-linear' found no nn.Linear or Linear4bit in {type(model).__name__}")
+    return chosen
+
+
+def _matching(model: nn.Module, names: list[str], what: str, wanted: str | Sequence[str]) -> set[str]:
+    chosen = set()
+    for target in [wanted] if isinstance(wanted, str) else wanted:
+        matched = set(filter(matcher(target), names))
+        if not matched:
+            raise ValueError(f"{what} {target!r} matches no module of {type(model).__name__}: {_advice(model)}")
+        chosen |= matched
+    return chosen
+
+
+def _of_layers(names: set[str], layers: Sequence[int]) -> set[str]:
+    found = {name: layer_number(name) for name in names}
+    for layer in layers:
+        if layer not in found.values():
+            there = ", ".join(map(str, sorted({number for number in found.values() if number is not None})))
+            raise ValueError(f"layers_to_transform names layer {layer}, but targets are in layers {there or 'none'}")
+    return {name for name in names if found[name] in layers}
+
+
+def _output_head(model: Any) -> nn.Module | None:
+    return model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+
+
+def _advice(model: nn.Module) -> str:
+    last_parts = Counter(n.rpartition(".")[2] for n, m in model.named_modules() if n and type(m) in ADAPTABLE)
+    return f"its linear layers are called {', '.join(last_parts)}" if last_parts else "it has no linear layers"
