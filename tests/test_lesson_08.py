@@ -79,3 +79,9 @@ def test_lloyd_max_cannot_be_improved_by_moving_a_level_that_is_free(fixed):
             moved = levels.clone()
             moved[k] += step
             assert squared_error(blocks, moved) > least
+
+
+@pytest.mark.parametrize("fixed, keep", [((), ()), ((0, 7, 15), (-1, 0, 1))])
+def test_the_lessons_fit_to_samples_approaches_the_librarys_to_the_density(fixed, keep):
+    fitted = function("lloyd_max")(normal(2**14, 64), quant.NF4.values, fixed=fixed, steps=1000)
+    torch.testing.assert_close(fitted, quant.lloyd(keep=keep).values, rtol=0, atol=5e-3)

@@ -1,10 +1,42 @@
-import copy
+"""The frozen 4-bit layer: equal to its dense twin, whole through every conversion, in one workspace."""
 
+import copy
+import shutil
+import weakref
+
+import bitsandbytes
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.checkpoint import checkpoint
 
 from lora_lab import quant
+from lora_lab.quant import linear4bit
+
+
+class LiveBytes(TorchDispatchMode):
+    """The most bytes alive at once, of the storages that are made within the block."""
+
+    def __init__(self):
+        super().__init__()
+        self.live, self.peak, self.seen = 0, 0, weakref.WeakSet()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        known = {t.untyped_storage().data_ptr() for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            storage = tensor.untyped_storage() if isinstance(tensor, torch.Tensor) else None
+            if storage is not None and storage not in self.seen and storage.data_ptr() not in known:
+                self.seen.add(storage)
+                self.live += storage.nbytes()
+                self.peak = max(self.peak, self.live)
+                weakref.finalize(storage, self._gone, storage.nbytes())
+        return out
+
+    def _gone(self, nbytes):
+        self.live -= nbytes
 
 
 def layer_and_twin(d_in: int, d_out: int, bias: bool = True, **options) -> tuple[quant.Linear4bit, nn.Linear]:
@@ -74,6 +106,124 @@ def test_compute_dtype_is_used_inside_and_the_input_dtype_comes_back():
     assert torch.equal(y, (x.bfloat16() @ layer.dequantize(torch.bfloat16).T).float())
 
 
+DTYPES = [torch.float32, torch.bfloat16, torch.float16]
+
+
+@pytest.mark.parametrize("shape", [(96, 128), (130, 64), (33, 100)], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("double_quant", [False, True])
+def test_slabs_give_the_dense_product(monkeypatch, shape, dtype, double_quant):
+    """In slabs or whole, to the last bits of the sum's order; (33, 100) does not fit into slabs and is done whole."""
+    d_out, d_in = shape
+    layer, twin = layer_and_twin(d_in, d_out, bias=False, double_quant=double_quant)
+    layer, twin = layer.to(dtype), twin.to(dtype)
+    monkeypatch.setattr(linear4bit, "SLAB", 2**12)
+    used = []
+    slabs = linear4bit._slabs
+    monkeypatch.setattr(linear4bit, "_slabs", lambda *args, **kw: used.append(kw["dim"]) or slabs(*args, **kw))
+    x = torch.randn(2, 5, d_in).to(dtype)
+    a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+    ours, theirs = layer(a), twin(b)
+    ours.backward(torch.ones_like(ours))
+    theirs.backward(torch.ones_like(theirs))
+    assert used == ([] if d_in == 100 else [0, 1])
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-2
+    assert (ours - theirs).norm() <= tolerance * theirs.norm()
+    assert (a.grad - b.grad).norm() <= tolerance * b.grad.norm()
+
+
+def test_no_more_than_one_slab_is_alive_at_a_time(monkeypatch):
+    monkeypatch.setattr(linear4bit, "SLAB", 2**16)
+    layers = nn.Sequential(*(quant.Linear4bit.from_linear(nn.Linear(512, 512, bias=False)) for _ in range(3)))
+    x = torch.randn(4, 512, requires_grad=True)
+    with LiveBytes() as live:
+        layers(x).sum().backward()
+    a_slab, a_weight = 4 * 2**16, 4 * 512 * 512
+    assert a_slab < live.peak < 2 * a_slab + a_weight / 4  # a slab, its codes as int32, constants, activations
+
+
+def test_a_whole_weight_is_restored_in_one_workspace():
+    layer = quant.Linear4bit.from_linear(nn.Linear(96, 300, bias=False), block_size=64)
+    x = torch.randn(1, 96, requires_grad=True)
+    with LiveBytes() as live:
+        layer(x).sum().backward()
+    a_weight = 4 * 96 * 300
+    assert a_weight <= live.peak < 2 * a_weight
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_works_as_for_the_dense_layer(dtype):
+    layer, twin = layer_and_twin(64, 48)
+    a, b = (torch.ones(3, 64) / 7 * k for k in (1, 1))
+    a, b = a.requires_grad_(), b.requires_grad_()
+    with torch.autocast("cpu", dtype=dtype):
+        ours, theirs = layer(a), twin(b)
+    assert ours.dtype == theirs.dtype == dtype
+    torch.testing.assert_close(ours, theirs, rtol=1e-2, atol=1e-2)
+    ours.sum().backward()
+    theirs.sum().backward()
+    assert a.grad.dtype == b.grad.dtype == torch.float32
+    torch.testing.assert_close(a.grad, b.grad, rtol=1e-2, atol=1e-2)
+
+
+def test_a_compute_dtype_holds_against_autocast():
+    layer, _ = layer_and_twin(64, 48, compute_dtype=torch.float32, bias=False)
+    x = torch.randn(3, 64)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = layer(x)
+    assert torch.equal(y, layer(x).bfloat16())
+
+
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_activation_checkpointing_changes_no_bit(use_reentrant):
+    layer, _ = layer_and_twin(64, 48)
+    a, b = (torch.arange(192.0).view(3, 64).sin().requires_grad_() for _ in range(2))
+    layer(a).square().sum().backward()
+    checkpoint(lambda x: layer(x).square(), b, use_reentrant=use_reentrant).sum().backward()
+    assert torch.equal(a.grad, b.grad)
+
+
+@pytest.mark.parametrize(
+    "backend",
+    ["aot_eager", pytest.param("inductor", marks=[pytest.mark.slow, pytest.mark.skipif(
+        shutil.which("g++") is None, reason="inductor compiles with g++, which is not installed")])],
+)
+@pytest.mark.parametrize("double_quant", [False, True])
+def test_it_compiles_without_a_graph_break(backend, double_quant):
+    torch._dynamo.reset()
+    layer, _ = layer_and_twin(96, 40, double_quant=double_quant)
+    a, b = (torch.arange(288.0).view(3, 96).sin().requires_grad_() for _ in range(2))
+    wanted = layer(a)
+    wanted.square().sum().backward()
+    got = torch.compile(layer, backend=backend, fullgraph=True)(b)
+    got.square().sum().backward()
+    torch.testing.assert_close(got, wanted)
+    torch.testing.assert_close(b.grad, a.grad)
+
+
+@pytest.mark.parametrize("features", [(64, 64), (128, 96)])
+def test_an_eval_forward_keeps_gradients_and_weight_where_bitsandbytes_loses_both(features):
+    d_in, d_out = features
+    torch.manual_seed(0)
+    dense = nn.Linear(d_in, d_out, bias=False)
+    ours = quant.Linear4bit.from_linear(dense, double_quant=False)
+    theirs = bitsandbytes.nn.Linear4bit(d_in, d_out, bias=False, quant_type="nf4", compress_statistics=False)
+    theirs.load_state_dict(dense.state_dict())
+    theirs = theirs.to("cpu")
+    for layer in (ours, theirs):
+        with torch.no_grad():
+            layer.eval()(torch.randn(2, d_in))
+    x = torch.randn(2, d_in, requires_grad=True)
+    ours.train()(x).sum().backward()
+    assert torch.allclose(x.grad, ours.dequantize().sum(dim=0).expand_as(x), atol=1e-5)
+    assert (ours.dequantize() - dense.weight).norm() < 0.11 * dense.weight.norm()
+    restored = bitsandbytes.functional.dequantize_4bit(theirs.weight.data, theirs.weight.quant_state)
+    if bitsandbytes.functional.has_avx512bf16():
+        assert (restored.float() - dense.weight).norm() > 0.5 * dense.weight.norm()
+    else:
+        assert torch.equal(restored, ours.dequantize())
+
+
 def model() -> nn.Module:
     torch.manual_seed(0)
     return nn.ModuleDict(
@@ -110,6 +260,8 @@ def test_a_damaged_weight_is_named_and_nothing_has_changed():
         (lambda: quant.quantize_model(nn.ReLU()), "no nn.Linear"),
         (lambda: quant.quantize_model(model(), skip="lm_head"), "one string"),
         (lambda: quant.Linear4bit(quant.quantize(torch.ones(4))), r"\(4,\)"),
+        (lambda: quant.Linear4bit(quant.quantize(torch.ones(4, 4), quant.INT8)), "'INT8'"),
+        (lambda: quant.Linear4bit(quant.quantize(torch.ones(4, 4), quant.INT4_ASYMMETRIC)), "'INT4_ASYMMETRIC'"),
     ],
 )
 def test_bad_input_is_named(call, words):

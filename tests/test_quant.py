@@ -9,8 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lora_lab import quant
+from lora_lab.quant import lookup
 
-ALL = list(quant.CODEBOOKS.values())
+FOUR_BITS = list(quant.CODEBOOKS.values())
+EIGHT_BITS = [quant.INT8, quant.FP8_E4M3, quant.DYNAMIC8, quant.normal_float(8)]
+ASYMMETRIC = [quant.INT4_ASYMMETRIC, quant.INT8_ASYMMETRIC]
+SYMMETRIC = [*FOUR_BITS, quant.normal_float(3), quant.lloyd(), *EIGHT_BITS]
+ALL = [*SYMMETRIC, *ASYMMETRIC]
 
 # QLoRA, appendix E, as printed there.
 PUBLISHED_NF4 = [
@@ -43,8 +48,11 @@ def brute_force(tensor: torch.Tensor, codebook: quant.Codebook, block_size: int)
     restored = []
     for start in range(0, len(flat), block_size):
         block = flat[start : start + block_size]
-        scale = block.abs().max()
-        levels = codebook.values.double() * scale
+        if codebook.asymmetric:
+            low, high = block.min(), block.max()
+            levels = low + (high - low) * (codebook.values.double() + 1) / 2
+        else:
+            levels = codebook.values.double() * block.abs().max()
         restored.append(levels[(block[:, None] - levels).abs().argmin(dim=1)])
     return torch.cat(restored).view(tensor.shape)
 
@@ -78,6 +86,81 @@ def test_the_two_tables_called_e2m1_differ_and_are_named():
     assert quant.FP4_BNB.values[8:].tolist() == pytest.approx([0, 1 / 192, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 1])
     assert quant.FP4_E3M0.values[8:].tolist() == [0, *(2.0**-k for k in range(6, -1, -1))]
     assert quant.INT4.values.tolist() == pytest.approx([i / 7 for i in range(-8, 8)])
+
+
+def test_fp8_holds_every_finite_e4m3_number_that_torch_knows():
+    codes = torch.arange(256, dtype=torch.uint8).view(torch.float8_e4m3fn).float()
+    finite = codes[codes.isfinite()].unique()
+    assert torch.equal(quant.FP8_E4M3.values, finite / 448)
+
+
+def test_the_integer_tables_are_evenly_spaced():
+    assert quant.INT8.values.tolist() == pytest.approx([i / 127 for i in range(-127, 128)])
+    for bits, book in ((4, quant.INT4_ASYMMETRIC), (8, quant.INT8_ASYMMETRIC)):
+        assert len(book) == 2**bits and book.values[0] == -1 and book.values[-1] == 1
+        assert book.values.diff().max() - book.values.diff().min() < 1e-6
+
+
+def test_the_lloyd_codebook_beats_nf4_by_a_tenth_on_normal_weights_and_loses_on_heavy_tails():
+    normal_weights, tails = normal(2**20), torch.distributions.StudentT(3.0)
+    torch.manual_seed(0)
+    heavy = tails.sample((2**20,))
+
+    def gain(book: quant.Codebook, x: torch.Tensor) -> float:
+        error = {b: (quant.quantize(x, b).dequantize() - x).square().mean() for b in (book, quant.NF4)}
+        return float(1 - error[book] / error[quant.NF4])
+
+    assert gain(quant.lloyd(), normal_weights) == pytest.approx(0.097, abs=0.003)
+    assert gain(quant.lloyd(keep=(-1, 0, 1)), normal_weights) == pytest.approx(0.053, abs=0.003)
+    assert gain(quant.lloyd(), heavy) < 0
+    assert {-1.0, 0.0, 1.0} <= set(quant.lloyd(keep=(-1, 0, 1)).values.tolist())
+
+
+@pytest.mark.parametrize(("bits", "block_size"), [(2, 16), (3, 32), (4, 64), (4, 256)])
+def test_every_lloyd_level_is_the_weighted_mean_of_the_values_that_choose_it(bits, block_size):
+    book = quant.lloyd(bits, block_size)
+    blocks = normal(2**21).view(-1, block_size)
+    absmax = blocks.abs().amax(dim=1, keepdim=True)
+    scaled, weight = (blocks / absmax).flatten(), absmax.square().expand_as(blocks).flatten().double()
+    codes = book.encode(scaled).long()
+    mass = torch.bincount(codes, weight, minlength=len(book))
+    means = torch.bincount(codes, weight * scaled, minlength=len(book)) / mass
+    torch.testing.assert_close(means.float(), book.values, rtol=0, atol=2e-3)
+    assert torch.allclose(book.values, -book.values.flip(0), atol=1e-5)  # symmetric, as the normal curve
+
+
+@pytest.mark.parametrize("book", ALL, ids=lambda book: book.name)
+def test_rounding_by_look_up_is_rounding_by_bisection_bit_for_bit(book):
+    m, up, down = book.midpoints, torch.tensor(2.0), torch.tensor(-2.0)
+    edges = torch.cat([m, m.nextafter(up), m.nextafter(down), book.values, torch.tensor([1.0, -1.0]).nextafter(up)])
+    scaled = torch.cat([edges[edges >= -1], torch.tensor([-1.0]).nextafter(down), torch.empty(10**5).uniform_(-1, 1)])
+    assert torch.equal(lookup.encode(scaled, book), book.encode(scaled))
+    assert lookup.encode(scaled[:6].view(2, 3), book).shape == (2, 3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(ALL),
+    st.sampled_from([16, 64]),
+    st.lists(st.integers(1, 13), min_size=1, max_size=3),
+    st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
+    st.sampled_from([False, True, quant.FP8_E4M3, quant.INT8]),
+)
+def test_restoring_by_look_up_is_the_formula_bit_for_bit(book, block_size, shape, dtype, double_quant):
+    q = quant.quantize(normal(*shape, dtype=dtype), book, block_size, double_quant)
+    assert torch.equal(q.dequantize(), q._by_formula().to(dtype))
+    assert torch.equal(q.dequantize(torch.float64), q._by_formula().double())
+
+
+@pytest.mark.parametrize("n", [2**17 - 1, 2**17 + 64, 2**18 + 1])
+def test_chunks_leave_no_seams(n):
+    tensor = normal(n)
+    q = quant.quantize(tensor)
+    whole = tensor.split(64)
+    absmax = torch.stack([block.abs().max() for block in whole[-5:]])
+    assert torch.equal(q.absmax[-5:], absmax)
+    assert torch.equal(q.dequantize(), q._by_formula())
+    assert (q.dequantize() - tensor).abs().max() <= q.absmax.max() * quant.NF4.values.diff().max() / 2 * 1.001
 
 
 @pytest.mark.parametrize("book", ALL, ids=lambda book: book.name)
@@ -117,6 +200,54 @@ def test_any_shape_round_trips_and_counts_its_bytes(shape, double_quant):
     assert q.nbytes == math.ceil(n / 2) + constants
     assert q.bits_per_param == 8 * q.nbytes / n
     assert q.dequantize().shape == tensor.shape and q.dequantize().dtype == tensor.dtype
+
+
+@pytest.mark.parametrize("book", [*EIGHT_BITS, *ASYMMETRIC], ids=lambda book: book.name)
+@pytest.mark.parametrize("double_quant", [False, True, quant.INT8, quant.FP8_E4M3])
+def test_eight_bits_and_second_constants_are_counted(book, double_quant):
+    n = 1000
+    q = quant.quantize(normal(n), book, 64, double_quant)
+    blocks, per_block = 16, 2 if book.asymmetric else 1
+    constants = blocks + 4 + 4 if double_quant else 4 * blocks
+    assert q.nbytes == (n if len(book) > 16 else n // 2) + per_block * constants
+    stored = [q.packed, *vars(q.constants).values()] if double_quant else [q.packed, q.constants]
+    assert q.nbytes >= sum(t.nbytes for t in stored if isinstance(t, torch.Tensor))
+
+
+def test_an_asymmetric_table_restores_both_ends_and_a_constant_block():
+    tensor = torch.cat([3 + normal(64).abs(), torch.full((64,), 7.25), -normal(64).abs()])
+    restored = quant.quantize(tensor, quant.INT4_ASYMMETRIC).dequantize()
+    for start in (0, 64, 128):
+        block, back = tensor[start : start + 64], restored[start : start + 64]
+        torch.testing.assert_close(back.aminmax(), block.aminmax())
+    lopsided = quant.quantize(tensor[:64], quant.INT4).dequantize()
+    assert (restored[:64] - tensor[:64]).norm() < 0.5 * (lopsided - tensor[:64]).norm()
+
+
+def test_the_range_of_huge_values_does_not_overflow():
+    tensor = torch.tensor([3e38, -3e38, 1e38, 0.0])
+    for book in ALL:
+        assert torch.isfinite(quant.quantize(tensor, book).dequantize()).all()
+
+
+def test_linear_int8_and_fp8_serve_for_constants_too_and_int8_is_nearer_than_the_dynamic_map():
+    absmax = quant.quantize(normal(2**20)).absmax
+
+    def error(book: quant.Codebook) -> float:
+        return float((quant.quantize_constants(absmax, book).dequantize() - absmax).square().mean())
+
+    assert error(quant.INT8) < error(quant.DYNAMIC8) < error(quant.FP8_E4M3)
+
+
+def test_constants_take_the_nearest_level():
+    absmax = quant.quantize(normal(2**15)).absmax
+    for book in (quant.DYNAMIC8, quant.FP8_E4M3, quant.INT8):
+        stored = quant.quantize_constants(absmax, book)
+        for start in range(0, len(absmax), 256):
+            levels = book.values.double() * stored.scale[start // 256] + stored.mean
+            nearest = (absmax[start : start + 256, None] - levels).abs().amin(dim=1)
+            ours = (stored.dequantize()[start : start + 256] - absmax[start : start + 256]).abs()
+            assert (ours <= nearest + 1e-6).all()
 
 
 def test_the_largest_magnitude_of_each_block_is_restored_exactly():
@@ -161,6 +292,20 @@ def test_codes_constants_and_values_equal_bitsandbytes_on_whole_blocks(dtype, ki
     assert torch.equal(ours.dequantize(), restored)
 
 
+@pytest.mark.parametrize("shape", [(8, 96), (8, 80), (3, 112), (5, 33)])
+def test_where_rows_are_no_whole_blocks_ours_is_right_and_bitsandbytes_on_avx512_is_not(shape):
+    tensor = normal(*shape)
+    ours = quant.quantize(tensor)
+    assert torch.allclose(ours.dequantize().double(), brute_force(tensor, quant.NF4, 64), atol=1e-6)
+    packed, state = bnb.quantize_4bit(tensor, blocksize=64, quant_type="nf4")
+    assert torch.equal(ours.absmax, state.absmax)  # it stores the right thing
+    theirs = bnb.dequantize_4bit(packed, state)
+    if torch.backends.cpu.get_cpu_capability() == "AVX512" and shape[1] % 16 == 0:
+        assert (theirs - tensor).norm() > 1.5 * (ours.dequantize() - tensor).norm()  # and reads it wrongly
+    else:
+        assert torch.equal(theirs, ours.dequantize())
+
+
 def test_double_quantization_equals_bitsandbytes_but_for_the_few_codes_it_rounds_away_from_the_nearest():
     tensor = normal(512, 768)
     _, state = bnb.quantize_4bit(tensor, blocksize=64, quant_type="nf4", compress_statistics=True)
@@ -201,7 +346,12 @@ def test_nf4_beats_int4_and_both_fp4_on_normal_weights():
         (ValueError, lambda: quant.quantize(torch.tensor([1.0, math.nan])), "NaN"),
         (ValueError, lambda: quant.quantize(torch.ones(4), block_size=48), "48"),
         (ValueError, lambda: quant.quantize(torch.ones(4), block_size=8), "8"),
-        (ValueError, lambda: quant.quantize(torch.ones(4), quant.DYNAMIC8), "256 levels"),
+        (ValueError, lambda: quant.quantize(torch.tensor([1.0, math.nan]), quant.INT4_ASYMMETRIC), "NaN"),
+        (ValueError, lambda: quant.quantize(torch.ones(4), double_quant=quant.NF4), "'NF4' does not serve"),
+        (ValueError, lambda: quant.quantize_constants(torch.ones(4), quant.INT8_ASYMMETRIC), "INT8_ASYMMETRIC"),
+        (ValueError, lambda: quant.lloyd(9), "not 9"),
+        (ValueError, lambda: quant.lloyd(block_size=1), "blocks of 1"),
+        (ValueError, lambda: quant.lloyd(keep=(0.5,)), "0.5"),
         (ValueError, lambda: quant.quantize(torch.ones(0)), "nothing to quantize"),
         (TypeError, lambda: quant.quantize(torch.ones(4, dtype=torch.int8)), "int8"),
         (TypeError, lambda: quant.quantize(torch.ones(4, dtype=torch.float64)), "float64"),

@@ -1,6 +1,10 @@
-"""Block-wise 4-bit quantization: each block is divided by its largest magnitude, then rounded to a codebook.
+"""Block-wise quantization: each block is divided by its largest magnitude, then rounded to a codebook.
 
     absmax_b = max |w_i| over block b,     code_i = nearest(w_i / absmax_b),     ŵ_i = codebook[code_i] · absmax_b
+
+An asymmetric codebook maps the range of the block, not its largest magnitude, onto [-1, 1]:
+
+    offset_b = (max + min) / 2,     absmax_b = (max - min) / 2,     ŵ_i = codebook[code_i] · absmax_b + offset_b
 
 Source: Dettmers et al., arXiv 2110.02861 (blocks) and arXiv 2305.14314 (4-bit codebooks).
 """
@@ -10,42 +14,49 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from lora_lab.quant.codebooks import NF4, Codebook
+from lora_lab.quant.codebooks import DYNAMIC8, NF4, Codebook
 from lora_lab.quant.double import QuantizedConstants, quantize_constants
+from lora_lab.quant.lookup import chunk_size, codes_per_byte, encode, restore
 
 BLOCK_SIZES = tuple(2**k for k in range(4, 13))
+
+Constants = Tensor | QuantizedConstants
 
 
 @dataclass(frozen=True)
 class QuantizedTensor:
-    """A tensor in four bits per value, with one constant per block.
+    """A tensor in four or eight bits per value, with one constant per block, or two for an asymmetric codebook.
 
     Attributes:
-        packed: uint8 [ceil(numel / 2)], two codes a byte, the first in the high nibble.
+        packed: uint8 [ceil(numel / 2)], two codes a byte, the first in the high nibble; uint8 [numel], one a byte, for
+            codebooks of more than 16 levels.
         constants: float32 [blocks], or `QuantizedConstants` after double quantization.
         codebook: the levels.
         block_size: values per block; blocks run over the flattened tensor and the last may be short.
         shape: of the original.
         dtype: of the original.
+        offsets: like `constants`, for asymmetric codebooks; else None.
     """
 
     packed: Tensor
-    constants: Tensor | QuantizedConstants
+    constants: Constants
     codebook: Codebook
     block_size: int
     shape: torch.Size
     dtype: torch.dtype
+    offsets: Constants | None = None
 
     @property
     def absmax(self) -> Tensor:
         """The constant of each block, float32 [blocks]; after double quantization, as restored."""
-        return self.constants.dequantize() if isinstance(self.constants, QuantizedConstants) else self.constants
+        return _plain(self.constants)
 
     @property
     def nbytes(self) -> int:
         """Bytes of everything that is stored. The codebook, the same for all tensors, is not counted."""
-        return self.packed.nbytes + self.constants.nbytes
+        return self.packed.nbytes + self.constants.nbytes + (0 if self.offsets is None else self.offsets.nbytes)
 
     @property
     def bits_per_param(self) -> float:
@@ -57,27 +68,38 @@ class QuantizedTensor:
 
         The product is formed in float32 and rounded once, as bitsandbytes does.
         """
+        dtype = dtype or self.dtype
+        if self.offsets is not None or torch.compiler.is_compiling():  # a compiler fuses the formula by itself
+            return self._by_formula().to(dtype)
+        out = torch.empty(self.shape, dtype=dtype, device=self.packed.device)
+        return restore(self.packed, self.absmax, self.codebook, self.block_size, out)
+
+    def _by_formula(self) -> Tensor:
+        """ŵ = codebook[code] · absmax (+ offset), float32."""
         numel = math.prod(self.shape)
-        levels = self.codebook.decode(unpack(self.packed, numel))
-        padded = torch.nn.functional.pad(levels, (0, -numel % self.block_size)).view(-1, self.block_size)
-        return (padded * self.absmax[:, None]).flatten()[:numel].view(self.shape).to(dtype or self.dtype)
+        codes = unpack(self.packed, numel) if codes_per_byte(self.codebook) == 2 else self.packed
+        levels = self.codebook.decode(codes)
+        blocks = F.pad(levels, (0, -numel % self.block_size)).view(-1, self.block_size) * self.absmax[:, None]
+        if self.offsets is not None:
+            blocks = blocks + _plain(self.offsets)[:, None]
+        return blocks.flatten()[:numel].view(self.shape)
 
 
 def quantize(
-    tensor: Tensor, codebook: Codebook = NF4, block_size: int = 64, double_quant: bool = False
+    tensor: Tensor, codebook: Codebook = NF4, block_size: int = 64, double_quant: bool | Codebook = False
 ) -> QuantizedTensor:
-    """Quantize a tensor of any shape to four bits per value.
+    """Quantize a tensor of any shape to four bits per value, or to eight if the codebook has more than 16 levels.
 
     Args:
         tensor: float32, bfloat16 or float16.
-        codebook: at most 16 levels.
+        codebook: the levels.
         block_size: a power of two from 16 to 4096.
-        double_quant: also quantize the constants, to 8 bits (see `lora_lab.quant.double`).
+        double_quant: also quantize the constants, to 8 bits: True for bitsandbytes' dynamic map, or one of the
+            codebooks that `lora_lab.quant.double` names.
 
     Raises:
         TypeError: for a tensor of another dtype.
-        ValueError: for a tensor that is empty or not finite, a block size that is not offered, or a codebook that
-            does not fit four bits.
+        ValueError: for a tensor that is empty or not finite, or a block size that is not offered.
 
     >>> q = quantize(torch.tensor([0.5, -1.0]))
     >>> q.dequantize()
@@ -87,29 +109,49 @@ def quantize(
         raise TypeError(f"cannot quantize {tensor.dtype}: convert to float32, bfloat16 or float16 first")
     if block_size not in BLOCK_SIZES:
         raise ValueError(f"block_size {block_size} is not offered: choose one of {', '.join(map(str, BLOCK_SIZES))}")
-    if len(codebook) > 16:
-        raise ValueError(f"codebook {codebook.name!r} has {len(codebook)} levels: four bits hold 16")
     if tensor.numel() == 0:
         raise ValueError(f"nothing to quantize: the tensor has shape {tuple(tensor.shape)}")
-    if not torch.isfinite(tensor).all():
-        raise ValueError("the tensor holds NaN or infinity, which would spoil its block: repair it before quantizing")
-    flat = tensor.detach().float().flatten()
-    blocks = torch.nn.functional.pad(flat, (0, -len(flat) % block_size)).view(-1, block_size)
-    absmax = blocks.abs().amax(dim=1)
-    codes = codebook.encode(_scaled(blocks, absmax[:, None])).flatten()[: len(flat)]
-    constants = quantize_constants(absmax) if double_quant else absmax
-    return QuantizedTensor(pack(codes), constants, codebook, block_size, tensor.shape, tensor.dtype)
+    parts = [
+        _quantize_blocks(chunk, codebook, block_size)
+        for chunk in tensor.detach().flatten().split(chunk_size(tensor.device))
+    ]
+    codes, absmax, offset = (torch.cat(part) for part in zip(*parts))
+    second = DYNAMIC8 if double_quant is True else double_quant
+
+    def stored(constants: Tensor) -> Constants:
+        return quantize_constants(constants, second) if isinstance(second, Codebook) else constants
+
+    offsets = stored(offset) if codebook.asymmetric else None
+    return QuantizedTensor(codes, stored(absmax), codebook, block_size, tensor.shape, tensor.dtype, offsets)
 
 
 def pack(codes: Tensor) -> Tensor:
     """Codes below 16, uint8 [n], two a byte, the first in the high nibble: uint8 [ceil(n / 2)]."""
-    pairs = torch.nn.functional.pad(codes, (0, len(codes) % 2)).view(-1, 2)
-    return pairs[:, 0] << 4 | pairs[:, 1]
+    pairs = F.pad(codes, (0, len(codes) % 2)).view(-1, 2)
+    return torch.add(pairs[:, 1], pairs[:, 0], alpha=16)
 
 
 def unpack(packed: Tensor, n: int) -> Tensor:
     """The first `n` codes, uint8 [n]: `pack` undone."""
     return torch.stack([packed >> 4, packed & 15], dim=1).flatten()[:n]
+
+
+def _quantize_blocks(values: Tensor, codebook: Codebook, block_size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Packed codes, absmax and offset (empty for a symmetric codebook) of a run of blocks, the last perhaps short."""
+    padding = -len(values) % block_size
+    # A short block is filled up with its last value, which changes neither its largest magnitude nor its range.
+    filled = values if padding == 0 else torch.cat([values, values[-1:].expand(padding)])
+    blocks = filled.view(-1, block_size).float()
+    offset = blocks.new_empty(0)
+    if codebook.asymmetric:
+        low, high = blocks.aminmax(dim=1)
+        offset = low / 2 + high / 2  # halved first, because the sum of two large values may overflow
+        blocks = blocks - offset[:, None]
+    absmax = blocks.abs().amax(dim=1)
+    if not torch.isfinite(absmax).all():
+        raise ValueError("the tensor holds NaN or infinity, which would spoil its block: repair it before quantizing")
+    codes = encode(_scaled(blocks, absmax[:, None]), codebook).view(-1)[: len(values)]
+    return pack(codes) if codes_per_byte(codebook) == 2 else codes, absmax, offset
 
 
 def _scaled(blocks: Tensor, absmax: Tensor) -> Tensor:
@@ -118,5 +160,11 @@ def _scaled(blocks: Tensor, absmax: Tensor) -> Tensor:
     The reciprocal of a magnitude below 2^-128 overflows, and that of zero is infinite; there we divide.
     """
     inverse = 1 / absmax
+    if torch.isfinite(inverse).all():
+        return blocks * inverse
     divided = blocks / torch.where(absmax > 0, absmax, 1.0)
     return torch.where(torch.isfinite(inverse), blocks * inverse, divided)
+
+
+def _plain(constants: Constants) -> Tensor:
+    return constants.dequantize() if isinstance(constants, QuantizedConstants) else constants

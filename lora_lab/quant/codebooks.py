@@ -1,4 +1,4 @@
-"""The sixteen levels of a 4-bit format, each table made from its definition.
+"""The levels of the 4-bit and 8-bit formats, each table made from its definition.
 
 A codebook is a list of levels for weights that have been divided by the largest magnitude of their block,
 so that they lie in [-1, 1]. A value is stored as the index of its nearest level.
@@ -6,6 +6,7 @@ so that they lie in [-1, 1]. A value is stored as the index of its nearest level
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ class Codebook:
     Attributes:
         name: how errors and reports call it.
         values: float32 [levels], ascending; 2 to 256 of them.
+        asymmetric: the levels span the range of a block, not its largest magnitude (see `lora_lab.quant.blockwise`).
         midpoints: float32 [levels - 1], derived: between neighbours i and i + 1 lies midpoint i. A value takes
             level i + 1 only above it, so a value on the midpoint takes the lower level.
 
@@ -27,6 +29,7 @@ class Codebook:
 
     name: str
     values: Tensor
+    asymmetric: bool = False
     midpoints: Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -49,8 +52,11 @@ class Codebook:
     def __hash__(self) -> int:
         return hash(self.name)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Codebook":
+        return self  # it is never changed, so the copies of a layer may share it
+
     def encode(self, scaled: Tensor) -> Tensor:
-        """Index of the nearest level, uint8, same shape; `scaled` is float32."""
+        """Index of the nearest level, uint8, same shape; `scaled` is float32. By bisection: O(log levels) a value."""
         return torch.bucketize(scaled, self.midpoints.to(scaled.device)).to(torch.uint8)
 
     def decode(self, codes: Tensor) -> Tensor:
@@ -129,6 +135,36 @@ FP4_E3M0 = _codebook("FP4_E3M0", _e3m0())
 
 INT4 = _codebook("INT4", (i / 7 for i in range(-8, 8)))
 """Symmetric integers -8 … 7, scaled so that 7 is the block's largest magnitude; -8 is never used, as in practice."""
+
+INT8 = _codebook("INT8", (i / 127 for i in range(-127, 128)))
+"""Symmetric integers -127 … 127; 127 is the block's largest magnitude."""
+
+
+def asymmetric_integers(bits: int) -> Codebook:
+    """2^bits evenly spaced levels from the smallest value of the block to its largest.
+
+    All of them are used however lopsided the block, at the cost of a second constant and of an exact zero.
+    """
+    steps = 2**bits - 1
+    levels = torch.tensor([2 * i / steps - 1 for i in range(steps + 1)], dtype=torch.float64)
+    return Codebook(f"INT{bits}_ASYMMETRIC", levels.to(torch.float32), asymmetric=True)
+
+
+INT4_ASYMMETRIC = asymmetric_integers(4)
+
+INT8_ASYMMETRIC = asymmetric_integers(8)
+
+
+def _e4m3() -> list[float]:
+    """1 sign, 4 exponent and 3 mantissa bits, bias 7: m/8·2^-6 below 2^-6, then (1 + m/8)·2^(e-7), up to 448."""
+    subnormal = [m / 8 * 2.0**-6 for m in range(8)]
+    normal = [(1 + m / 8) * 2.0 ** (e - 7) for e in range(1, 16) for m in range(8)]
+    magnitudes = [*subnormal, *normal[:-1]]  # the last code is NaN
+    return [0.0] + [sign * magnitude / 448 for magnitude in magnitudes if magnitude for sign in (-1, 1)]
+
+
+FP8_E4M3 = _codebook("FP8_E4M3", _e4m3())
+"""OCP's 8-bit float for weights (Micikevicius et al., arXiv 2209.05433), divided by its largest value; 253 levels."""
 
 
 def dynamic_map() -> Codebook:

@@ -3,16 +3,25 @@
 With blocks of 64 a float32 constant costs 32/64 = 0.5 bit per weight. Quantized to 8 bits in blocks of 256,
 it costs 8/64 + 32/(64·256) = 0.127.
 
-Source: Dettmers et al., "QLoRA", arXiv 2305.14314, section 3. The paper names an 8-bit float; bitsandbytes, which
-we follow, uses its dynamic 8-bit map.
+    absmax ≈ codebook[code] · scale + mean
+
+The mean is subtracted first, because the constants are all positive and the codebooks symmetric. Three codebooks serve:
+
+    DYNAMIC8    bitsandbytes', and the default
+    FP8_E4M3    the paper's "8-bit Floats"
+    INT8        evenly spaced, the simplest
+
+Source: Dettmers et al., "QLoRA", arXiv 2305.14314, section 3, "Double Quantization".
 """
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from lora_lab.quant.codebooks import DYNAMIC8
+from lora_lab.quant.codebooks import DYNAMIC8, Codebook
+from lora_lab.quant.lookup import encode, restore
 
 BLOCK_SIZE = 256
 
@@ -21,22 +30,25 @@ BLOCK_SIZE = 256
 class QuantizedConstants:
     """absmax [n], stored as one byte each.
 
-    absmax ≈ DYNAMIC8[codes] · scale + mean
-
     Attributes:
         codes: uint8 [n].
         scale: float32 [ceil(n / 256)], the largest |absmax - mean| of each block of 256.
-        mean: float32 [], subtracted first because constants are all positive and the map is symmetric.
+        mean: float32 [].
+        codebook: the levels, more than 16.
     """
 
     codes: Tensor
     scale: Tensor
     mean: Tensor
+    codebook: Codebook = DYNAMIC8
 
     def dequantize(self) -> Tensor:
         """absmax, float32 [n]."""
-        scale = self.scale.repeat_interleave(BLOCK_SIZE)[: len(self.codes)]
-        return DYNAMIC8.decode(self.codes) * scale + self.mean
+        if torch.compiler.is_compiling():
+            scale = self.scale.repeat_interleave(BLOCK_SIZE)[: len(self.codes)]
+            return self.codebook.decode(self.codes) * scale + self.mean
+        out = torch.empty(self.codes.shape, device=self.codes.device)
+        return restore(self.codes, self.scale, self.codebook, BLOCK_SIZE, out).add_(self.mean)
 
     @property
     def nbytes(self) -> int:
@@ -44,16 +56,25 @@ class QuantizedConstants:
         return self.codes.nbytes + self.scale.nbytes + self.mean.nbytes
 
 
-def quantize_constants(absmax: Tensor) -> QuantizedConstants:
+def quantize_constants(absmax: Tensor, codebook: Codebook = DYNAMIC8) -> QuantizedConstants:
     """Quantize block constants to 8 bits.
 
     Args:
         absmax: float32 [n].
+        codebook: symmetric, of 17 to 256 levels.
+
+    Raises:
+        ValueError: for another codebook.
     """
+    if len(codebook) <= 16 or codebook.asymmetric:
+        raise ValueError(
+            f"codebook {codebook.name!r} does not serve for constants: choose a symmetric 8-bit one, DYNAMIC8, "
+            "FP8_E4M3 or INT8"
+        )
     mean = absmax.mean()
     centred = absmax - mean
-    blocks = torch.nn.functional.pad(centred, (0, -len(centred) % BLOCK_SIZE)).view(-1, BLOCK_SIZE)
+    blocks = F.pad(centred, (0, -len(centred) % BLOCK_SIZE)).view(-1, BLOCK_SIZE)
     scale = blocks.abs().amax(dim=1)
     inverse = torch.where(scale > 0, 1 / scale, 0.0)
-    codes = DYNAMIC8.encode(blocks * inverse[:, None]).flatten()[: len(absmax)]
-    return QuantizedConstants(codes, scale, mean)
+    codes = encode(blocks * inverse[:, None], codebook).flatten()[: len(absmax)]
+    return QuantizedConstants(codes, scale, mean, codebook)

@@ -3,12 +3,12 @@
     y = x · dequantize(W₄)ᵀ + b,        ∂L/∂x = ∂L/∂y · dequantize(W₄)
 
 The weight itself gets no gradient. It is dequantized anew in every forward and every backward pass, so that
-only one dense copy of one layer exists at a time: that is what makes QLoRA fit.
+only one dense copy of one layer exists at a time, and on a CPU only a slab of it: that is what makes QLoRA fit.
 
 Source: Dettmers et al., "QLoRA", arXiv 2305.14314, equation 5.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -18,6 +18,10 @@ from torch.nn import functional as F
 from lora_lab.quant.blockwise import QuantizedTensor, quantize
 from lora_lab.quant.codebooks import NF4, Codebook
 from lora_lab.quant.double import QuantizedConstants
+from lora_lab.quant.lookup import restore_rows
+
+SLAB = 2**20
+"""Values of the weight that exist in dense form at a time on a CPU: a slab stays in the cache until it is used."""
 
 
 class Linear4bit(nn.Module):
@@ -27,7 +31,10 @@ class Linear4bit(nn.Module):
         packed: frozen Parameter, uint8 [ceil(d_out · d_in / 2)].
         absmax, or absmax_codes, absmax_scale and absmax_mean after double quantization: buffers.
         bias: Parameter [d_out] or None.
-        compute_dtype: dtype of the product; None takes the input's.
+        compute_dtype: dtype of the product; None takes the input's, or autocast's where that is on.
+
+    Raises:
+        ValueError: for a weight that is not a matrix, or has an asymmetric codebook or one of more than 16 levels.
     """
 
     packed: nn.Parameter
@@ -42,6 +49,11 @@ class Linear4bit(nn.Module):
         super().__init__()
         if len(weight.shape) != 2:
             raise ValueError(f"a linear layer needs a weight [d_out, d_in], got shape {tuple(weight.shape)}")
+        if len(weight.codebook) > 16 or weight.codebook.asymmetric:
+            raise ValueError(
+                f"a 4-bit layer cannot hold codebook {weight.codebook.name!r}: choose a symmetric one of at most 16 "
+                "levels, such as NF4"
+            )
         self.out_features, self.in_features = weight.shape
         self.codebook, self.block_size, self.weight_dtype = weight.codebook, weight.block_size, weight.dtype
         self.compute_dtype = compute_dtype
@@ -51,6 +63,7 @@ class Linear4bit(nn.Module):
             self.register_buffer("absmax_codes", weight.constants.codes)
             self.register_buffer("absmax_scale", weight.constants.scale)
             self.register_buffer("absmax_mean", weight.constants.mean)
+            self.constants_codebook = weight.constants.codebook
         else:
             self.register_buffer("absmax", weight.constants)
         self.bias = bias
@@ -61,7 +74,7 @@ class Linear4bit(nn.Module):
         linear: nn.Linear,
         codebook: Codebook = NF4,
         block_size: int = 64,
-        double_quant: bool = True,
+        double_quant: bool | Codebook = True,
         compute_dtype: torch.dtype | None = None,
     ) -> "Linear4bit":
         """Quantize the weight of `linear`; the bias is shared, not copied. Arguments as for `quantize`."""
@@ -71,7 +84,7 @@ class Linear4bit(nn.Module):
     def weight_quantized(self) -> QuantizedTensor:
         """The weight as a `QuantizedTensor` over the same storage."""
         constants = (
-            QuantizedConstants(self.absmax_codes, self.absmax_scale, self.absmax_mean)
+            QuantizedConstants(self.absmax_codes, self.absmax_scale, self.absmax_mean, self.constants_codebook)
             if self.double_quant
             else self.absmax
         )
@@ -83,12 +96,14 @@ class Linear4bit(nn.Module):
         return self.weight_quantized.dequantize(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [..., d_in] -> y [..., d_out], in the dtype of x."""
-        dtype = self.compute_dtype or x.dtype
+        """x [..., d_in] -> y [..., d_out], in the dtype of x; under autocast in autocast's, as `nn.Linear`."""
+        device = x.device.type
+        autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        dtype = self.compute_dtype or autocast or x.dtype
         y = _FrozenProduct.apply(x.to(dtype), self)
         if self.bias is not None:
             y = y + self.bias.to(dtype)
-        return y.to(x.dtype)
+        return y.to(autocast or x.dtype)
 
     def extra_repr(self) -> str:
         """What `print(model)` shows."""
@@ -114,8 +129,56 @@ class _FrozenProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: Linear4bit) -> Tensor:
         ctx.layer = layer
-        return F.linear(x, layer.dequantize(x.dtype))
+        with torch.autocast(x.device.type, enabled=False):  # the dtype has been chosen
+            if not _in_slabs(x, layer):
+                return F.linear(x, layer.dequantize(x.dtype))
+            y = x.new_empty(*x.shape[:-1], layer.out_features)
+            for rows, slab in _slabs(layer, x.dtype, dim=0):
+                y[..., rows] = x @ slab.T
+            return y
 
     @staticmethod
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor, None]:
-        return grad_y @ ctx.layer.dequantize(grad_y.dtype), None
+        layer = ctx.layer
+        if not _in_slabs(grad_y, layer):
+            return grad_y @ layer.dequantize(grad_y.dtype), None
+        grad_x = grad_y.new_empty(*grad_y.shape[:-1], layer.in_features)
+        for columns, slab in _slabs(layer, grad_y.dtype, dim=1):
+            grad_x[..., columns] = grad_y @ slab
+        return grad_x, None
+
+
+def _in_slabs(x: Tensor, layer: Linear4bit) -> bool:
+    """Whether slabs help and fit: a large weight on a CPU, each of its rows a whole number of blocks.
+
+    A GPU is fed best by one large product, and a compiler by the plain formula.
+    """
+    return (
+        x.device.type == "cpu"
+        and layer.out_features * layer.in_features > SLAB
+        and layer.in_features % layer.block_size == 0
+        and not torch.compiler.is_compiling()
+    )
+
+
+def _slabs(layer: Linear4bit, dtype: torch.dtype, dim: int) -> Iterator[tuple[slice, Tensor]]:
+    """The weight in slabs of some rows (dim 0) or columns (dim 1), one after the other in the same memory.
+
+    A slab holds whole rows or columns, so each sum in a product has all its terms, as with the whole weight.
+    """
+    size, across = layer.out_features, layer.in_features
+    packed = layer.packed.view(size, -1)
+    absmax = layer.weight_quantized.absmax.view(size, -1)
+    if dim == 1:
+        size, across = across, size
+    step = max(1, SLAB // (across * layer.block_size)) * layer.block_size
+    memory = torch.empty(step * across, dtype=dtype, device=layer.packed.device)
+    for start in range(0, size, step):
+        part = slice(start, min(start + step, size))
+        if dim == 0:
+            slab = memory[: (part.stop - start) * across].view(-1, across)
+            yield part, restore_rows(packed[part], absmax[part], layer.codebook, slab)
+        else:
+            slab = memory[: (part.stop - start) * across].view(across, -1)
+            bytes_, blocks = (slice(start // n, part.stop // n) for n in (2, layer.block_size))
+            yield part, restore_rows(packed[:, bytes_], absmax[:, blocks], layer.codebook, slab)

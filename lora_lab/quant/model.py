@@ -1,12 +1,19 @@
 """Whole models: every linear layer to four bits, and back."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lora_lab.quant.codebooks import NF4, Codebook
 from lora_lab.quant.linear4bit import Linear4bit
+from lora_lab.quant.shards import DTYPES, Checkpoint
+from lora_lab.quant.stream import Source, fill, refuse_shape, refuse_tied, tie
+
+_LEAVE_TIED = "name it in skip=, or untie it first"
+
+OnLayer = Callable[[str, Tensor, Linear4bit], None]
 
 
 def quantize_model(
@@ -14,33 +21,67 @@ def quantize_model(
     skip: Iterable[str] = ("lm_head",),
     codebook: Codebook = NF4,
     block_size: int = 64,
-    double_quant: bool = True,
+    double_quant: bool | Codebook = True,
     compute_dtype: torch.dtype | None = None,
+    *,
+    on_layer: OnLayer | None = None,
+    checkpoint: str | Path | None = None,
+    dtype: torch.dtype | None = None,
+    device: str | torch.device | None = None,
 ) -> nn.Module:
     """Replace every `nn.Linear` of `model` by a `Linear4bit`, in place.
+
+    With `checkpoint`, the weights come from its safetensors, one tensor at a time, into a model that was built without
+    any. So a model is quantized that would not fit into memory in 16 bits:
+
+        with accelerate.init_empty_weights():
+            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+        quant.quantize_model(model, checkpoint=folder, device="cuda")
+
+    The result is bit for bit that of loading all of it and then quantizing.
 
     Args:
         model: any module.
         skip: last name parts of layers that stay dense. A tied `lm_head` must: its weight is the embedding.
         codebook, block_size, double_quant, compute_dtype: as for `Linear4bit.from_linear`.
+        on_layer: called as on_layer(name, weight, layer) after each layer, while its dense weight [d_out, d_in] is
+            there; `ErrorReport().add` is one.
+        checkpoint: a folder with `model.safetensors`, or with shards and their index.
+        dtype: what each tensor of the checkpoint is converted to as it is read; by default it stays as stored.
+        device: where each tensor of the checkpoint is taken, there to be quantized; by default the CPU.
 
     Raises:
-        ValueError: if there is no layer to quantize, a name in `skip` was given alone as a string, or a weight is not
-            finite, naming the layer; the model is then unchanged.
+        FileNotFoundError: if the folder has no safetensors checkpoint.
+        TypeError: for a weight of a dtype that cannot be quantized, naming the layer.
+        ValueError: if there is no layer to quantize, `skip` is a lone string or names no linear layer, a layer that is
+            not skipped is tied, a weight is not finite (naming the layer), or the checkpoint is damaged or does not fit
+            the model.
+
+    After an error the model is unchanged.
     """
-    if isinstance(skip, str):
-        raise ValueError(f"skip={skip!r} is one string: give a sequence of names, ({skip!r},)")
-    skipped = set(skip)
+    names = _linear_names(model, skip)
+
+    def quantized(name: str, linear: nn.Linear) -> Linear4bit:
+        try:
+            layer = Linear4bit.from_linear(linear, codebook, block_size, double_quant, compute_dtype)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{name}: {error}") from error
+        if on_layer is not None:
+            on_layer(name, linear.weight.detach(), layer)
+        return layer
+
+    if checkpoint is not None:
+        return _stream(model, names, Checkpoint(checkpoint), quantized, dtype, device)
+    if dtype is not None or device is not None:
+        raise ValueError("dtype and device are for a checkpoint that is read: use model.to(...) before or after")
+    refuse_tied(model, names, _LEAVE_TIED)
+    if empty := [name for name in names if model.get_parameter(f"{name}.weight").is_meta]:
+        raise ValueError(f"{empty[0]} was built without weights: give the folder that holds them as checkpoint=")
     replacements = {}
-    for name, module in model.named_modules():
-        if type(module) is nn.Linear and name and name.rpartition(".")[2] not in skipped:
-            try:
-                layer = Linear4bit.from_linear(module, codebook, block_size, double_quant, compute_dtype)
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from error
-            replacements[name] = layer.train(module.training)
-    if not replacements:
-        raise ValueError(f"{type(model).__name__} has no nn.Linear to quantize outside skip={tuple(skipped)}")
+    for name in names:
+        module = model.get_submodule(name)
+        assert isinstance(module, nn.Linear)  # `_linear_names` has seen to it
+        replacements[name] = quantized(name, module).train(module.training)
     for name, layer in replacements.items():
         model.set_submodule(name, layer)
     return model
@@ -54,8 +95,72 @@ def dequantize_model(model: nn.Module) -> nn.Module:
     """
     for name, module in list(model.named_modules()):
         if isinstance(module, Linear4bit):
-            dense = nn.Linear(module.in_features, module.out_features, bias=False, device="meta")
-            dense.weight = nn.Parameter(module.dequantize(), requires_grad=False)
+            dense = _linear(module.dequantize())
             dense.register_parameter("bias", module.bias)
             model.set_submodule(name, dense.train(module.training))
     return model
+
+
+def _stream(
+    model: nn.Module,
+    names: list[str],
+    checkpoint: Checkpoint,
+    quantized: Callable[[str, nn.Linear], Linear4bit],
+    dtype: torch.dtype | None,
+    device: str | torch.device | None,
+) -> nn.Module:
+    """`quantize_model` with a checkpoint."""
+    if dtype is not None and not dtype.is_floating_point:
+        raise ValueError(f"dtype={dtype} cannot hold weights: choose torch.bfloat16, torch.float16 or torch.float32")
+    tie(model)
+    refuse_tied(model, names, _LEAVE_TIED)
+
+    def cast(tensor: Tensor) -> Tensor:
+        return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
+
+    def source(name: str) -> Source:
+        weight = f"{name}.weight"
+        return Source((weight,), lambda: quantized(name, _linear(cast(checkpoint.read(weight)))))
+
+    for name in names:
+        _refuse_stored(model, checkpoint, f"{name}.weight")
+    fill(model, checkpoint, {name: source(name) for name in names}, cast)
+    return model if device is None else model.to(device)  # buffers that no checkpoint holds
+
+
+def _linear_names(model: nn.Module, skip: Iterable[str]) -> list[str]:
+    """The layers to quantize, in the model's order."""
+    if isinstance(skip, str):
+        raise ValueError(f"skip={skip!r} is one string: give a sequence of names, ({skip!r},)")
+    skipped = tuple(skip)
+    linears = [name for name, module in model.named_modules() if type(module) is nn.Linear and name]
+    names = [name for name in linears if name.rpartition(".")[2] not in skipped]
+    if not names:
+        raise ValueError(f"{type(model).__name__} has no nn.Linear to quantize outside skip={skipped}")
+    last_parts = dict.fromkeys(name.rpartition(".")[2] for name in linears)
+    if unknown := set(skipped) - last_parts.keys() - {"lm_head"}:  # the default, which a model without a head lacks
+        raise ValueError(
+            f"skip names {sorted(unknown)[0]!r}, which is no nn.Linear of this {type(model).__name__}: "
+            f"its linear layers are called {', '.join(last_parts)}"
+        )
+    return names
+
+
+def _refuse_stored(model: nn.Module, checkpoint: Checkpoint, name: str) -> None:
+    """A weight that is quantized already, or has another shape; one that is missing is `fill`'s business."""
+    if name not in checkpoint.headers:
+        return
+    dtype = checkpoint.headers[name].dtype
+    if not getattr(DTYPES.get(dtype), "is_floating_point", False):
+        raise ValueError(
+            f"{name} is stored as {dtype} in {checkpoint.folder}, so it is quantized already: give the original "
+            "checkpoint (quant.load_bitsandbytes reads 4-bit ones of bitsandbytes)"
+        )
+    refuse_shape(model, checkpoint, name, model.get_parameter(name).shape)
+
+
+def _linear(weight: Tensor) -> nn.Linear:
+    """A frozen `nn.Linear` around a weight [d_out, d_in], without a bias."""
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    linear.weight = nn.Parameter(weight, requires_grad=False)
+    return linear
