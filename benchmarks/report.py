@@ -1,0 +1,114 @@
+"""Write the table and the figure of `README.md` from the results.
+
+    python benchmarks/report.py        # each benchmark does this when it is done
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.lines import Line2D
+
+from lora_lab import show
+from lora_lab.files import atomic_path
+
+HERE = Path(__file__).parent
+ORDER = ("quantize", "linear4bit", "lora", "qlora_step")
+SHORT = {"float32": "fp32", "bfloat16": "bf16"}
+
+
+def load() -> list[dict[str, Any]]:
+    """All rows of the speed benchmarks, in the order in which they are told."""
+    paths = [HERE / "results" / f"{name}.json" for name in ORDER]
+    return [row for path in paths if path.exists() for row in json.loads(path.read_text())["rows"]]
+
+
+def by_allocator(rows: Iterable[dict[str, Any]]) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
+    """{(what, dtype): {"default": row, "warm": row}}, in order."""
+    table: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        table.setdefault((row["what"], row["dtype"]), {})[row["allocator"]] = row
+    return table
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """The table: median ratio, quartiles, and what was asked for."""
+    lines = ["| | dtype | against | default | asked for | warm | asked for |", "|---|---|---|---|---|---|---|"]
+    for (what, dtype), row in by_allocator(rows).items():
+        cells = [what, SHORT[dtype], next(iter(row.values()))["peer"]]
+        for allocator in ("default", "warm"):
+            measured = row.get(allocator)
+            cells.append("{ratio:.2f} ({low:.2f} to {high:.2f})".format(**measured) if measured else "")
+            wanted = (measured or {}).get("wanted", {}).get(allocator)
+            verdict = "" if wanted is None or not measured else " ✓" if measured["ratio"] >= wanted else " missed"
+            cells.append("" if wanted is None else f"{wanted:g}{verdict}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def machines() -> str:
+    """One line for each machine that measured."""
+    named: dict[str, list[str]] = {}
+    for path in sorted((HERE / "results").glob("*.json")):
+        m = json.loads(path.read_text())["machine"]
+        versions = ", ".join(f"{k} {m[k]}" for k in ("torch", "transformers", "peft", "bitsandbytes") if k in m)
+        gpu = "" if m.get("gpu", "none") == "none" else f", {m['gpu']}"
+        machine = f"{m['processor']}, {m['cores']} cores, {m['threads']} thread{gpu}; {versions}"
+        named.setdefault(machine, []).append(path.stem)
+    return "\n".join(f"- {', '.join(names)}: {machine}" for machine, names in named.items())
+
+
+def figure(rows: list[dict[str, Any]]) -> str:
+    """Draw `results/speed.png`, and return its alt text."""
+    table = by_allocator(rows)
+    fig, axes = plt.subplots(figsize=(8.5, 0.42 * len(table) + 1.6))
+    for y, row in enumerate(table.values()):
+        for allocator, colour, marker, shift in (("default", show.POINT, "o", -0.14), ("warm", show.BLUE, "s", 0.14)):
+            if measured := row.get(allocator):
+                axes.plot([measured["low"], measured["high"]], [y + shift] * 2, color=colour, linewidth=1.5)
+                axes.plot(measured["ratio"], y + shift, marker, color=colour, markersize=6)
+                if allocator in measured["wanted"]:
+                    axes.plot(measured["wanted"][allocator], y + shift, "|", color="black", markersize=9)
+    axes.axvline(1, color=show.CONTEXT, linewidth=1.5)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks([0.25, 0.5, 1, 2, 4, 8], ["¼", "½", "1", "2", "4", "8"])
+    axes.set_yticks(range(len(table)), [f"{what}, {SHORT[dtype]}" for what, dtype in table])
+    axes.invert_yaxis()
+    axes.set_xlabel("time of the peer ÷ time of lora_lab (median and quartiles); right of 1, lora_lab is faster")
+    faster = sum(row["ratio"] > 1 for row in rows if row["allocator"] == "default")
+    total = sum(row["allocator"] == "default" for row in rows)
+    axes.set_title(f"Faster in {faster} of {total} tasks as a laptop comes; a warm allocator helps the peers")
+    axes.legend(handles=[
+        Line2D([], [], color=show.POINT, marker="o", label="default allocator"),
+        Line2D([], [], color=show.BLUE, marker="s", label="warm allocator"),
+        Line2D([], [], color="black", marker="|", linestyle="", markersize=9, label="asked for"),
+    ])  # fmt: skip
+    with atomic_path(HERE / "results" / "speed.png") as temporary:
+        fig.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
+    plt.close(fig)
+    return "; ".join(f"{row['what']} {SHORT[row['dtype']]} {row['allocator']}: {row['ratio']:.2f}" for row in rows)
+
+
+def write() -> None:
+    """Replace what stands between the markers of `README.md`."""
+    rows = load()
+    parts = {
+        "speed": f"![{figure(rows)}](results/speed.png)\n\n{markdown(rows)}",
+        "machines": machines(),
+    }
+    readme = HERE / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    for name, part in parts.items():
+        before, opened, rest = text.partition(f"<!-- {name} -->\n")
+        _, closed, after = rest.partition(f"<!-- /{name} -->")
+        if not (opened and closed):
+            raise ValueError(f"{readme.name} has lost a marker of '{name}': put it back")
+        text = f"{before}{opened}{part}\n{closed}{after}"
+    with atomic_path(readme) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()
