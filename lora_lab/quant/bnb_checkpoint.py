@@ -179,7 +179,7 @@ def _config(model: Any, layers: Mapping[str, Linear4bit]) -> dict[str, Any]:
     one = next(iter(layers.values()))
     return json.loads(model.config.to_json_string()) | {
         "architectures": [type(model).__name__],
-        "dtype": str(dtype).removeprefix("torch."),  # the widest: transformers casts all that is dense to it
+        "dtype": str(dtype).removeprefix("torch."),  # the widest of what is dense: a reader that casts loses nothing
         "quantization_config": {
             "quant_method": "bitsandbytes",
             "load_in_4bit": True,

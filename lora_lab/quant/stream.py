@@ -146,8 +146,8 @@ def _refuse_misfits(
     empty = [name for name, buffer in model.named_buffers() if buffer.is_meta and name not in places]
     if empty:
         raise ValueError(
-            f"the buffers {first(empty)} were built without values, and no checkpoint holds them: build the model under "
-            "accelerate.init_empty_weights(), which leaves buffers real, instead of torch.device('meta')"
+            f"the buffers {first(empty)} were built without values, and no checkpoint holds them: build the model "
+            "under accelerate.init_empty_weights(), which leaves buffers real, instead of torch.device('meta')"
         )
 
 
