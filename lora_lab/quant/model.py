@@ -31,6 +31,9 @@ def quantize_model(
 ) -> nn.Module:
     """Replace every `nn.Linear` of `model` by a `Linear4bit`, in place.
 
+    Nothing else is reached: GPT-2's `Conv1D`, and the experts of a mixture, which transformers 5 keeps as 3-D
+    parameters, stay dense.
+
     With `checkpoint`, the weights come from its safetensors, one tensor at a time, into a model that was built without
     any. So a model is quantized that would not fit into memory in 16 bits:
 
