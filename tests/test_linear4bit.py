@@ -12,7 +12,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 
-from lora_lab import quant
+from transformers import T5Config, T5ForConditionalGeneration
+
+from lora_lab import lora, quant
 from lora_lab.quant import linear4bit
 
 
@@ -94,8 +96,97 @@ def test_converting_the_dtype_or_copying_keeps_the_stored_weight_whole():
     layer, _ = layer_and_twin(96, 40)
     weight = layer.dequantize()
     for other in (copy.deepcopy(layer), copy.deepcopy(layer).to(torch.bfloat16), copy.deepcopy(layer).half().float()):
-        assert torch.equal(other.dequantize(), weight)
+        assert torch.equal(other.dequantize(torch.float32), weight)
+        assert other.codebook is layer.codebook
+    assert copy.deepcopy(layer).to(torch.bfloat16).dequantize().dtype == torch.bfloat16
     assert copy.deepcopy(layer).to(torch.bfloat16)(torch.randn(2, 96).bfloat16()).dtype == torch.bfloat16
+
+
+def test_the_codes_are_a_frozen_parameter_and_the_dense_weight_can_be_looked_at():
+    layer, twin = layer_and_twin(96, 40)
+    assert [name for name, _ in layer.named_parameters()] == ["packed", "bias"]
+    assert torch.equal(layer.weight, twin.weight) and "weight" not in layer.state_dict()
+
+
+def test_a_model_that_was_converted_can_be_made_dense_again():
+    quantized = quant.quantize_model(nn.Sequential(nn.Linear(64, 32), nn.Linear(32, 8, bias=False))).to(torch.bfloat16)
+    dense = quant.dequantize_model(quantized)
+    assert {p.dtype for p in dense.parameters()} == {torch.bfloat16}
+    assert dense(torch.ones(1, 64).bfloat16()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda: quant.Linear4bit.from_linear(nn.Linear(64, 48), quant.INT4),
+        lambda: quant.Linear4bit.from_linear(nn.Linear(64, 48), double_quant=quant.INT8),
+        lambda: quant.Linear4bit.from_linear(nn.Linear(48, 64, bias=False)),
+    ],
+)
+def test_a_state_of_another_format_is_refused_although_its_sizes_fit(other):
+    layer = quant.Linear4bit.from_linear(nn.Linear(64, 48))
+    with pytest.raises(RuntimeError, match="was stored as .*, and this layer is"):
+        layer.load_state_dict(other().state_dict(), strict=False)
+    layer.load_state_dict(quant.Linear4bit.from_linear(nn.Linear(64, 48)).state_dict())
+
+
+def test_torch_save_keeps_layer_and_codebook_wherever_they_are_mapped(tmp_path):
+    layer, _ = layer_and_twin(96, 40)
+    torch.save(layer, tmp_path / "layer.pt")
+    back = torch.load(tmp_path / "layer.pt", weights_only=False)
+    assert torch.equal(back.dequantize(), layer.dequantize()) and back.codebook == layer.codebook
+    on_meta = torch.load(tmp_path / "layer.pt", weights_only=False, map_location="meta")
+    assert on_meta.codebook.values.is_cpu and on_meta.packed.is_meta
+
+
+def test_weights_that_change_between_forward_and_backward_are_noticed():
+    layer, _ = layer_and_twin(64, 48)
+    y = layer(torch.ones(1, 64, requires_grad=True))
+    layer.load_state_dict(quant.Linear4bit.from_linear(nn.Linear(64, 48)).state_dict())
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
+
+def test_a_gradient_of_the_gradient_is_refused():
+    layer, _ = layer_and_twin(64, 48)
+    x = torch.ones(1, 64, requires_grad=True)
+    (grad,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
+
+
+def test_integers_are_refused_as_input_and_as_dtype():
+    layer, _ = layer_and_twin(64, 48)
+    with pytest.raises(TypeError, match="int64"):
+        layer(torch.ones(1, 64, dtype=torch.long))
+    with pytest.raises(TypeError, match="int8"):
+        layer.dequantize(torch.int8)
+    for wrong in (torch.uint8, "bfloat16"):
+        with pytest.raises(TypeError, match="no dtype to compute in"):
+            quant.Linear4bit.from_linear(nn.Linear(4, 4), compute_dtype=wrong)
+
+
+def test_a_bias_is_added_in_the_compute_dtype():
+    layer, _ = layer_and_twin(64, 48, compute_dtype=torch.bfloat16)
+    x = torch.randn(4, 64)
+    wanted = x.bfloat16() @ layer.dequantize(torch.bfloat16).T + layer.bias.bfloat16()
+    assert torch.equal(layer(x), wanted.float())
+
+
+def test_float64_is_left_alone_by_autocast_as_in_the_dense_layer():
+    layer, twin = layer_and_twin(64, 48)
+    x = torch.randn(3, 64, dtype=torch.float64)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layer.double()(x).dtype == twin.double()(x).dtype == torch.float64
+
+
+def test_t5_reads_the_weight_of_its_layers_and_works():
+    config = T5Config(vocab_size=64, d_model=32, d_kv=8, d_ff=64, num_layers=1, num_heads=2, decoder_start_token_id=0)
+    ids = torch.arange(6)[None]
+    model = quant.quantize_model(T5ForConditionalGeneration(config).eval())
+    wanted = model(input_ids=ids, decoder_input_ids=ids).logits
+    lora.inject(model, lora.LoRAConfig(target_modules="all-linear"))
+    torch.testing.assert_close(model(input_ids=ids, decoder_input_ids=ids).logits, wanted)
 
 
 def test_compute_dtype_is_used_inside_and_the_input_dtype_comes_back():
@@ -130,6 +221,18 @@ def test_slabs_give_the_dense_product(monkeypatch, shape, dtype, double_quant):
     tolerance = 1e-5 if dtype == torch.float32 else 1e-2
     assert (ours - theirs).norm() <= tolerance * theirs.norm()
     assert (a.grad - b.grad).norm() <= tolerance * b.grad.norm()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("block_size", [16, 64])
+def test_a_slab_is_a_part_of_the_weight_bit_for_bit_and_no_larger_than_it_says(monkeypatch, dtype, block_size):
+    layer, _ = layer_and_twin(192, 70, block_size=block_size)
+    monkeypatch.setattr(linear4bit, "SLAB", 70 * 64)
+    weight = layer.dequantize(dtype)
+    for dim in (0, 1):
+        parts = [(part, slab.clone()) for part, slab in linear4bit._slabs(layer, dtype, dim)]
+        assert len(parts) > 1 and all(slab.numel() <= linear4bit.SLAB for _, slab in parts)
+        assert torch.equal(torch.cat([slab for _, slab in parts], dim=dim), weight)
 
 
 def test_no_more_than_one_slab_is_alive_at_a_time(monkeypatch):

@@ -136,3 +136,27 @@ def test_unmerging_is_all_layers_or_none():
     with pytest.raises(RuntimeError, match="nothing to undo"):
         lora.unmerge(model)
     assert all(layer.merged_weight is not None for layer in layers[:-1])
+
+
+def test_a_merge_that_no_longer_holds_is_refused_not_used():
+    model = lora.inject(nn.Sequential(nn.Linear(8, 8)), LoRAConfig(target_modules=["0"]))
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    lora.merge(model)
+    with pytest.raises(RuntimeError, match="unmerge"):
+        model.load_state_dict(state)
+    quant.quantize_model(model)
+    with pytest.raises(RuntimeError, match="the base was replaced after the merge"), torch.no_grad():
+        model(torch.ones(1, 8))
+    lora.unmerge(model)
+    model(torch.ones(1, 8))
+
+
+def test_the_weight_that_can_be_looked_at_is_the_one_that_is_applied():
+    layer = lora.LoRALinear(nn.Linear(6, 5), LoRAConfig(r=2))
+    nn.init.normal_(layer.lora_B)
+    x = torch.eye(6)
+    for change in (lambda: None, layer.merge, lambda: setattr(layer, "enabled", False)):
+        change()
+        with torch.no_grad():
+            torch.testing.assert_close(layer(x), x @ layer.weight.T + layer.base.bias)
+    assert "weight" not in dict(layer.named_parameters())

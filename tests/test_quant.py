@@ -1,6 +1,12 @@
 """Codebooks, blocks and double quantization, against published tables, brute force and bitsandbytes."""
 
+import copy
 import math
+import pickle
+import subprocess
+import sys
+from statistics import NormalDist
+from unittest import mock
 
 import bitsandbytes.functional as bnb
 import pytest
@@ -138,6 +144,51 @@ def test_rounding_by_look_up_is_rounding_by_bisection_bit_for_bit(book):
     assert lookup.encode(scaled[:6].view(2, 3), book).shape == (2, 3)
 
 
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_normal_float_is_made_of_quantiles_by_the_formula_of_the_paper(bits):
+    half, inverse = 2 ** (bits - 1), NormalDist().inv_cdf
+    p_max = ((1 - 1 / (2 * (2 * half - 1))) + (1 - 1 / (2 * 2 * half))) / 2
+    above = [inverse(0.5 + (p_max - 0.5) * i / half) / inverse(p_max) for i in range(half + 1)]
+    below = [-inverse(0.5 + (p_max - 0.5) * i / (half - 1)) / inverse(p_max) for i in range(1, half)]
+    assert quant.normal_float(bits).values.tolist() == pytest.approx([*reversed(below), *above], abs=1e-5)
+
+
+SETTINGS = """
+import torch
+{setting}
+from lora_lab import quant
+torch.set_default_device("cpu")
+weight = torch.arange(640, dtype=torch.float32).sin()
+parts = []
+for book in (quant.NF4, quant.INT8, quant.DYNAMIC8, quant.FP8_E4M3, quant.lloyd(), quant.normal_float(3)):
+    q = quant.quantize(weight, book, double_quant=True)
+    parts += [book.values, q.packed.float(), q.dequantize(torch.float32), q.constants.codes.float()]
+print(torch.cat([part.double() for part in parts]).tolist())
+"""
+
+
+def test_torchs_default_dtype_and_device_change_nothing():
+    """In processes of their own, because tables are made once."""
+    said = {
+        setting: subprocess.run(
+            [sys.executable, "-c", SETTINGS.format(setting=setting)], capture_output=True, text=True, check=True
+        ).stdout
+        for setting in ("", "torch.set_default_dtype(torch.bfloat16); torch.set_default_device('meta')")
+    }
+    assert len(set(said.values())) == 1 and len(next(iter(said.values()))) > 1000
+
+
+def test_tables_survive_pickling_and_copying():
+    for book in ALL:
+        assert pickle.loads(pickle.dumps(book)) == book and copy.deepcopy(book) is book
+
+
+def test_levels_that_no_value_can_reach_do_no_harm():
+    book = quant.Codebook("wide", torch.tensor([-2.0, 0.0, 2.0, 3.0]))
+    scaled = torch.tensor([-1.0, 0.3, 1.0])
+    assert torch.equal(lookup.encode(scaled, book), book.encode(scaled))
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(ALL),
@@ -225,9 +276,36 @@ def test_an_asymmetric_table_restores_both_ends_and_a_constant_block():
 
 
 def test_the_range_of_huge_values_does_not_overflow():
-    tensor = torch.tensor([3e38, -3e38, 1e38, 0.0])
-    for book in ALL:
-        assert torch.isfinite(quant.quantize(tensor, book).dequantize()).all()
+    for tensor in (torch.tensor([3e38, -3e38, 1e38, 0.0]), torch.tensor([3e38, 2.5e38]), torch.full((256,), 3e38)):
+        for book in ALL:
+            for double_quant in (False, True):
+                restored = quant.quantize(tensor, book, 64, double_quant).dequantize()
+                assert torch.isfinite(restored).all()
+                assert (restored.double() - tensor.double()).abs().max() < 0.2 * tensor.double().abs().max()
+
+
+@pytest.mark.parametrize("book", [quant.DYNAMIC8, quant.INT8, quant.FP8_E4M3], ids=lambda book: book.name)
+@pytest.mark.parametrize("absmax", [[1e-33, 1.0000002e-33], [1e-39, 3e-39, 2e-39]])
+def test_constants_of_the_smallest_size_are_restored(book, absmax):
+    absmax = torch.tensor(absmax)
+    restored = quant.quantize_constants(absmax, book).dequantize()
+    assert (restored.double() - absmax.double()).abs().max() <= 0.05 * absmax.double().max()
+
+
+def test_a_short_block_is_measured_by_its_own_values():
+    tensor = torch.cat([normal(64), 5 + normal(7).abs()])  # zeros would widen the last block's range
+    for book in (quant.INT4_ASYMMETRIC, quant.INT8_ASYMMETRIC):
+        q = quant.quantize(tensor, book)
+        torch.testing.assert_close(q.dequantize()[64:].aminmax(), tensor[64:].aminmax())
+
+
+def test_a_large_tensor_is_restored_in_chunks():
+    q = quant.quantize(normal(2**20))
+    seen = []
+    select = torch.index_select
+    with mock.patch("torch.index_select", lambda *args, **kw: seen.append(args[2].numel()) or select(*args, **kw)):
+        q.dequantize()
+    assert len(seen) == 8 and set(seen) == {2**16}  # bytes
 
 
 def test_linear_int8_and_fp8_serve_for_constants_too_and_int8_is_nearer_than_the_dynamic_map():
@@ -345,6 +423,15 @@ def test_nf4_beats_int4_and_both_fp4_on_normal_weights():
         (ValueError, lambda: quant.quantize(torch.tensor([1.0, math.inf])), "infinity"),
         (ValueError, lambda: quant.quantize(torch.tensor([1.0, math.nan])), "NaN"),
         (ValueError, lambda: quant.quantize(torch.ones(4), block_size=48), "48"),
+        (ValueError, lambda: quant.quantize(torch.ones(4), block_size=8192), "8192"),
+        (ValueError, lambda: quant.quantize(torch.ones(4), block_size=64.0), "64.0"),
+        (ValueError, lambda: quant.quantize(torch.ones(4, device="meta")), "meta"),
+        (ValueError, lambda: quant.asymmetric_integers(0), "not 0"),
+        (TypeError, lambda: quant.quantize([1.0, 2.0]), "list"),
+        (TypeError, lambda: quant.quantize(torch.ones(4), "NF4"), "'NF4'"),
+        (TypeError, lambda: quant.quantize(torch.ones(4), double_quant=1), "double_quant=1"),
+        (TypeError, lambda: quant.quantize(torch.ones(4), double_quant="nf4"), "'nf4'"),
+        (TypeError, lambda: quant.quantize(torch.ones(4)).dequantize(torch.int8), "int8"),
         (ValueError, lambda: quant.quantize(torch.ones(4), block_size=8), "8"),
         (ValueError, lambda: quant.quantize(torch.tensor([1.0, math.nan]), quant.INT4_ASYMMETRIC), "NaN"),
         (ValueError, lambda: quant.quantize(torch.ones(4), double_quant=quant.NF4), "'NF4' does not serve"),

@@ -106,6 +106,8 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged ({error}): write the adapter again") from error
     for key, tensor in tensors.items():
+        if tensor.dtype not in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
+            raise ValueError(f"{path} holds {key} in {tensor.dtype}: write the adapter in a dtype such as float32")
         if not torch.isfinite(tensor).all():
             raise ValueError(f"{path} is damaged, {key} holds NaN or infinity: write the adapter again")
     return tensors

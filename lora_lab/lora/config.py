@@ -54,8 +54,8 @@ class LoRAConfig:
             `lora_lab.lora.inits`. None of them moves the output.
 
     Raises:
-        TypeError: for a rank or a layer that is not an integer, an alpha that is not a number, or a name that is not
-            a string.
+        TypeError: for a rank or a layer that is not an integer, an alpha or a dropout that is not a number, a
+            use_rslora that is not a truth value, or a name that is not a string.
         ValueError: for r < 1, an alpha that is not a positive number, dropout outside [0, 1), no targets, an empty or
             negative choice of layers, an unknown init, or an odd rank with init="orthogonal".
     """
@@ -76,6 +76,10 @@ class LoRAConfig:
             raise ValueError(f"init={self.init!r} is unknown: choose one of {', '.join(INITS)}")
         _check_rank("r", self.r, self.init)
         _check_alpha("alpha", self.alpha)
+        if isinstance(self.dropout, bool) or not isinstance(self.dropout, (int, float)):
+            raise TypeError(f"dropout must be a number, got {self.dropout!r}")
+        if not isinstance(self.use_rslora, bool):
+            raise TypeError(f"use_rslora must be True or False, got {self.use_rslora!r}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout} is outside [0, 1): 0 switches it off")
         if not self.target_modules:

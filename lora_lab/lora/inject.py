@@ -37,10 +37,12 @@ def adapt(model: nn.Module, configs: Mapping[str, LoRAConfig]) -> nn.Module:
         assert isinstance(base, ADAPTABLE)  # `targets` has seen to it
         try:
             layers[name] = LoRALinear(base, config).train(base.training)
-        except ValueError as error:
+        except Exception as error:
             for parameter, flag in zip(model.parameters(), was_trainable):
                 parameter.requires_grad_(flag)
-            raise ValueError(f"{name}: {error}") from error
+            if isinstance(error, ValueError):
+                raise ValueError(f"{name}: {error}") from error
+            raise
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     for name, layer in layers.items():
@@ -69,7 +71,7 @@ def require_adapters(model: nn.Module) -> dict[str, LoRALinear]:
 def remove(model: nn.Module) -> nn.Module:
     """Take all adapters out: modules, weights and `state_dict` are again what they were before `inject`.
 
-    The base stays frozen; `model.requires_grad_(True)` makes it trainable again.
+    The base stays frozen.
     """
     for name, layer in require_adapters(model).items():
         model.set_submodule(name, layer.base)
@@ -98,7 +100,7 @@ class ParameterCount:
     total: int
 
     def __str__(self) -> str:
-        return f"{self.trainable:,} of {self.total:,} parameters train ({self.trainable / self.total:.2%})"
+        return f"{self.trainable:,} of {self.total:,} parameters train ({self.trainable / max(1, self.total):.2%})"
 
 
 def count_parameters(model: nn.Module) -> ParameterCount:

@@ -76,6 +76,8 @@ class LoRALinear(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.enabled = True
         self.register_buffer("merged_weight", None, persistent=False)
+        self._merged_from: tuple[nn.Module, ...] = ()  # a tuple, or the base would have a second name in the model
+        self.register_load_state_dict_pre_hook(_refuse_merged)
         base.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -87,12 +89,21 @@ class LoRALinear(nn.Module):
                 raise RuntimeError(
                     "the adapter is merged, so training would not reach it: call lora.unmerge(model) first"
                 )
+            if self._merged_from != (self.base,):
+                raise RuntimeError("the base was replaced after the merge, which is void: call lora.unmerge(model)")
             bias = self.base.bias
             return F.linear(x, self.merged_weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
         update = _product(self.dropout(x), self.lora_A, self.lora_B)
         if self.config.init == "pissa":
             update = update - self._start_product(x)
         return self.base(x) + self.scaling * update
+
+    @property
+    def weight(self) -> Tensor:
+        """The dense weight that the layer applies now, made anew each time: for models that look at it, as T5 does."""
+        if not self.enabled:
+            return dense_weight(self.base)
+        return self._sum() if self.merged_weight is None else self.merged_weight
 
     def delta_weight(self) -> Tensor:
         """ΔW = scaling · B A, for PiSSA scaling · (B A − B₀ A₀); [d_out, d_in], in the dtype of the factors."""
@@ -120,7 +131,7 @@ class LoRALinear(nn.Module):
         """
         if self.merged_weight is not None:
             raise RuntimeError("the adapter is merged already: call lora.unmerge(model) before merging again")
-        self.merged_weight = self._sum()
+        self.merged_weight, self._merged_from = self._sum(), (self.base,)
 
     def unmerge(self) -> None:
         """Drop the merged weight; the base was never changed.
@@ -130,10 +141,10 @@ class LoRALinear(nn.Module):
         """
         if self.merged_weight is None:
             raise RuntimeError("the adapter is not merged: there is nothing to undo")
-        self.merged_weight = None
+        self.merged_weight, self._merged_from = None, ()
 
     def merged_linear(self) -> nn.Linear:
-        """A plain `nn.Linear` with weight W₀ + ΔW and the base's bias."""
+        """A plain `nn.Linear` with weight W₀ + ΔW, in the dtype of W₀, and the base's bias."""
         weight = self._sum() if self.merged_weight is None else self.merged_weight
         linear = nn.Linear(self.base.in_features, self.base.out_features, bias=False, device="meta")
         linear.weight = nn.Parameter(weight, requires_grad=False)
@@ -156,6 +167,11 @@ class LoRALinear(nn.Module):
         if not torch.isfinite(merged).all():
             raise RuntimeError("merging would give NaN or infinity: the adapter or its base is damaged")
         return merged
+
+
+def _refuse_merged(layer: LoRALinear, *_: object) -> None:
+    if layer.merged_weight is not None:
+        raise RuntimeError("loading weights would not reach a merged adapter: call lora.unmerge(model) first")
 
 
 def _product(x: Tensor, A: Tensor, B: Tensor) -> Tensor:

@@ -84,7 +84,7 @@ def merge_and_remove(model: nn.Module, requantize: bool = False) -> nn.Module:
     if total.update > 0:
         warnings.warn(
             f"rounding back to four bits kept {total.kept:.0%} of the update and added an error of {total.error:.1f} "
-            "times its size: merge_and_remove(model) without requantize loses nothing",
+            "times its size: merge_and_remove(model) without requantize keeps it, up to rounding",
             stacklevel=2,
         )
     return model

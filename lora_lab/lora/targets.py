@@ -170,4 +170,6 @@ def _output_head(model: Any) -> nn.Module | None:
 
 def _advice(model: nn.Module) -> str:
     last_parts = Counter(n.rpartition(".")[2] for n, m in model.named_modules() if n and type(m) in ADAPTABLE)
+    if type(model) in ADAPTABLE:
+        return "a layer cannot be replaced in itself, so wrap it with LoRALinear(layer, config)"
     return f"its linear layers are called {', '.join(last_parts)}" if last_parts else "it has no linear layers"

@@ -18,14 +18,14 @@ from torch.nn import functional as F
 
 from lora_lab.quant.codebooks import DYNAMIC8, NF4, Codebook
 from lora_lab.quant.double import QuantizedConstants, quantize_constants
-from lora_lab.quant.lookup import chunk_size, codes_per_byte, encode, restore
+from lora_lab.quant.lookup import chunk_size, codes_per_byte, divide, encode, restore
 
 BLOCK_SIZES = tuple(2**k for k in range(4, 13))
 
 Constants = Tensor | QuantizedConstants
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class QuantizedTensor:
     """A tensor in four or eight bits per value, with one constant per block, or two for an asymmetric codebook.
 
@@ -67,8 +67,13 @@ class QuantizedTensor:
         """The restored tensor, in `dtype` or in the one that was quantized.
 
         The product is formed in float32 and rounded once, as bitsandbytes does.
+
+        Raises:
+            TypeError: for a dtype that is not floating.
         """
         dtype = dtype or self.dtype
+        if not dtype.is_floating_point:
+            raise TypeError(f"cannot restore weights as {dtype}: choose a floating dtype")
         if self.offsets is not None or torch.compiler.is_compiling():  # a compiler fuses the formula by itself
             return self._by_formula().to(dtype)
         out = torch.empty(self.shape, dtype=dtype, device=self.packed.device)
@@ -98,17 +103,25 @@ def quantize(
             codebooks that `lora_lab.quant.double` names.
 
     Raises:
-        TypeError: for a tensor of another dtype.
-        ValueError: for a tensor that is empty or not finite, or a block size that is not offered.
+        TypeError: for a tensor of another dtype, or a codebook or `double_quant` that is none.
+        ValueError: for a tensor that is empty, not finite or on the meta device, or a block size that is not offered.
 
     >>> q = quantize(torch.tensor([0.5, -1.0]))
     >>> q.dequantize()
     tensor([ 0.4407, -1.0000])
     """
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"cannot quantize a {type(tensor).__name__}: give a tensor")
+    if not isinstance(codebook, Codebook):
+        raise TypeError(f"codebook={codebook!r} is no Codebook: give one, such as quant.NF4 or get_codebook('NF4')")
+    if not isinstance(double_quant, (bool, Codebook)):
+        raise TypeError(f"double_quant={double_quant!r} is neither True nor False nor a Codebook: choose one of them")
     if tensor.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise TypeError(f"cannot quantize {tensor.dtype}: convert to float32, bfloat16 or float16 first")
-    if block_size not in BLOCK_SIZES:
+    if block_size not in BLOCK_SIZES or not isinstance(block_size, int):
         raise ValueError(f"block_size {block_size} is not offered: choose one of {', '.join(map(str, BLOCK_SIZES))}")
+    if tensor.is_meta:
+        raise ValueError("the tensor is on the meta device and has no values: load it before quantizing")
     if tensor.numel() == 0:
         raise ValueError(f"nothing to quantize: the tensor has shape {tuple(tensor.shape)}")
     parts = [
@@ -150,20 +163,8 @@ def _quantize_blocks(values: Tensor, codebook: Codebook, block_size: int) -> tup
     absmax = blocks.abs().amax(dim=1)
     if not torch.isfinite(absmax).all():
         raise ValueError("the tensor holds NaN or infinity, which would spoil its block: repair it before quantizing")
-    codes = encode(_scaled(blocks, absmax[:, None]), codebook).view(-1)[: len(values)]
+    codes = encode(divide(blocks, absmax[:, None]), codebook).view(-1)[: len(values)]
     return pack(codes) if codes_per_byte(codebook) == 2 else codes, absmax, offset
-
-
-def _scaled(blocks: Tensor, absmax: Tensor) -> Tensor:
-    """blocks / absmax, by way of the reciprocal where it is finite, which is what bitsandbytes computes.
-
-    The reciprocal of a magnitude below 2^-128 overflows, and that of zero is infinite; there we divide.
-    """
-    inverse = 1 / absmax
-    if torch.isfinite(inverse).all():
-        return blocks * inverse
-    divided = blocks / torch.where(absmax > 0, absmax, 1.0)
-    return torch.where(torch.isfinite(inverse), blocks * inverse, divided)
 
 
 def _plain(constants: Constants) -> Tensor:

@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 
 
+_EXACTLY: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # whatever torch's defaults have been set to
+
+
 @dataclass(frozen=True, eq=False)
 class Codebook:
     """Levels in ascending order.
@@ -34,10 +37,10 @@ class Codebook:
 
     def __post_init__(self) -> None:
         values = self.values
-        if values.dtype != torch.float32 or values.ndim != 1 or not 2 <= len(values) <= 256:
+        if values.dtype != torch.float32 or values.ndim != 1 or not 2 <= len(values) <= 256 or not values.is_cpu:
             raise ValueError(
-                f"codebook {self.name!r} needs 2 to 256 float32 levels, "
-                f"got {values.dtype} of shape {tuple(values.shape)}"
+                f"codebook {self.name!r} needs 2 to 256 float32 levels on the CPU, "
+                f"got {values.dtype} of shape {tuple(values.shape)} on {values.device}"
             )
         if not torch.isfinite(values).all() or (values.diff() < 0).any():
             raise ValueError(f"the levels of codebook {self.name!r} must be finite and ascending")
@@ -47,13 +50,19 @@ class Codebook:
         return len(self.values)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Codebook) and self.name == other.name and torch.equal(self.values, other.values)
+        return isinstance(other, Codebook) and (self is other or self._key() == other._key())
 
     def __hash__(self) -> int:
         return hash(self.name)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Codebook":
         return self  # it is never changed, so the copies of a layer may share it
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, self._key()  # as numbers: a tensor would follow torch.load's map_location
+
+    def _key(self) -> tuple[str, list[float], bool]:
+        return self.name, self.values.tolist(), self.asymmetric
 
     def encode(self, scaled: Tensor) -> Tensor:
         """Index of the nearest level, uint8, same shape; `scaled` is float32. By bisection: O(log levels) a value."""
@@ -64,8 +73,12 @@ class Codebook:
         return self.values.to(codes.device)[codes.int()]
 
 
+def _unpickled(name: str, values: list[float], asymmetric: bool) -> Codebook:
+    return Codebook(name, torch.tensor(values, **_EXACTLY), asymmetric)
+
+
 def _codebook(name: str, values: Iterable[float]) -> Codebook:
-    return Codebook(name, torch.tensor(sorted(values), dtype=torch.float64).to(torch.float32))
+    return Codebook(name, torch.tensor(sorted(values), **_EXACTLY))
 
 
 def normal_float(bits: int = 4) -> Codebook:
@@ -96,11 +109,11 @@ def normal_float(bits: int = 4) -> Codebook:
     p_max = round(((1 - 1 / (2 * (2 * half - 1))) + (1 - 1 / (2 * (2 * half)))) / 2, 7)
 
     def quantiles(count: int) -> Tensor:
-        probabilities = torch.linspace(p_max, 0.5, count + 1, dtype=torch.float32)[:-1]
+        probabilities = torch.linspace(p_max, 0.5, count + 1, **_EXACTLY)[:-1]
         return torch.special.ndtri(probabilities.double()).float()
 
     above, below = quantiles(half), -quantiles(half - 1)
-    levels = torch.cat([below, torch.zeros(1), above]).sort().values
+    levels = torch.cat([below, torch.zeros(1, **_EXACTLY), above]).sort().values
     return Codebook(f"NF{bits}", levels / levels.max())
 
 
@@ -144,10 +157,18 @@ def asymmetric_integers(bits: int) -> Codebook:
     """2^bits evenly spaced levels from the smallest value of the block to its largest.
 
     All of them are used however lopsided the block, at the cost of a second constant and of an exact zero.
+
+    Args:
+        bits: 2 to 8.
+
+    Raises:
+        ValueError: for other numbers of bits.
     """
+    if not 2 <= bits <= 8:
+        raise ValueError(f"asymmetric integers are defined here for 2 to 8 bits, not {bits}")
     steps = 2**bits - 1
-    levels = torch.tensor([2 * i / steps - 1 for i in range(steps + 1)], dtype=torch.float64)
-    return Codebook(f"INT{bits}_ASYMMETRIC", levels.to(torch.float32), asymmetric=True)
+    levels = torch.tensor([2 * i / steps - 1 for i in range(steps + 1)], **_EXACTLY)
+    return Codebook(f"INT{bits}_ASYMMETRIC", levels, asymmetric=True)
 
 
 INT4_ASYMMETRIC = asymmetric_integers(4)
@@ -177,7 +198,7 @@ def dynamic_map() -> Codebook:
     """
     levels = [0.0, 1.0]
     for i in range(7):
-        edges = torch.linspace(0.1, 1, 2**i + 1)
+        edges = torch.linspace(0.1, 1, 2**i + 1, **_EXACTLY)
         centres = 10.0 ** (i - 6) * ((edges[:-1] + edges[1:]) / 2)  # in float32, like the published map
         levels += [*centres.tolist(), *(-centres).tolist()]
     return _codebook("dynamic8", levels)

@@ -21,12 +21,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lora_lab.quant.codebooks import DYNAMIC8, Codebook
-from lora_lab.quant.lookup import encode, restore
+from lora_lab.quant.lookup import divide, encode, restore
 
 BLOCK_SIZE = 256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class QuantizedConstants:
     """absmax [n], stored as one byte each.
 
@@ -47,7 +47,7 @@ class QuantizedConstants:
         if torch.compiler.is_compiling():
             scale = self.scale.repeat_interleave(BLOCK_SIZE)[: len(self.codes)]
             return self.codebook.decode(self.codes) * scale + self.mean
-        out = torch.empty(self.codes.shape, device=self.codes.device)
+        out = torch.empty(self.codes.shape, dtype=torch.float32, device=self.codes.device)
         return restore(self.codes, self.scale, self.codebook, BLOCK_SIZE, out).add_(self.mean)
 
     @property
@@ -72,9 +72,10 @@ def quantize_constants(absmax: Tensor, codebook: Codebook = DYNAMIC8) -> Quantiz
             "FP8_E4M3 or INT8"
         )
     mean = absmax.mean()
+    if not torch.isfinite(mean):  # the sum of huge constants overflows
+        mean = absmax.double().mean().float()
     centred = absmax - mean
     blocks = F.pad(centred, (0, -len(centred) % BLOCK_SIZE)).view(-1, BLOCK_SIZE)
     scale = blocks.abs().amax(dim=1)
-    inverse = torch.where(scale > 0, 1 / scale, 0.0)
-    codes = encode(blocks * inverse[:, None], codebook).flatten()[: len(absmax)]
+    codes = encode(divide(blocks, scale[:, None]), codebook).flatten()[: len(absmax)]
     return QuantizedConstants(codes, scale, mean, codebook)

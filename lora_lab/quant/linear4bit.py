@@ -3,7 +3,7 @@
     y = x · dequantize(W₄)ᵀ + b,        ∂L/∂x = ∂L/∂y · dequantize(W₄)
 
 The weight itself gets no gradient. It is dequantized anew in every forward and every backward pass, so that
-only one dense copy of one layer exists at a time, and on a CPU only a slab of it: that is what makes QLoRA fit.
+only one dense copy of one layer exists at a time, or, of a large weight on a CPU, one slab: that makes QLoRA fit.
 
 Source: Dettmers et al., "QLoRA", arXiv 2305.14314, equation 5.
 """
@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from lora_lab.quant.blockwise import QuantizedTensor, quantize
@@ -21,7 +23,7 @@ from lora_lab.quant.double import QuantizedConstants
 from lora_lab.quant.lookup import restore_rows
 
 SLAB = 2**20
-"""Values of the weight that exist in dense form at a time on a CPU: a slab stays in the cache until it is used."""
+"""Values of a large weight that exist in dense form at a time on a CPU: a slab stays in the cache until it is used."""
 
 
 class Linear4bit(nn.Module):
@@ -31,9 +33,13 @@ class Linear4bit(nn.Module):
         packed: frozen Parameter, uint8 [ceil(d_out · d_in / 2)].
         absmax, or absmax_codes, absmax_scale and absmax_mean after double quantization: buffers.
         bias: Parameter [d_out] or None.
+        in_features, out_features: d_in and d_out.
+        codebook, block_size, double_quant: as for `quantize`; constants_codebook is the levels of the constants.
+        weight_dtype: of the dense weight, by default; `.to(dtype)` and `.half()` change it, not what is stored.
         compute_dtype: dtype of the product; None takes the input's, or autocast's where that is on.
 
     Raises:
+        TypeError: for a compute_dtype that is not a floating dtype.
         ValueError: for a weight that is not a matrix, or has an asymmetric codebook or one of more than 16 levels.
     """
 
@@ -42,6 +48,7 @@ class Linear4bit(nn.Module):
     absmax_codes: Tensor
     absmax_scale: Tensor
     absmax_mean: Tensor
+    bias: nn.Parameter | None
 
     def __init__(
         self, weight: QuantizedTensor, bias: nn.Parameter | None = None, compute_dtype: torch.dtype | None = None
@@ -49,6 +56,8 @@ class Linear4bit(nn.Module):
         super().__init__()
         if len(weight.shape) != 2:
             raise ValueError(f"a linear layer needs a weight [d_out, d_in], got shape {tuple(weight.shape)}")
+        if not (compute_dtype is None or (isinstance(compute_dtype, torch.dtype) and compute_dtype.is_floating_point)):
+            raise TypeError(f"compute_dtype={compute_dtype!r} is no dtype to compute in: give torch.bfloat16, say")
         if len(weight.codebook) > 16 or weight.codebook.asymmetric:
             raise ValueError(
                 f"a 4-bit layer cannot hold codebook {weight.codebook.name!r}: choose a symmetric one of at most 16 "
@@ -66,7 +75,8 @@ class Linear4bit(nn.Module):
             self.constants_codebook = weight.constants.codebook
         else:
             self.register_buffer("absmax", weight.constants)
-        self.bias = bias
+        self.register_parameter("bias", bias)
+        self._register_state_dict_hook(_note_format)
 
     @classmethod
     def from_linear(
@@ -77,8 +87,16 @@ class Linear4bit(nn.Module):
         double_quant: bool | Codebook = True,
         compute_dtype: torch.dtype | None = None,
     ) -> "Linear4bit":
-        """Quantize the weight of `linear`; the bias is shared, not copied. Arguments as for `quantize`."""
+        """Quantize the weight of `linear`; the bias is shared, not copied.
+
+        Args, Raises: as for `quantize`, but double quantization is on unless it is switched off.
+        """
         return cls(quantize(linear.weight, codebook, block_size, double_quant), linear.bias, compute_dtype)
+
+    @property
+    def stored(self) -> list[Tensor]:
+        """The tensors that hold the weight: codes and constants."""
+        return [self.packed, *self._buffers.values()]  # type: ignore[list-item]
 
     @property
     def weight_quantized(self) -> QuantizedTensor:
@@ -91,14 +109,26 @@ class Linear4bit(nn.Module):
         shape = torch.Size((self.out_features, self.in_features))
         return QuantizedTensor(self.packed, constants, self.codebook, self.block_size, shape, self.weight_dtype)
 
+    @property
+    def weight(self) -> Tensor:
+        """The dense weight, made anew each time: for models that look at it, as T5 does for its dtype."""
+        return self.dequantize()
+
     def dequantize(self, dtype: torch.dtype | None = None) -> Tensor:
         """The dense weight [d_out, d_in], in `dtype` or in the one that was quantized."""
         return self.weight_quantized.dequantize(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [..., d_in] -> y [..., d_out], in the dtype of x; under autocast in autocast's, as `nn.Linear`."""
+        """x [..., d_in] -> y [..., d_out], in the dtype of x; under autocast in autocast's, as `nn.Linear`.
+
+        Raises:
+            TypeError: for an input that is not floating.
+        """
+        if not x.is_floating_point():
+            raise TypeError(f"a linear layer cannot take {x.dtype}: convert the input to a floating dtype")
         device = x.device.type
-        autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        casts = torch.is_autocast_enabled(device) and x.dtype != torch.float64  # which autocast leaves alone
+        autocast = torch.get_autocast_dtype(device) if casts else None
         dtype = self.compute_dtype or autocast or x.dtype
         y = _FrozenProduct.apply(x.to(dtype), self)
         if self.bias is not None:
@@ -114,6 +144,7 @@ class Linear4bit(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Linear4bit":
         """Let `.to(dtype)` and `.half()` move the constants but not round them: they belong to the stored weight."""
+        self.weight_dtype = fn(torch.empty(0, dtype=self.weight_dtype, device=self.packed.device)).dtype
         before = dict(self._buffers)
         super()._apply(fn, recurse)
         for name, constant in before.items():
@@ -122,6 +153,27 @@ class Linear4bit(nn.Module):
                 self._buffers[name] = constant.to(moved.device)
         return self
 
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *others: Any
+    ) -> None:
+        """Refuse codes of another format, which would fit by their number and mean other weights."""
+        stored = local_metadata.get("format")
+        if stored is not None and stored != self._format():
+            error_msgs = others[-1]
+            error_msgs.append(f"{prefix}packed was stored as {stored}, and this layer is {self._format()}.")
+            return
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *others)
+
+    def _format(self) -> str:
+        constants = self.constants_codebook.name if self.double_quant else "float32"
+        shape = f"[{self.out_features}, {self.in_features}]"
+        return f"{shape} in {self.codebook.name}, blocks of {self.block_size}, constants in {constants}"
+
+
+def _note_format(layer: Linear4bit, state_dict: Any, prefix: str, local_metadata: dict[str, Any]) -> None:
+    """In the metadata of a `state_dict`, which `torch.save` keeps, not as a key, which other tools would stumble on."""
+    local_metadata["format"] = layer._format()
+
 
 class _FrozenProduct(torch.autograd.Function):
     """x · Wᵀ where W is dequantized twice instead of being kept from forward to backward."""
@@ -129,6 +181,7 @@ class _FrozenProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: Linear4bit) -> Tensor:
         ctx.layer = layer
+        ctx.save_for_backward(*layer.stored)  # so that autograd notices if they are overwritten before the backward
         with torch.autocast(x.device.type, enabled=False):  # the dtype has been chosen
             if not _in_slabs(x, layer):
                 return F.linear(x, layer.dequantize(x.dtype))
@@ -138,8 +191,9 @@ class _FrozenProduct(torch.autograd.Function):
             return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor, None]:
-        layer = ctx.layer
+        layer, _ = ctx.layer, ctx.saved_tensors
         if not _in_slabs(grad_y, layer):
             return grad_y @ layer.dequantize(grad_y.dtype), None
         grad_x = grad_y.new_empty(*grad_y.shape[:-1], layer.in_features)
@@ -151,13 +205,15 @@ class _FrozenProduct(torch.autograd.Function):
 def _in_slabs(x: Tensor, layer: Linear4bit) -> bool:
     """Whether slabs help and fit: a large weight on a CPU, each of its rows a whole number of blocks.
 
-    A GPU is fed best by one large product, and a compiler by the plain formula.
+    A GPU is fed best by one large product, and a compiler by the plain formula. Tensors without values, with which
+    `lora_lab.memory.simulate` counts, stand for those on a GPU.
     """
     return (
         x.device.type == "cpu"
         and layer.out_features * layer.in_features > SLAB
         and layer.in_features % layer.block_size == 0
         and not torch.compiler.is_compiling()
+        and not isinstance(x, FakeTensor)
     )
 
 
@@ -171,7 +227,8 @@ def _slabs(layer: Linear4bit, dtype: torch.dtype, dim: int) -> Iterator[tuple[sl
     absmax = layer.weight_quantized.absmax.view(size, -1)
     if dim == 1:
         size, across = across, size
-    step = max(1, SLAB // (across * layer.block_size)) * layer.block_size
+    unit = 1 if dim == 0 else layer.block_size  # a row is a whole number of blocks, so rows can be cut anywhere
+    step = max(1, SLAB // (across * unit)) * unit
     memory = torch.empty(step * across, dtype=dtype, device=layer.packed.device)
     for start in range(0, size, step):
         part = slice(start, min(start + step, size))
@@ -180,5 +237,6 @@ def _slabs(layer: Linear4bit, dtype: torch.dtype, dim: int) -> Iterator[tuple[sl
             yield part, restore_rows(packed[part], absmax[part], layer.codebook, slab)
         else:
             slab = memory[: (part.stop - start) * across].view(across, -1)
-            bytes_, blocks = (slice(start // n, part.stop // n) for n in (2, layer.block_size))
-            yield part, restore_rows(packed[:, bytes_], absmax[:, blocks], layer.codebook, slab)
+            codes = packed[:, start // 2 : part.stop // 2]
+            constants = absmax[:, start // layer.block_size : part.stop // layer.block_size]
+            yield part, restore_rows(codes, constants, layer.codebook, slab)

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from lora_lab.quant.codebooks import Codebook, normal_float
 
-_ROUNDS = 20_000
+_ROUNDS = 20_000  # at eight bits the last levels still creep by about 1e-7 then, far below what the error notices
 
 
 def lloyd(bits: int = 4, block_size: int = 64, keep: Collection[float] = ()) -> Codebook:
@@ -74,12 +74,12 @@ def _scaled_normal(block_size: int, cells: int = 2**13) -> tuple[np.ndarray, np.
         width and hold the point masses.
     """
     n = block_size
-    m = torch.linspace(0, 10, 1001, dtype=torch.float64)[1:]
+    m = torch.linspace(0, 10, 1001, dtype=torch.float64, device="cpu")[1:]
     density = torch.exp(-m.square() / 2) / math.sqrt(2 * math.pi)
     inside = torch.special.ndtr(m) - torch.special.ndtr(-m)
     h = (n - 1) * 2 * density * inside ** (n - 2)
     end = (m.square() * density * inside ** (n - 1)).sum()[None]  # half of 2 φ(m), for each sign
-    edges = torch.linspace(-1, 1, cells + 1, dtype=torch.float64)
+    edges = torch.linspace(-1, 1, cells + 1, dtype=torch.float64, device="cpu")
     mass = (torch.special.ndtr(edges[:, None] * m) @ (m.square() * h)).diff()  # ∫ m φ(s m) ds = Φ(m s₂) - Φ(m s₁)
     mass = torch.cat([end, mass, end])
     edges = torch.cat([edges[:1], edges, edges[-1:]])

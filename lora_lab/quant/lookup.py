@@ -5,6 +5,7 @@ Both work in chunks that stay in a core's cache. How much faster: `benchmarks/RE
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from lora_lab.quant.codebooks import Codebook
 
 _MAX_CELLS = 2**12
+_EXACTLY: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # whatever torch's defaults have been set to
 
 
 def chunk_size(device: torch.device) -> int:
@@ -30,10 +32,23 @@ def encode(scaled: Tensor, codebook: Codebook) -> Tensor:
     grid = _grid(codebook, scaled.device)
     if grid is None:
         return codebook.encode(scaled)
-    cell = torch.add(grid.middle, scaled.flatten(), alpha=grid.alpha).int()  # (1 + scaled) · cells/2, rounded down
+    cell = _cell(scaled.flatten(), grid.half)
     codes = torch.index_select(grid.first, 0, cell)
     codes += scaled.flatten() > torch.index_select(grid.border, 0, cell)
     return codes.view(scaled.shape)
+
+
+def divide(blocks: Tensor, absmax: Tensor) -> Tensor:
+    """blocks / absmax, by way of the reciprocal where it is finite, which is what bitsandbytes computes.
+
+    The reciprocal of a magnitude below 2^-128 overflows, and that of zero is infinite; there we divide, and zero gives
+    zero.
+    """
+    inverse = 1 / absmax
+    if torch.isfinite(inverse).all():
+        return blocks * inverse
+    divided = blocks / torch.where(absmax > 0, absmax, 1.0)
+    return torch.where(torch.isfinite(inverse), blocks * inverse, divided)
 
 
 def restore(packed: Tensor, absmax: Tensor, codebook: Codebook, block_size: int, out: Tensor) -> Tensor:
@@ -73,9 +88,9 @@ def restore_rows(packed: Tensor, absmax: Tensor, codebook: Codebook, out: Tensor
     rows, columns = out.shape
     step = min(rows, max(1, chunk_size(out.device) // columns))
     index = torch.empty(step, packed.shape[1], dtype=torch.int32, device=out.device)
-    scratch = None if out.dtype == torch.float32 else torch.empty(step, columns, device=out.device)
+    scratch = None if out.dtype == torch.float32 else torch.empty(step, columns, dtype=torch.float32, device=out.device)
     if isinstance(out, FakeTensor):
-        return out  # no values to look up, and the memory that it takes has been seen
+        return out  # it has no values to look up; what the look-up would allocate has been allocated
     table = _byte_table(codebook, out.device)
     for start in range(0, rows, step):
         part = out[start : start + step]
@@ -102,26 +117,30 @@ class _Grid:
     cell than a midpoint is below (above) it.
     """
 
-    middle: Tensor  # float32 [], alpha
-    alpha: float  # half the number of cells
-    first: Tensor  # uint8 [cells + 2], the number of midpoints in lower cells
-    border: Tensor  # float32 [cells + 2], the midpoint in this one, or infinity
+    half: Tensor  # float32 [], half the number of cells
+    first: Tensor  # uint8 [cells + 1], the number of midpoints in lower cells
+    border: Tensor  # float32 [cells + 1], the midpoint in this one, or infinity
+
+
+def _cell(scaled: Tensor, half: Tensor) -> Tensor:
+    """(1 + scaled) · half, rounded down: int32, same shape."""
+    return torch.addcmul(half, scaled, half).int()
 
 
 @lru_cache
 def _grid(codebook: Codebook, device: torch.device) -> _Grid | None:
     """The coarsest grid for a codebook, or None if its midpoints lie too close for a small one."""
     passed = int((codebook.midpoints < -1).sum())  # by every value: INT4's level -8 is out of reach
-    midpoints, alpha = codebook.midpoints[passed:], 8.0
-    while len((cell := torch.add(torch.tensor(alpha), midpoints, alpha=alpha).int()).unique()) < len(midpoints):
+    midpoints, alpha = codebook.midpoints[codebook.midpoints.abs() <= 1], 8.0
+    while len((cell := _cell(midpoints, torch.tensor(alpha, **_EXACTLY))).unique()) < len(midpoints):
         alpha *= 2
         if 2 * alpha > _MAX_CELLS:
             return None
-    cells = torch.arange(2 * int(alpha) + 2, dtype=torch.int32)  # a value that rounds to just above 1 needs one more
-    border = torch.full((len(cells),), torch.inf)
+    cells = torch.arange(2 * int(alpha) + 1, dtype=torch.int32, device="cpu")  # 1 falls into the last
+    border = torch.full(cells.shape, torch.inf, **_EXACTLY)
     border[cell.long()] = midpoints
     first = (torch.searchsorted(cell, cells) + passed).to(torch.uint8)
-    return _Grid(torch.tensor(alpha, device=device), alpha, first.to(device), border.to(device))
+    return _Grid(torch.tensor(alpha, **_EXACTLY).to(device), first.to(device), border.to(device))
 
 
 @lru_cache

@@ -45,7 +45,8 @@ def quantize_model(
 
     Args:
         model: any module.
-        skip: last name parts of layers that stay dense. A tied `lm_head` must: its weight is the embedding.
+        skip: layers that stay dense, by the last part or parts of their names. A tied `lm_head` must: its weight is the
+            embedding.
         codebook, block_size, double_quant, compute_dtype: as for `Linear4bit.from_linear`.
         on_layer: called as on_layer(name, weight, layer) after each layer, while its dense weight [d_out, d_in] is
             there; `ErrorReport().add` is one.
@@ -135,18 +136,26 @@ def _linear_names(model: nn.Module, skip: Iterable[str]) -> list[str]:
     """The layers to quantize, in the model's order."""
     if isinstance(skip, str):
         raise ValueError(f"skip={skip!r} is one string: give a sequence of names, ({skip!r},)")
+    if type(model) is nn.Linear:
+        raise ValueError("a layer cannot be replaced in itself: call Linear4bit.from_linear(linear)")
     skipped = tuple(skip)
     linears = [name for name, module in model.named_modules() if type(module) is nn.Linear and name]
-    names = [name for name in linears if name.rpartition(".")[2] not in skipped]
+    names = [name for name in linears if not any(_is_called(name, each) for each in skipped)]
     if not names:
         raise ValueError(f"{type(model).__name__} has no nn.Linear to quantize outside skip={skipped}")
-    last_parts = dict.fromkeys(name.rpartition(".")[2] for name in linears)
-    if unknown := set(skipped) - last_parts.keys() - {"lm_head"}:  # the default, which a model without a head lacks
+    called = {each for each in skipped if any(_is_called(name, each) for name in linears)}
+    if unknown := set(skipped) - called - {"lm_head"}:  # the default, which a model without a head lacks
+        last_parts = dict.fromkeys(name.rpartition(".")[2] for name in linears)
         raise ValueError(
             f"skip names {sorted(unknown)[0]!r}, which is no nn.Linear of this {type(model).__name__}: "
             f"its linear layers are called {', '.join(last_parts)}"
         )
     return names
+
+
+def _is_called(name: str, skip: str) -> bool:
+    """Whether the last part or parts of a name are `skip`; the base of an adapter goes by the adapter's name too."""
+    return any(f".{each}".endswith(f".{skip}") for each in (name, name.removesuffix(".base")))
 
 
 def _refuse_stored(model: nn.Module, checkpoint: Checkpoint, name: str) -> None:

@@ -175,7 +175,8 @@ def _backward(model: Any, batches: list[dict[str, Tensor]], scaler: torch.amp.Gr
     tokens = [int((batch["labels"][:, 1:] != IGNORE).sum()) for batch in batches]
     total = 0.0
     for batch, n in zip(batches, tokens):
-        loss = model(**{key: value.to(device) for key, value in batch.items()}).loss * (n / sum(tokens))
+        inputs = {key: value.to(device) for key, value in batch.items()}
+        loss = model(**inputs, use_cache=False).loss * (n / sum(tokens))  # a cache is for generating
         scaler.scale(loss).backward()
         total += loss.item()
     return total, sum(tokens)
