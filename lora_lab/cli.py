@@ -1,4 +1,4 @@
-"""The command `lora-lab`: doctor and demo.
+"""The command `lora-lab`: doctor, demo and memory.
 
 Only what parsing needs is imported here, so that `lora-lab --help` answers at once.
 """
@@ -7,7 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,7 +56,41 @@ def _parser() -> argparse.ArgumentParser:
                                                      "default: %(default)s")
     demo.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for the adapter; default: %(default)s")
     demo.set_defaults(command=_demo)
+    _add_memory(commands)
     return parser
+
+
+def _add_memory(commands: Any) -> None:
+    parser = commands.add_parser("memory", help="will it fit? the bytes of a training step, from a model's name",
+                                 description="Predict the memory of one training step, before a weight is downloaded; "
+                                             "exit status 1 if it does not fit into --gpu or --budget.")
+    parser.add_argument("model", help="a preset such as llama-3.1-8b, or a folder with a config.json")
+    parser.add_argument("--method", choices=("full", "lora", "qlora"), default="qlora", help="default: %(default)s")
+    parser.add_argument("--r", type=int, default=16, help="rank of the adapters; default: %(default)s")
+    parser.add_argument("--target-modules", type=_names, default="all-linear", metavar="NAMES",
+                        help="all-linear, or names such as q_proj,v_proj; default: %(default)s")
+    parser.add_argument("--batch-size", type=int, default=1, help="default: %(default)s")
+    parser.add_argument("--seq-len", type=int, default=2048, help="tokens; default: %(default)s")
+    parser.add_argument("--optimizer", default="adamw",
+                        help="adamw, adamw8bit, paged_adamw8bit, adafactor or sgd; default: %(default)s")
+    parser.add_argument("--precision", default="mixed", help="mixed, bf16 or fp32; default: %(default)s")
+    parser.add_argument("--checkpointing", action="store_true", help="repeat the forward pass instead of keeping it")
+    parser.add_argument("--attention", default="sdpa", help="sdpa or eager; default: %(default)s")
+    parser.add_argument("--offload", default=None, help="optimizer or weights, to the host's memory")
+    room = parser.add_mutually_exclusive_group()
+    room.add_argument("--gpu", help="does it fit there? t4, l4, a100-80gb, ...")
+    room.add_argument("--budget", metavar="BYTES", help="does it fit into so much, such as 16GB or 14.5GiB?")
+    parser.add_argument("--simulate", action="store_true", help="run the model's own code on tensors without values: "
+                                                                "nearer, but takes seconds to a minute")
+    parser.add_argument("--json", action="store_true", help="bytes, for a script")
+    parser.add_argument("--plot", metavar="FILE", help="draw the three methods as bars (png, svg or pdf)")
+    parser.set_defaults(command=_memory)
+
+
+def _names(text: str) -> str | tuple[str, ...]:
+    """One name or pattern as it is, several as a tuple."""
+    names = tuple(filter(None, text.split(",")))
+    return names if len(names) > 1 else text
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -69,6 +103,12 @@ def _demo(options: argparse.Namespace) -> int:
     from lora_lab.demo import run
 
     return run(options.method, options.seed, options.tier, options.out)
+
+
+def _memory(options: argparse.Namespace) -> int:
+    from lora_lab.memory_cli import run
+
+    return run(options)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,10 @@ from lora_lab.show.figures import (
     picture,
     style,
 )
+from lora_lab.show.explorables import memory_explorer
 from lora_lab.show.finetuning import loss_curve, methods
 from lora_lab.show.levels import error_against_bits, errors_by_matrix, levels_under_normal, relative_errors, rounding
+from lora_lab.show.memory import memory_bars, memory_timeline, predicted_against_measured
 from lora_lab.show.rich import Rich
 from lora_lab.show.shares import shares
 from lora_lab.show.spectra import energy_curves, matrix_grid, score_curves
@@ -40,9 +42,13 @@ __all__ = [
     "levels_under_normal",
     "loss_curve",
     "matrix_grid",
+    "memory_bars",
+    "memory_explorer",
+    "memory_timeline",
     "methods",
     "moves_by_rank",
     "picture",
+    "predicted_against_measured",
     "relative_errors",
     "rounding",
     "runs",

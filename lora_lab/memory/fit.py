@@ -1,0 +1,162 @@
+"""From a budget back to the setting: the largest batch, sequence or rank, and the method that gives up least.
+
+A budget is for tensors, in GB = 10⁹ bytes. A GPU must also hold the process around them: `memory.gpus_that_fit`.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+from lora_lab.memory.estimate import estimate
+from lora_lab.memory.presets import load_config
+from lora_lab.memory.reach import adapted
+from lora_lab.memory.result import MemoryEstimate
+from lora_lab.memory.settings import METHODS
+
+GB = 10**9
+SOLVABLE = ("batch_size", "seq_len", "r")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A way to train that fits.
+
+    Attributes:
+        method: "full", "lora" or "qlora".
+        checkpointing: whether it needs it.
+        estimate: its memory.
+    """
+
+    method: str
+    checkpointing: bool
+    estimate: MemoryEstimate
+
+    def __str__(self) -> str:
+        extra = " with checkpointing" if self.checkpointing else ""
+        return f"{self.method}{extra}: {self.estimate.peak_bytes / GB:.2f} GB of tensors"
+
+
+def fit(
+    budget_gb: float,
+    solve_for: str = "batch_size",
+    config: PreTrainedConfig | str | None = None,
+    method: str = "lora",
+    **options: Any,
+) -> int:
+    """The largest batch, sequence or rank with which a training step stays within a budget.
+
+    It is found by halving, since memory grows with each of them. One exception: bitsandbytes' 8-bit states are larger
+    in tensors under 4,096 values, so that there a somewhat higher rank than the one found may fit again.
+
+    Args:
+        budget_gb: for tensors, GB = 10⁹ bytes.
+        solve_for: "batch_size", "seq_len" (at most the model's positions) or "r" (at most the smallest dimension of an
+            adapted layer, where an update has full rank).
+        config, method, options: as for `memory.estimate`, without what is solved for.
+
+    Raises:
+        TypeError: without a config, or with a value for what is solved for.
+        ValueError: for a budget that is not positive; for a budget that even 1 exceeds, with the smallest that
+            would do; for a rank of full fine-tuning; and as `memory.estimate`.
+
+    >>> fit(16, config="llama-3.1-8b", method="qlora", checkpointing=True, seq_len=1024) > 1
+    True
+    """
+    budget = _bytes(budget_gb)
+    if solve_for not in SOLVABLE:
+        raise ValueError(f"cannot solve for {solve_for!r}: choose one of {', '.join(SOLVABLE)}")
+    if solve_for in options:
+        raise TypeError(f"{solve_for}={options[solve_for]!r} was given, but is what fit solves for: leave it out")
+    if config is None:
+        raise TypeError("fit needs a model: give config, a preset's name for one")
+    if solve_for == "r" and method == "full":
+        raise ValueError("full fine-tuning has no rank to solve for: choose method='lora' or 'qlora'")
+    config = load_config(config)
+
+    def needs(value: int) -> int:
+        return estimate(config, method, **options, **{solve_for: value}).peak_bytes
+
+    if needs(1) > budget:
+        raise ValueError(
+            f"{budget_gb:g} GB is too little: even {solve_for}=1 needs {_up(needs(1))} GB of tensors, "
+            "so give at least that, or a cheaper method (see memory.cheapest_method)"
+        )
+    return _largest(lambda value: needs(value) <= budget, _limit(solve_for, config, method, options))
+
+
+def cheapest_method(config: PreTrainedConfig | str, budget_gb: float, **options: Any) -> Choice:
+    """The method that gives up least to stay within a budget.
+
+    It tries full fine-tuning, then LoRA, which gives up full rank, then QLoRA, which gives up 16-bit weights; each
+    first without and then with checkpointing, which gives up time.
+
+    Args:
+        config: as for `memory.estimate`.
+        budget_gb: for tensors, GB = 10⁹ bytes.
+        options: as for `memory.estimate`, without method and checkpointing.
+
+    Raises:
+        ValueError: if nothing fits, with the smallest budget that would do; and as `memory.estimate`.
+    """
+    budget = _bytes(budget_gb)
+    config = load_config(config)
+    choices, refused = [], None
+    for method in METHODS:
+        for checkpointing in (False, True):
+            try:
+                counted = estimate(config, method, checkpointing=checkpointing, **options)
+            except ValueError as error:  # such as adapters where there is no nn.Linear
+                refused = refused or error
+                continue
+            choices.append(Choice(method, checkpointing, counted))
+            if counted.peak_bytes <= budget:
+                return choices[-1]
+    if not choices:
+        assert refused is not None
+        raise refused
+    least = min(choices, key=lambda choice: choice.estimate.peak_bytes)
+    raise ValueError(
+        f"nothing fits into {budget_gb:g} GB: the least is {least.method}"
+        f"{' with checkpointing' * least.checkpointing}, which needs {_up(least.estimate.peak_bytes)} GB of tensors; "
+        "give that, or a shorter sequence or smaller batch"
+    )
+
+
+def _bytes(budget_gb: float) -> int:
+    if isinstance(budget_gb, bool) or not isinstance(budget_gb, (int, float)):
+        raise TypeError(f"a budget is a number of GB, got {budget_gb!r}")
+    if not (math.isfinite(budget_gb) and budget_gb > 0):
+        raise ValueError(f"a budget of {budget_gb} GB holds nothing: give a positive number")
+    return round(budget_gb * GB)
+
+
+def _up(count: int) -> str:
+    """Bytes in GB, rounded up, so that the figure itself would do."""
+    return f"{math.ceil(count / 10**7) / 100:.2f}"
+
+
+def _limit(solve_for: str, config: PreTrainedConfig, method: str, options: dict[str, Any]) -> int | None:
+    if solve_for == "seq_len":
+        return config.max_position_embeddings
+    if solve_for == "r":
+        shapes = adapted(config, options.get("target_modules", "all-linear"))
+        return min(min(shape.d_in, shape.d_out) for shape in shapes)
+    return None
+
+
+def _largest(fits: Callable[[int], bool], limit: int | None) -> int:
+    """The largest value from 1 up to `limit` that fits, given that 1 does and that fitting ends once."""
+    low, high = 1, 2
+    while (limit is None or high < limit) and fits(high):
+        low, high = high, 2 * high
+    if limit is not None and high >= limit:
+        if fits(limit):
+            return limit
+        high = limit
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low

@@ -1,0 +1,137 @@
+"""What LoRA and 4-bit quantization reach in a model, and what it costs in parameters and bytes.
+
+    LoRA  r·(d_in + d_out) parameters per adapted layer        NF4  ½ byte per weight + constants
+
+What they reach is `torch.nn.Linear`. Neither `lora.inject` nor `quant.quantize_model` touches the experts of a
+mixture, which transformers 5 keeps as 3-D parameters, nor GPT-2's `Conv1D`: they stay dense and without adapters.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig
+
+from lora_lab import lora
+from lora_lab.memory.shapes import LinearShape, Sizes, layer_linears, linears, parameters, sizes
+
+
+def adapted(config: PreTrainedConfig, target_modules: str | Sequence[str] = "all-linear") -> list[LinearShape]:
+    """The linear layers that `lora.inject` would adapt, by the same matching; `count` and `paths` are those adapted.
+
+    Raises:
+        ValueError: for a target that matches nothing or a tied head, as `lora.inject` does; for a model whose layers
+            are none that take adapters.
+    """
+    if target_modules == "all-linear" and len(linears(config)) == 1:
+        raise ValueError(
+            f"the layers of {config.model_type!r} are Conv1D, which neither adapters nor four bits reach: "
+            "choose method='full'"
+        )
+    chosen = set(lora.targets(_skeleton(sizes(config)), target_modules))
+    if "lm_head" in chosen and sizes(config).tied:
+        raise ValueError(
+            "lm_head.weight is tied: the same tensor is also the token embedding; leave it out of target_modules"
+        )
+    kept = []
+    for shape in linears(config):
+        if paths := tuple(path for path in shape.paths if path in chosen):
+            kept.append(replace(shape, count=len(paths), paths=paths))
+    return kept
+
+
+def lora_parameters(config: PreTrainedConfig, r: int = 16, target_modules: str | Sequence[str] = "all-linear") -> int:
+    """Trainable parameters of adapters of rank r: r · Σ (d_in + d_out) over the adapted layers.
+
+    Raises:
+        ValueError: for a rank or targets that `lora.inject` would refuse.
+
+    >>> from lora_lab.memory import load_config
+    >>> lora_parameters(load_config("llama-3.1-8b"))
+    41943040
+    """
+    lora.LoRAConfig(r=r, target_modules=target_modules)  # refuses bad ranks
+    return r * sum(shape.count * (shape.d_in + shape.d_out) for shape in adapted(config, target_modules))
+
+
+def packed_bytes(numel: int) -> int:
+    """Bytes of a weight at four bits a value."""
+    return math.ceil(numel / 2)
+
+
+def constant_bytes(numel: int, block_size: int = 64, double_quant: bool = True) -> int:
+    """Bytes of the constants of one 4-bit weight: a float32 per block, or with double quantization a byte per block,
+    a float32 per 256 blocks and a float32 mean. Equal to `quant.quantize(...).nbytes` less the packed values."""
+    blocks = math.ceil(numel / block_size)
+    return blocks + 4 * math.ceil(blocks / 256) + 4 if double_quant else 4 * blocks
+
+
+@dataclass(frozen=True)
+class StoredWeights:
+    """Bytes of a model's weights as they lie in memory.
+
+    Attributes:
+        packed: of the weights in four bits.
+        constants: their quantization constants.
+        dense: of all the others.
+    """
+
+    packed: int
+    constants: int
+    dense: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.packed + self.constants + self.dense
+
+
+def quantized_weights(
+    config: PreTrainedConfig, block_size: int = 64, double_quant: bool = True, dense_bytes: int = 2
+) -> StoredWeights:
+    """Bytes of the model after `quant.quantize_model`: NF4 linears, the rest at `dense_bytes` a value.
+
+    Dense stay the embeddings, the head, norms, biases, and a mixture's experts and router.
+
+    Raises:
+        ValueError: for a model without a linear layer outside its head.
+
+    >>> from lora_lab.memory import load_config
+    >>> round(quantized_weights(load_config("llama-3.1-8b")).total / 1e9, 2)
+    5.7
+    """
+    layers = linears(config)[:-1]
+    if not layers:
+        raise ValueError(
+            f"{config.model_type!r} has no torch.nn.Linear outside its head (its layers are Conv1D): "
+            "there is nothing to store in four bits, use method='full'"
+        )
+    quantized = sum(shape.count * shape.numel for shape in layers)
+    return StoredWeights(
+        packed=sum(shape.count * packed_bytes(shape.numel) for shape in layers),
+        constants=sum(shape.count * constant_bytes(shape.numel, block_size, double_quant) for shape in layers),
+        dense=dense_bytes * (parameters(config).total - quantized),
+    )
+
+
+@lru_cache(maxsize=8)
+def _skeleton(s: Sizes) -> nn.Module:
+    """Modules of the right kinds under the right names, without weights, so that LoRA's own matcher can decide."""
+    architectures = {"gpt2": "GPT2LMHeadModel", "gemma3_text": "Gemma3ForCausalLM", "qwen3_moe": "Qwen3MoeForCausalLM"}
+    name = architectures.get(s.model_type, f"{s.model_type.capitalize()}ForCausalLM")
+    model = type(name, (nn.Module,), {"get_output_embeddings": lambda self: self.lm_head})()
+    plain = s.model_type != "gpt2"
+    paths = [path for shape in layer_linears(s) for path in shape.paths] + ["lm_head"]
+    for path in paths:
+        parent: nn.Module = model
+        *above, last = path.split(".")
+        for part in above:
+            if part not in parent._modules:
+                parent.add_module(part, nn.Module())
+            parent = parent.get_submodule(part)
+        with torch.device("meta"):
+            parent.add_module(last, nn.Linear(1, 1, bias=False) if plain or last == "lm_head" else nn.Identity())
+    return model

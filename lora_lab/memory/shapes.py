@@ -1,0 +1,302 @@
+"""What a decoder consists of, from its config alone: its sizes, its parameters by group, its linear layers.
+
+Closed forms, no weights. With h hidden, i intermediate, a heads of width d, k key-value heads, V the vocabulary:
+
+    attention  h·(a + 2k)·d + a·d·h        mlp  3·h·i        norms  2·h        per layer
+    embeddings V·h        head V·h, or nothing when it is tied to them
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+# What distinguishes the families from Llama: 4 norms a layer instead of 2, a norm on each head's query and key,
+# one matrix for query, key and value and one for gate and up, biases that no field of the config names.
+FOUR_NORMS = {"gemma2", "gemma3_text"}
+QK_NORM = {"qwen3", "qwen3_moe", "gemma3_text"}
+FUSED = {"phi3"}
+QKV_BIAS = {"qwen2"}
+MOE = {"mixtral", "qwen3_moe"}
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "phi3", "gpt2", *sorted(MOE), *sorted(FOUR_NORMS))
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The numbers that decide every shape, under one name for all families.
+
+    Attributes:
+        vocab, hidden, intermediate, layers, heads, kv_heads, head_dim, positions: as the names say.
+        tied: whether the output head is the embedding.
+        experts, top_k, expert_width: of a mixture; 0 without one.
+        moe_layers: numbers of the layers whose MLP is a mixture.
+        qkv_bias, o_bias, mlp_bias: which linear layers have a bias.
+        norms: per layer.
+    """
+
+    model_type: str
+    vocab: int
+    hidden: int
+    intermediate: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    positions: int
+    tied: bool
+    experts: int = 0
+    top_k: int = 0
+    expert_width: int = 0
+    moe_layers: tuple[int, ...] = ()
+    qkv_bias: bool = False
+    o_bias: bool = False
+    mlp_bias: bool = False
+    norms: int = 2
+
+    @property
+    def q_width(self) -> int:
+        """Width of all query heads together."""
+        return self.heads * self.head_dim
+
+    @property
+    def kv_width(self) -> int:
+        """Width of all key heads, and of all value heads, together."""
+        return self.kv_heads * self.head_dim
+
+    @property
+    def qk_norm(self) -> bool:
+        """Whether each head's query and key are normalised."""
+        return self.model_type in QK_NORM
+
+
+@dataclass(frozen=True)
+class ParameterGroups:
+    """Numbers of parameters; biases are counted with the layer they belong to.
+
+    Attributes:
+        embeddings: of tokens, and of positions where they are learned.
+        attention: query, key, value and output projections.
+        mlp: of the layers without a mixture.
+        experts: of all of them, used or not.
+        router: which chooses the experts.
+        norms: of the layers, of queries and keys, and the last.
+        head: the output projection; 0 when it is tied to the embeddings.
+        tied: whether it is.
+    """
+
+    embeddings: int
+    attention: int
+    mlp: int
+    experts: int
+    router: int
+    norms: int
+    head: int
+    tied: bool
+
+    @property
+    def total(self) -> int:
+        """All of them, a tied weight once."""
+        return sum(getattr(self, field.name) for field in fields(self) if field.name != "tied")
+
+
+@dataclass(frozen=True)
+class LinearShape:
+    """One kind of linear layer and how often it occurs.
+
+    Attributes:
+        name: the last part of its name.
+        d_out, d_in: of the weight [d_out, d_in].
+        count: how many there are.
+        bias: whether it has a bias [d_out].
+        paths: the full names, `count` of them.
+        group: "attention", "mlp" or "head", as in `ParameterGroups`.
+    """
+
+    name: str
+    d_out: int
+    d_in: int
+    count: int
+    bias: bool
+    paths: tuple[str, ...]
+    group: str
+
+    @property
+    def numel(self) -> int:
+        """Values of one weight."""
+        return self.d_out * self.d_in
+
+
+def sizes(config: PreTrainedConfig) -> Sizes:
+    """Read a config.
+
+    Raises:
+        ValueError: for an architecture whose shapes are not known here.
+    """
+    kind = config.model_type
+    if kind not in FAMILIES:
+        inner = ", or give config.text_config for its text part" if hasattr(config, "text_config") else ""
+        raise ValueError(
+            f"no closed form for the architecture {kind!r} (there are for {', '.join(FAMILIES)}): "
+            f"memory.simulate builds any causal LM of transformers{inner}"
+        )
+    missing = [name for name in ("num_hidden_layers", "hidden_size", "vocab_size") if not getattr(config, name, 0)]
+    if missing:
+        raise ValueError(f"the config of {kind!r} lacks {', '.join(missing)}: give the whole config.json of the model")
+    if getattr(config, "add_cross_attention", False):
+        raise ValueError("no closed form for a GPT-2 with cross-attention: memory.simulate builds it as it is")
+    heads = config.num_attention_heads
+    shared: dict[str, Any] = {
+        "model_type": kind,
+        "vocab": config.vocab_size,
+        "hidden": config.hidden_size,
+        "layers": config.num_hidden_layers,
+        "heads": heads,
+        "positions": config.max_position_embeddings,
+        "tied": bool(config.tie_word_embeddings),
+        "head_dim": getattr(config, "head_dim", None) or config.hidden_size // heads,
+    }
+    if kind == "gpt2":
+        width = config.n_inner or 4 * config.hidden_size
+        return Sizes(**shared, kv_heads=heads, intermediate=width, qkv_bias=True, o_bias=True, mlp_bias=True)
+    biased = bool(getattr(config, "attention_bias", False)) and kind not in ("mistral", "mixtral", "phi3")
+    return Sizes(
+        **shared,
+        kv_heads=config.num_key_value_heads,
+        intermediate=config.intermediate_size,
+        qkv_bias=biased or kind in QKV_BIAS,
+        o_bias=biased,
+        mlp_bias=kind == "llama" and bool(config.mlp_bias),
+        norms=4 if kind in FOUR_NORMS else 2,
+        **_mixture(config),
+    )
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One kind of parameter tensor.
+
+    Attributes:
+        group: a field of `ParameterGroups`.
+        shape: of one.
+        count: how many there are.
+    """
+
+    group: str
+    shape: tuple[int, ...]
+    count: int
+
+    @property
+    def numel(self) -> int:
+        """Values of one."""
+        return math.prod(self.shape)
+
+
+def weights(config: PreTrainedConfig) -> list[Weight]:
+    """Every parameter tensor of the model, a tied one once."""
+    s = sizes(config)
+    h, moe, gpt2 = s.hidden, len(s.moe_layers), s.model_type == "gpt2"
+    found = [Weight("embeddings", (s.vocab, h), 1)]
+    if gpt2:
+        found.append(Weight("embeddings", (s.positions, h), 1))
+    for shape in layer_linears(s):
+        matrix = (shape.d_in, shape.d_out) if gpt2 else (shape.d_out, shape.d_in)  # Conv1D stores the transpose
+        found.append(Weight(shape.group, matrix, shape.count))
+        if shape.bias:
+            found.append(Weight(shape.group, (shape.d_out,), shape.count))
+    if moe:
+        found.append(Weight("router", (s.experts, h), moe))
+        found.append(Weight("experts", (s.experts, 2 * s.expert_width, h), moe))
+        found.append(Weight("experts", (s.experts, h, s.expert_width), moe))
+    found.append(Weight("norms", (h,), (2 if gpt2 else 1) * (s.layers * s.norms + 1)))  # LayerNorm has a bias too
+    if s.qk_norm:
+        found.append(Weight("norms", (s.head_dim,), 2 * s.layers))
+    if not s.tied:
+        found.append(Weight("head", (s.vocab, h), 1))
+    return found
+
+
+def parameters(config: PreTrainedConfig) -> ParameterGroups:
+    """Count parameters by group, exactly as the model class would make them.
+
+    >>> from lora_lab.memory import load_config
+    >>> parameters(load_config("llama-2-7b")).total
+    6738415616
+    """
+    counts = dict.fromkeys((field.name for field in fields(ParameterGroups) if field.name != "tied"), 0)
+    for weight in weights(config):
+        counts[weight.group] += weight.count * weight.numel
+    return ParameterGroups(**counts, tied=sizes(config).tied)
+
+
+def active_parameters(config: PreTrainedConfig) -> int:
+    """The parameters that take part in the products of one token: no embedding, and of the experts those chosen."""
+    s, groups = sizes(config), parameters(config)
+    chosen = groups.experts * s.top_k // s.experts if s.experts else 0
+    return groups.attention + groups.mlp + groups.router + chosen + s.vocab * s.hidden
+
+
+def linears(config: PreTrainedConfig) -> list[LinearShape]:
+    """Every `torch.nn.Linear` of the model, the output head last.
+
+    LoRA can adapt them, and `quant.quantize_model` stores them in four bits, all but the head by default. GPT-2 has
+    only its head, because its other layers are `Conv1D`; a mixture has no experts here.
+    """
+    s = sizes(config)
+    head = LinearShape("lm_head", s.vocab, s.hidden, 1, False, ("lm_head",), "head")
+    return [*(layer_linears(s) if s.model_type != "gpt2" else []), head]
+
+
+def _mixture(config: PreTrainedConfig) -> dict[str, Any]:
+    if config.model_type == "mixtral":
+        experts, width, every, dense = config.num_local_experts, config.intermediate_size, 1, set()
+    elif config.model_type == "qwen3_moe":
+        experts, width = config.num_experts, config.moe_intermediate_size
+        every, dense = config.decoder_sparse_step, set(config.mlp_only_layers or ())
+    else:
+        return {}
+    sparse = tuple(n for n in range(config.num_hidden_layers) if n not in dense and (n + 1) % every == 0)
+    return {"experts": experts, "top_k": config.num_experts_per_tok, "expert_width": width, "moe_layers": sparse}
+
+
+def layer_linears(s: Sizes) -> list[LinearShape]:
+    """The matrices inside the layers, in the model's order; for GPT-2 its Conv1D, which hold the same numbers."""
+    everywhere = list(range(s.layers))
+    dense_mlp = [n for n in everywhere if n not in s.moe_layers]
+    q, kv, h, i = s.q_width, s.kv_width, s.hidden, s.intermediate
+    if s.model_type == "gpt2":
+        rows = [
+            ("attn.c_attn", 3 * h, h, True, everywhere),
+            ("attn.c_proj", h, h, True, everywhere),
+            ("mlp.c_fc", i, h, True, everywhere),
+            ("mlp.c_proj", h, i, True, everywhere),
+        ]
+        return [_shape("transformer.h", *row) for row in rows]
+    if s.model_type in FUSED:
+        rows = [
+            ("self_attn.o_proj", h, q, False, everywhere),
+            ("self_attn.qkv_proj", q + 2 * kv, h, False, everywhere),
+            ("mlp.gate_up_proj", 2 * i, h, False, everywhere),
+            ("mlp.down_proj", h, i, False, everywhere),
+        ]
+        return [_shape("model.layers", *row) for row in rows]
+    rows = [
+        ("self_attn.q_proj", q, h, s.qkv_bias, everywhere),
+        ("self_attn.k_proj", kv, h, s.qkv_bias, everywhere),
+        ("self_attn.v_proj", kv, h, s.qkv_bias, everywhere),
+        ("self_attn.o_proj", h, q, s.o_bias, everywhere),
+    ]
+    if dense_mlp:
+        rows += [
+            ("mlp.gate_proj", i, h, s.mlp_bias, dense_mlp),
+            ("mlp.up_proj", i, h, s.mlp_bias, dense_mlp),
+            ("mlp.down_proj", h, i, s.mlp_bias, dense_mlp),
+        ]
+    return [_shape("model.layers", *row) for row in rows]
+
+
+def _shape(prefix: str, name: str, d_out: int, d_in: int, bias: bool, layers: Sequence[int]) -> LinearShape:
+    paths = tuple(f"{prefix}.{n}.{name}" for n in layers)
+    group = "mlp" if name.startswith("mlp.") else "attention"
+    return LinearShape(name.rpartition(".")[2], d_out, d_in, len(paths), bias, paths, group)

@@ -1,0 +1,125 @@
+"""From a budget back to the setting: the answer fits, and one more does not."""
+
+import pytest
+from transformers import AutoConfig
+
+from lora_lab import memory
+from lora_lab.memory.fit import _largest
+
+TINY = AutoConfig.for_model(
+    "llama", vocab_size=523, hidden_size=72, intermediate_size=150, num_hidden_layers=3, num_attention_heads=6,
+    num_key_value_heads=2, max_position_embeddings=300,
+)  # fmt: skip
+
+
+def peak_gb(**setup: object) -> float:
+    return memory.estimate(TINY, **setup).peak_bytes / 1e9
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "qlora"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("budget_gb", [0.011, 0.05, 0.7])
+def test_the_largest_batch_fits_and_one_more_does_not(method, checkpointing, budget_gb):
+    setup = {"method": method, "checkpointing": checkpointing, "seq_len": 77}
+    batch_size = memory.fit(budget_gb, "batch_size", TINY, **setup)
+    assert peak_gb(batch_size=batch_size, **setup) <= budget_gb < peak_gb(batch_size=batch_size + 1, **setup)
+
+
+@pytest.mark.parametrize("budget_gb", [0.0015, 0.006, 0.016])
+def test_the_longest_sequence_fits_and_one_token_more_does_not(budget_gb):
+    seq_len = memory.fit(budget_gb, solve_for="seq_len", config=TINY, attention="eager")
+    assert seq_len < 300
+    setup = {"attention": "eager"}
+    assert peak_gb(seq_len=seq_len, **setup) <= budget_gb < peak_gb(seq_len=seq_len + 1, **setup)
+
+
+@pytest.mark.parametrize("budget_gb", [0.0012, 0.002])
+def test_the_largest_rank_fits_and_one_more_does_not(budget_gb):
+    setup = {"method": "qlora", "target_modules": ["q_proj", "down_proj"], "seq_len": 64}
+    r = memory.fit(budget_gb, solve_for="r", config=TINY, **setup)
+    assert 1 <= r < 72
+    assert peak_gb(r=r, **setup) <= budget_gb < peak_gb(r=r + 1, **setup)
+
+
+def test_what_is_limited_by_the_model_stops_there():
+    assert memory.fit(1000, "seq_len", TINY) == 300
+    assert memory.fit(1000, "r", TINY, seq_len=64) == 24  # key and value: two heads of twelve
+    assert memory.fit(1000, "r", TINY, seq_len=64, target_modules=["q_proj", "down_proj"]) == 72
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 64, 100, None])
+@pytest.mark.parametrize("threshold", [1, 2, 3, 4, 7, 63, 64, 65, 1000])
+def test_the_search_finds_the_last_value_that_fits(limit, threshold):
+    wanted = threshold if limit is None else min(threshold, limit)
+    assert _largest(lambda value: value <= threshold, limit) == wanted
+
+
+def test_the_search_never_asks_beyond_the_limit():
+    asked: list[int] = []
+    _largest(lambda value: asked.append(value) or True, 300)
+    assert max(asked) == 300
+
+
+def test_the_cheapest_method_gives_up_checkpointing_then_rank_then_bits():
+    ladder = [
+        (method, checkpointing, peak_gb(method=method, checkpointing=checkpointing, seq_len=64))
+        for method in ("full", "lora", "qlora")
+        for checkpointing in (False, True)
+    ]
+    seen = set()
+    for budget_gb in sorted({need for *_, need in ladder}, reverse=True):
+        first = next((method, checkpointing) for method, checkpointing, need in ladder if need <= budget_gb)
+        choice = memory.cheapest_method(TINY, budget_gb, seq_len=64)
+        assert (choice.method, choice.checkpointing) == first
+        assert choice.estimate.peak_bytes / 1e9 <= budget_gb
+        seen.add(first)
+    assert len(seen) > 2
+
+
+def test_an_8b_model_on_a_t4_needs_four_bits():
+    budget_gb = memory.get_gpu("t4").usable_bytes / 1e9
+    choice = memory.cheapest_method("llama-3.1-8b", budget_gb, seq_len=1024)
+    assert choice.method == "qlora"
+    assert str(choice).startswith("qlora") and str(choice).endswith("GB of tensors")
+
+
+def test_a_budget_that_nothing_fits_names_the_smallest_that_would():
+    with pytest.raises(ValueError, match=r"batch_size=1 needs ([\d.]+) GB") as caught:
+        memory.fit(1, config="llama-3.1-8b", method="qlora")
+    enough = float(str(caught.value).split("needs ")[1].split(" ")[0])
+    assert memory.fit(enough, config="llama-3.1-8b", method="qlora") == 1
+
+    with pytest.raises(ValueError, match="the least is qlora with checkpointing, which needs") as caught:
+        memory.cheapest_method("llama-3.1-70b", 24)
+    enough = float(str(caught.value).split("needs ")[1].split(" ")[0])
+    assert memory.cheapest_method("llama-3.1-70b", enough).method == "qlora"
+
+
+def test_where_adapters_cannot_go_only_full_fine_tuning_is_offered():
+    assert memory.cheapest_method("gpt2", 24, seq_len=512).method == "full"
+    with pytest.raises(ValueError, match="the least is full with checkpointing"):
+        memory.cheapest_method("gpt2", 0.1, seq_len=512)
+
+
+@pytest.mark.parametrize(
+    ("error", "call", "words"),
+    [
+        (ValueError, lambda: memory.fit(-3, config=TINY), "-3 GB holds nothing"),
+        (ValueError, lambda: memory.fit(0, config=TINY), "0 GB"),
+        (ValueError, lambda: memory.fit(float("nan"), config=TINY), "nan GB"),
+        (TypeError, lambda: memory.fit("16GB", config=TINY), "16GB"),
+        (TypeError, lambda: memory.fit(True, config=TINY), "True"),
+        (TypeError, lambda: memory.fit(16), "needs a model"),
+        (ValueError, lambda: memory.fit(16, "layers", TINY), "'layers'.*batch_size, seq_len, r"),
+        (TypeError, lambda: memory.fit(16, "batch_size", TINY, batch_size=4), "batch_size=4"),
+        (ValueError, lambda: memory.fit(16, "r", TINY, method="full"), "no rank"),
+        (ValueError, lambda: memory.fit(16, config=TINY, seq_len=301), "301"),
+        (ValueError, lambda: memory.fit(16, config="lama-3.1-8b"), "llama-3.1-8b"),
+        (ValueError, lambda: memory.cheapest_method(TINY, -1), "-1 GB"),
+        (ValueError, lambda: memory.cheapest_method(TINY, 16, seq_len=301), "301"),
+    ],
+)
+def test_bad_input_is_refused_in_one_sentence(error, call, words):
+    with pytest.raises(error, match=words) as caught:
+        call()
+    assert "\n" not in str(caught.value)

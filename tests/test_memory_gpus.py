@@ -1,0 +1,108 @@
+"""The GPU catalogue: plausible figures, what fits, and tokens a second from FLOPs, against a count of real products."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from lora_lab import lora
+from lora_lab.memory import gpus, presets, shapes
+
+
+def estimate(peak_bytes: int) -> SimpleNamespace:
+    return SimpleNamespace(peak_bytes=peak_bytes)
+
+
+@pytest.mark.parametrize("gpu", gpus.GPUS.values(), ids=lambda gpu: gpu.name)
+def test_every_gpu_has_figures_with_a_source_and_less_usable_than_advertised_memory(gpu):
+    assert 0.9 < gpu.usable_bytes / gpu.memory_bytes < 1
+    assert gpu.bfloat16 == (gpu.capability[0] >= 8)
+    assert "NVIDIA" in gpu.source and "20" in gpu.source
+    assert gpu.name == gpu.name.lower() and gpus.get_gpu(gpu.name.upper()) is gpu
+
+
+def test_the_catalogue_runs_from_the_smallest_to_the_largest():
+    memory = [gpu.memory_bytes for gpu in gpus.GPUS.values()]
+    assert memory == sorted(memory) and not gpus.GPUS["t4"].bfloat16
+
+
+def test_what_fits_is_the_tail_of_the_catalogue_by_usable_memory_and_each_says_how_surely():
+    fits = gpus.gpus_that_fit(estimate(20 * 10**9))
+    names = [fit.gpu.name for fit in fits]
+    assert names[0] == "a10g" and "t4" not in names and names[-1] == "b200"
+    assert not fits[0].certain and fits[-1].certain
+    assert gpus.gpus_that_fit(estimate(10**12)) == []
+    assert [fit.gpu for fit in gpus.gpus_that_fit(estimate(0))] == list(gpus.GPUS.values())
+
+
+@pytest.mark.parametrize("peak_bytes", [10**9, 13_700_000_000, 14_450_000_000, 80 * 10**9])
+def test_a_fit_is_certain_exactly_if_the_largest_process_fits(peak_bytes):
+    low, high = gpus.process_bytes(peak_bytes)
+    assert peak_bytes * 1.07 < low < high > peak_bytes * 1.49
+    fits = {fit.gpu: fit for fit in gpus.gpus_that_fit(estimate(peak_bytes))}
+    for gpu in gpus.GPUS.values():
+        assert (gpu in fits) == (low <= gpu.usable_bytes)
+        if gpu in fits:
+            assert fits[gpu].certain == (high <= gpu.usable_bytes)
+            assert (fits[gpu].tensor_bytes, fits[gpu].process_bytes) == (peak_bytes, (low, high))
+
+
+def test_a_fit_says_its_units():
+    assert str(gpus.gpus_that_fit(estimate(10**9))[0]) == (
+        "t4: tensors 1.00 GB, process 1.21 to 2.01 GB of 15.63 GB: fits"
+    )
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_flops_are_those_of_the_real_products_but_for_the_adapters_and_the_masked_half(method):
+    config = AutoConfig.for_model(
+        "llama", vocab_size=2048, hidden_size=256, intermediate_size=640, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=2,
+    )  # fmt: skip
+    config._attn_implementation = "eager"  # a plain product, so that the counter sees the whole square
+    seq_len = 96
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+        if method == "lora":
+            lora.inject(model, lora.LoRAConfig(r=1, target_modules="all-linear"))
+        ids = torch.zeros(1, seq_len, dtype=torch.long)
+    with FlopCounterMode(display=False) as counter:
+        model(input_ids=ids, labels=ids).loss.backward()
+    square = 2 * seq_len * config.num_hidden_layers * 256 * 3  # the half that the formula leaves out
+    assert counter.get_total_flops() / seq_len == pytest.approx(
+        gpus.flops_per_token(config, method, seq_len) + square, rel=0.04
+    )
+
+
+def test_lora_takes_two_thirds_of_the_flops_of_full_fine_tuning_and_three_quarters_with_checkpointing():
+    config = presets.load_config("llama-2-7b")
+    n = shapes.active_parameters(config)
+    assert gpus.flops_per_token(config, "full", 1) == pytest.approx(6 * n, rel=1e-3)
+    assert gpus.flops_per_token(config, "lora", 1) == pytest.approx(4 * n, rel=1e-3)
+    ratio = gpus.flops_per_token(config, "qlora", 1, True) / gpus.flops_per_token(config, "full", 1, True)
+    assert ratio == pytest.approx(3 / 4, rel=1e-3)
+
+
+def test_tokens_a_second_are_a_range_in_proportion_to_the_utilisation_and_the_gpu():
+    low, high = gpus.tokens_per_second("llama-3.1-8b", "a100-80gb")
+    assert high == 2 * low and 1000 < low < 4000
+    assert gpus.tokens_per_second("llama-3.1-8b", gpus.GPUS["a100-80gb"], utilisation=(0.25, 0.25)) == (low, low)
+    assert gpus.tokens_per_second("llama-3.1-8b", "T4")[0] == pytest.approx(low * 65 / 312)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: gpus.get_gpu("t5"), "unknown GPU 't5'.*t4"),
+        (lambda: gpus.get_gpu(4), "unknown GPU 4"),
+        (lambda: gpus.flops_per_token("gpt2", "lorra"), "unknown method 'lorra'"),
+        (lambda: gpus.flops_per_token("gpt2", seq_len=0), "seq_len=0"),
+        (lambda: gpus.tokens_per_second("gpt2", "t4", utilisation=(0.5, 0.4)), "utilisation"),
+        (lambda: gpus.tokens_per_second("gpt2", "t4", utilisation=(0, 0.4)), "utilisation"),
+    ],
+)
+def test_bad_input_is_refused(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
