@@ -199,7 +199,7 @@ def folder(path, text: str):
         (ValueError, lambda tmp: shapes.sizes(AutoConfig.for_model("gemma3")), "config.text_config"),
         (ValueError, lambda tmp: shapes.sizes(AutoConfig.for_model("gpt2", add_cross_attention=True)), "cross-att"),
         (ValueError, lambda tmp: reach.adapted(odd("llama"), ["q_proj", "qq"]), "'qq' matches no module"),
-        (ValueError, lambda tmp: reach.adapted(odd("gpt2")), "GPT2LMHeadModel"),
+        (ValueError, lambda tmp: reach.adapted(odd("gpt2")), "Conv1D"),
         (ValueError, lambda tmp: reach.quantized_weights(odd("gpt2")), "Conv1D"),
         (ValueError, lambda tmp: reach.lora_parameters(odd("llama"), r=0), "r=0"),
         (TypeError, lambda tmp: reach.lora_parameters(odd("llama"), r=1.5), "1.5"),
