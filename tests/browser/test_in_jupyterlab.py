@@ -66,3 +66,18 @@ def test_a_failing_cell_is_seen(driver: ModuleType, tmp_path: Path) -> None:
     nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": KERNEL}), notebook)
     found = problems(run(driver, notebook, tmp_path))
     assert found == ["cell 2: ZeroDivisionError: division by zero", "cell 3 was not executed"]
+
+
+def test_the_memory_explorer_follows_its_controls(driver: ModuleType, tmp_path: Path) -> None:
+    notebook = tmp_path / "explorer.ipynb"
+    cell = new_code_cell("from lora_lab import show\nshow.memory_explorer('smollm2-135m', 't4')")
+    nbformat.write(new_notebook(cells=[cell], metadata={"kernelspec": KERNEL}), notebook)
+    with driver.serve(tmp_path) as server, driver.browse() as page:
+        shutil.copy(notebook, server.folder)
+        driver.open_notebook(page, server, notebook.name)
+        assert problems(driver.run_all(page)) == []
+        page.get_by_text("smollm2-135m with qlora fits on t4").first.wait_for()
+        page.get_by_role("button", name="full").click()
+        page.get_by_text("smollm2-135m with full fits on t4").first.wait_for()
+        if picture := os.environ.get("LORA_LAB_PICTURE"):
+            page.screenshot(path=picture)

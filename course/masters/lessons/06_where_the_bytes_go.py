@@ -395,6 +395,12 @@ for name in ("t4", "rtx-4090", "a100-40gb", "h200"):
 show.table(rows, ["GPU", "usable, GB", "tensors, GB", "8B at 2,048 tokens", "most tokens, QLoRA, two levers"])
 
 # %% [markdown]
+# The same with sliders, for your own model and GPU. (It is alive only while the kernel runs.)
+
+# %% tags=["nbval-ignore-output"]
+show.memory_explorer(NAME, "t4")
+
+# %% [markdown]
 # ## Four numbers that go around
 #
 # Each is copied from page to page. [folklore.md](../course/folklore.md) has the others.
