@@ -180,8 +180,7 @@ class _FrozenProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: Linear4bit) -> Tensor:
-        ctx.layer = layer
-        ctx.save_for_backward(*layer.stored)  # so that autograd notices if they are overwritten before the backward
+        ctx.layer, ctx.versions = layer, _versions(layer)
         with torch.autocast(x.device.type, enabled=False):  # the dtype has been chosen
             if not _in_slabs(x, layer):
                 return F.linear(x, layer.dequantize(x.dtype))
@@ -193,13 +192,22 @@ class _FrozenProduct(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor, None]:
-        layer, _ = ctx.layer, ctx.saved_tensors
+        layer = ctx.layer
+        if _versions(layer) != ctx.versions:
+            raise RuntimeError("a 4-bit weight was overwritten between forward and backward: run the forward again")
         if not _in_slabs(grad_y, layer):
             return grad_y @ layer.dequantize(grad_y.dtype), None
         grad_x = grad_y.new_empty(*grad_y.shape[:-1], layer.in_features)
         for columns, slab in _slabs(layer, grad_y.dtype, dim=1):
             grad_x[..., columns] = grad_y @ slab
         return grad_x, None
+
+
+def _versions(layer: Linear4bit) -> list[int]:
+    """How often each stored tensor has been written to, as autograd counts for what it saves; here nothing is saved."""
+    if torch.compiler.is_compiling():
+        return []
+    return [0 if tensor.is_inference() else tensor._version for tensor in layer.stored]
 
 
 def _in_slabs(x: Tensor, layer: Linear4bit) -> bool:
