@@ -3,9 +3,10 @@
     python benchmarks/bench_memory_t4.py         # about a minute; writes results/memory_t4.json and README.md
 
 The peaks are from the validation table of fitcheck-llm (pypi.org/project/fitcheck-llm, 2026). We know model, batch and
-length, but not rank, targets or training loop. One choice explains all six: PEFT's layers, whose float32 factors turn
-each input into float32, rank 64 on the four attention projections, the outputs kept during the backward pass. The rows
-`ours` say what the same runs would need with lora_lab's layers, which stay in the dtype of the input.
+length, but not rank, targets or training loop. One choice brings all six within reach, others might as well: PEFT's
+layers, whose float32 factors turn each input into float32, rank 64 on the four attention projections, the outputs kept
+during the backward pass. The rows `ours` say what the same runs would need with lora_lab's layers, which stay in the
+dtype of the input.
 """
 
 import json

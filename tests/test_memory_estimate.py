@@ -88,6 +88,33 @@ def test_every_family_is_within_eight_percent_of_the_simulated_step(model_type, 
     assert peak(odd(model_type), **setup) == pytest.approx(simulated.peak_bytes, rel=0.08)
 
 
+@pytest.mark.parametrize(
+    ("tied", "setup"),
+    [
+        (True, {"batch_size": 1, "seq_len": 9}),  # two copies of the embedding's gradient at the end
+        (True, {"batch_size": 1, "seq_len": 9, "chunked_loss": 4}),  # one
+        (False, {"batch_size": 1, "seq_len": 250, "chunked_loss": 16}),  # the first layer, before the embedding's
+    ],
+)
+def test_the_backward_pass_of_full_fine_tuning_peaks_where_the_simulated_one_does(tied, setup):
+    config = odd("llama", vocab_size=4001, tie_word_embeddings=tied)
+    setup = {"method": "full", "precision": "bf16", "checkpointing": True} | setup
+    predicted, simulated = memory.estimate(config, **setup), memory.simulate(config, **setup)
+    assert predicted.peak_phase == simulated.peak_phase == "backward"
+    assert predicted.peak_bytes == pytest.approx(simulated.peak_bytes, rel=0.015)
+
+
+def test_a_window_shorter_than_the_sequence_costs_a_mask_and_repeated_keys_and_values_in_the_layers_that_have_it():
+    kinds = ["sliding_attention", "full_attention", "sliding_attention", "sliding_attention", "full_attention"]
+
+    def kept(window: int) -> int:
+        config = odd("gemma3_text", sliding_window=window, layer_types=kinds, head_dim=30)
+        return layer(memory.Setup(config, "full", precision="bf16", **STEP)).kept
+
+    repeated = 2 * (6 - 2) * 30
+    assert kept(150) - kept(151) == 2 * 150 * 2 * (repeated + 150) * 3 / 5
+
+
 def test_a_llama_layer_keeps_24h_8i_4a_and_8_bytes_per_token_in_bf16():
     config = odd("llama", num_key_value_heads=6)
     one = layer(memory.Setup(config, "full", precision="bf16", **STEP))

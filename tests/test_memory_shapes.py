@@ -33,6 +33,7 @@ CONFIGS = {
     "phi3": dict(ODD, pad_token_id=0),
     "mixtral": dict(ODD, num_local_experts=5),
     "qwen3_moe": dict(ODD, head_dim=10, num_experts=5, moe_intermediate_size=13, mlp_only_layers=[1]),
+    "qwen3_moe every second": dict(ODD, head_dim=10, num_experts=5, moe_intermediate_size=13, decoder_sparse_step=2),
     "gpt2": GPT2,
     "gpt2 with an odd MLP": dict(GPT2, n_inner=77, tie_word_embeddings=False),
 }

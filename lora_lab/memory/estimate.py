@@ -16,7 +16,7 @@ from lora_lab.memory.shapes import Weight, parameters, sizes, weights
 
 KNOWN_ERROR = (
     "0.1 % in the median and 1.2 % at most against memory.simulate, over 50 settings of models from 124 M to 72 B; "
-    "up to 10 % on toys of a few MB"
+    "more on toys of a few MB"
 )
 
 Bytes = dict[str, int]

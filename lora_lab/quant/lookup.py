@@ -32,9 +32,9 @@ def encode(scaled: Tensor, codebook: Codebook) -> Tensor:
     grid = _grid(codebook, scaled.device)
     if grid is None:
         return codebook.encode(scaled)
-    cell = _cell(scaled.flatten(), grid.half)
+    cell = _cell(scaled.flatten(), grid.half, grid.alpha)
     codes = torch.index_select(grid.first, 0, cell)
-    codes += scaled.flatten() > torch.index_select(grid.border, 0, cell)
+    codes += (scaled.flatten() > torch.index_select(grid.border, 0, cell)).view(torch.uint8)
     return codes.view(scaled.shape)
 
 
@@ -118,13 +118,14 @@ class _Grid:
     """
 
     half: Tensor  # float32 [], half the number of cells
+    alpha: float  # the same
     first: Tensor  # uint8 [cells + 1], the number of midpoints in lower cells
     border: Tensor  # float32 [cells + 1], the midpoint in this one, or infinity
 
 
-def _cell(scaled: Tensor, half: Tensor) -> Tensor:
-    """(1 + scaled) · half, rounded down: int32, same shape."""
-    return torch.addcmul(half, scaled, half).int()
+def _cell(scaled: Tensor, half: Tensor, alpha: float) -> Tensor:
+    """half + alpha · scaled, where the two are one number, rounded down: int32, same shape."""
+    return torch.add(half, scaled, alpha=alpha).int()  # one vectorised operation; `addcmul` is five times slower
 
 
 @lru_cache
@@ -132,7 +133,7 @@ def _grid(codebook: Codebook, device: torch.device) -> _Grid | None:
     """The coarsest grid for a codebook, or None if its midpoints lie too close for a small one."""
     passed = int((codebook.midpoints < -1).sum())  # by every value: INT4's level -8 is out of reach
     midpoints, alpha = codebook.midpoints[codebook.midpoints.abs() <= 1], 8.0
-    while len((cell := _cell(midpoints, torch.tensor(alpha, **_EXACTLY))).unique()) < len(midpoints):
+    while len((cell := _cell(midpoints, torch.tensor(alpha, **_EXACTLY), alpha)).unique()) < len(midpoints):
         alpha *= 2
         if 2 * alpha > _MAX_CELLS:
             return None
@@ -140,7 +141,7 @@ def _grid(codebook: Codebook, device: torch.device) -> _Grid | None:
     border = torch.full(cells.shape, torch.inf, **_EXACTLY)
     border[cell.long()] = midpoints
     first = (torch.searchsorted(cell, cells) + passed).to(torch.uint8)
-    return _Grid(torch.tensor(alpha, **_EXACTLY).to(device), first.to(device), border.to(device))
+    return _Grid(torch.tensor(alpha, **_EXACTLY).to(device), alpha, first.to(device), border.to(device))
 
 
 @lru_cache
