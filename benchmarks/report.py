@@ -34,8 +34,8 @@ def by_allocator(rows: Iterable[dict[str, Any]]) -> dict[tuple[str, str], dict[s
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
-    """The table: median ratio, quartiles, and what was asked for."""
-    lines = ["| | dtype | against | default | asked for | warm | asked for |", "|---|---|---|---|---|---|---|"]
+    """The table: median ratio, quartiles, and what was aim."""
+    lines = ["| | dtype | against | default | aim | warm | aim |", "|---|---|---|---|---|---|---|"]
     for (what, dtype), row in by_allocator(rows).items():
         cells = [what, SHORT[dtype], next(iter(row.values()))["peer"]]
         for allocator in ("default", "warm"):
@@ -84,7 +84,7 @@ def figure(rows: list[dict[str, Any]]) -> str:
     axes.legend(handles=[
         Line2D([], [], color=show.POINT, marker="o", label="default allocator"),
         Line2D([], [], color=show.BLUE, marker="s", label="warm allocator"),
-        Line2D([], [], color="black", marker="|", linestyle="", markersize=9, label="asked for"),
+        Line2D([], [], color="black", marker="|", linestyle="", markersize=9, label="aim"),
     ], loc="lower left")  # fmt: skip
     with atomic_path(HERE / "results" / "speed.png") as temporary:
         fig.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
@@ -116,7 +116,7 @@ def memory() -> str:
         fig = show.predicted_against_measured(pairs, title, band=0.03)
         fig.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
         plt.close(fig)
-    lines = ["| predicted peak against | steps | median error | worst | asked for |", "|---|---|---|---|---|"]
+    lines = ["| predicted peak against | steps | median error | worst | aim |", "|---|---|---|---|---|"]
     for name, e in errors.items():
         lines.append(f"| {name} | {len(e)} | {e[len(e) // 2]:.2%} | {e[-1]:.2%} | {asked[name]} |")
     lines += ["", "| published T4 run | batch × tokens | measured, MiB | simulated with PEFT's layers | with ours |",

@@ -43,7 +43,7 @@ class Pair:
     theirs: Callable[[], object]
 
 
-def compare(pair: Pair, seconds: float = 5.0, at_least: int = 7) -> dict[str, object]:
+def compare(pair: Pair, seconds: float = 4.0, at_least: int = 7) -> dict[str, object]:
     """One row: median and quartiles of theirs / ours, and both medians in milliseconds."""
     pair.ours(), pair.theirs()  # tables, workspaces and thread pools
     gc.collect()
