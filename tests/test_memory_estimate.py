@@ -1,5 +1,8 @@
 """Closed forms against the simulated step, against real optimizers, and against what they must obey."""
 
+import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import bitsandbytes as bnb
@@ -284,3 +287,11 @@ def test_an_estimate_takes_milliseconds_and_says_how_it_was_made():
     found = memory.estimate("llama-3.1-70b", "qlora", checkpointing=True)
     assert found.how == "closed form" and "%" in found.known_error
     assert found.peak_bytes == pytest.approx(47.9e9, rel=0.01) and "GB" in found.table()
+
+
+def test_the_known_error_that_every_table_prints_is_the_one_that_the_benchmark_recorded():
+    record = json.loads((Path(__file__).parents[1] / "benchmarks" / "results" / "memory_estimate.json").read_text())
+    median, worst = record["median_error"], record["worst_error"]
+    said = sys.modules["lora_lab.memory.estimate"].KNOWN_ERROR
+    assert f"{median:.1%}".replace("%", " %") + " in the median" in said
+    assert f"{worst:.1%}".replace("%", " %") + " at most" in said and f"over {record['cases']} settings" in said

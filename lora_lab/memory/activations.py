@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from lora_lab.memory.reach import adapted, lora_parameters
 from lora_lab.memory.settings import Setup
-from lora_lab.memory.shapes import layer_linears, sizes
+from lora_lab.memory.shapes import layer_linears
+from lora_lab.memory.sizes import sizes
 
 
 def depth(setup: Setup) -> int:

@@ -12,7 +12,8 @@ from lora_lab.memory.optimizers import state_bytes, update_bytes
 from lora_lab.memory.reach import adapted, quantized_weights
 from lora_lab.memory.result import COMPONENTS, PHASES, MemoryEstimate, Moment
 from lora_lab.memory.settings import Setup
-from lora_lab.memory.shapes import Weight, parameters, sizes, weights
+from lora_lab.memory.shapes import Weight, parameters, weights
+from lora_lab.memory.sizes import sizes
 
 KNOWN_ERROR = (
     "0.1 % in the median and 1.2 % at most against memory.simulate, over 50 settings of models from 124 M to 72 B; "

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from transformers import PreTrainedConfig
 
 from lora_lab.memory.presets import load_config
-from lora_lab.memory.shapes import active_parameters, sizes
+from lora_lab.memory.shapes import active_parameters
+from lora_lab.memory.sizes import sizes
 
 if TYPE_CHECKING:
     from lora_lab.memory.result import MemoryEstimate

@@ -16,7 +16,8 @@ from torch import nn
 from transformers import PreTrainedConfig
 
 from lora_lab import lora
-from lora_lab.memory.shapes import LinearShape, Sizes, layer_linears, linears, parameters, sizes
+from lora_lab.memory.shapes import LinearShape, layer_linears, linears, parameters
+from lora_lab.memory.sizes import Sizes, sizes
 
 
 def adapted(config: PreTrainedConfig, target_modules: str | Sequence[str] = "all-linear") -> list[LinearShape]:

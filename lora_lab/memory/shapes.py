@@ -1,4 +1,4 @@
-"""What a decoder consists of, from its config alone: its sizes, its parameters by group, its linear layers.
+"""What a decoder consists of, from its config alone: its parameters by group, its linear layers.
 
 Closed forms, no weights. With h hidden, i intermediate, a heads of width d, k key-value heads, V the vocabulary:
 
@@ -9,66 +9,10 @@ Closed forms, no weights. With h hidden, i intermediate, a heads of width d, k k
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 from transformers import PreTrainedConfig
 
-# What distinguishes the families from Llama: 4 norms a layer instead of 2, a norm on each head's query and key,
-# one matrix for query, key and value and one for gate and up, biases that no field of the config names.
-FOUR_NORMS = {"gemma2", "gemma3_text"}
-QK_NORM = {"qwen3", "qwen3_moe", "gemma3_text"}
-FUSED = {"phi3"}
-QKV_BIAS = {"qwen2"}
-MOE = {"mixtral", "qwen3_moe"}
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "phi3", "gpt2", *sorted(MOE), *sorted(FOUR_NORMS))
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """The numbers that decide every shape, under one name for all families.
-
-    Attributes:
-        vocab, hidden, intermediate, layers, heads, kv_heads, head_dim, positions: as the names say.
-        tied: whether the output head is the embedding.
-        experts, top_k, expert_width: of a mixture; 0 without one.
-        moe_layers: numbers of the layers whose MLP is a mixture.
-        qkv_bias, o_bias, mlp_bias: which linear layers have a bias.
-        norms: per layer.
-    """
-
-    model_type: str
-    vocab: int
-    hidden: int
-    intermediate: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    positions: int
-    tied: bool
-    experts: int = 0
-    top_k: int = 0
-    expert_width: int = 0
-    moe_layers: tuple[int, ...] = ()
-    qkv_bias: bool = False
-    o_bias: bool = False
-    mlp_bias: bool = False
-    norms: int = 2
-
-    @property
-    def q_width(self) -> int:
-        """Width of all query heads together."""
-        return self.heads * self.head_dim
-
-    @property
-    def kv_width(self) -> int:
-        """Width of all key heads, and of all value heads, together."""
-        return self.kv_heads * self.head_dim
-
-    @property
-    def qk_norm(self) -> bool:
-        """Whether each head's query and key are normalised."""
-        return self.model_type in QK_NORM
+from lora_lab.memory.sizes import FUSED, Sizes, sizes
 
 
 @dataclass(frozen=True)
@@ -126,51 +70,6 @@ class LinearShape:
     def numel(self) -> int:
         """Values of one weight."""
         return self.d_out * self.d_in
-
-
-def sizes(config: PreTrainedConfig) -> Sizes:
-    """Read a config.
-
-    Raises:
-        ValueError: for an architecture whose shapes are not known here.
-    """
-    kind = config.model_type
-    if kind not in FAMILIES:
-        inner = ", or give config.text_config for its text part" if hasattr(config, "text_config") else ""
-        raise ValueError(
-            f"no closed form for the architecture {kind!r} (there are for {', '.join(FAMILIES)}): "
-            f"memory.simulate builds any causal LM of transformers{inner}"
-        )
-    missing = [name for name in ("num_hidden_layers", "hidden_size", "vocab_size") if not getattr(config, name, 0)]
-    if missing:
-        raise ValueError(f"the config of {kind!r} lacks {', '.join(missing)}: give the whole config.json of the model")
-    if getattr(config, "add_cross_attention", False):
-        raise ValueError("no closed form for a GPT-2 with cross-attention: memory.simulate builds it as it is")
-    heads = config.num_attention_heads
-    shared: dict[str, Any] = {
-        "model_type": kind,
-        "vocab": config.vocab_size,
-        "hidden": config.hidden_size,
-        "layers": config.num_hidden_layers,
-        "heads": heads,
-        "positions": config.max_position_embeddings,
-        "tied": bool(config.tie_word_embeddings),
-        "head_dim": getattr(config, "head_dim", None) or config.hidden_size // heads,
-    }
-    if kind == "gpt2":
-        width = config.n_inner or 4 * config.hidden_size
-        return Sizes(**shared, kv_heads=heads, intermediate=width, qkv_bias=True, o_bias=True, mlp_bias=True)
-    biased = bool(getattr(config, "attention_bias", False)) and kind not in ("mistral", "mixtral", "phi3")
-    return Sizes(
-        **shared,
-        kv_heads=config.num_key_value_heads,
-        intermediate=config.intermediate_size,
-        qkv_bias=biased or kind in QKV_BIAS,
-        o_bias=biased,
-        mlp_bias=kind == "llama" and bool(config.mlp_bias),
-        norms=4 if kind in FOUR_NORMS else 2,
-        **_mixture(config),
-    )
 
 
 @dataclass(frozen=True)
@@ -246,18 +145,6 @@ def linears(config: PreTrainedConfig) -> list[LinearShape]:
     s = sizes(config)
     head = LinearShape("lm_head", s.vocab, s.hidden, 1, False, ("lm_head",), "head")
     return [*(layer_linears(s) if s.model_type != "gpt2" else []), head]
-
-
-def _mixture(config: PreTrainedConfig) -> dict[str, Any]:
-    if config.model_type == "mixtral":
-        experts, width, every, dense = config.num_local_experts, config.intermediate_size, 1, set()
-    elif config.model_type == "qwen3_moe":
-        experts, width = config.num_experts, config.moe_intermediate_size
-        every, dense = config.decoder_sparse_step, set(config.mlp_only_layers or ())
-    else:
-        return {}
-    sparse = tuple(n for n in range(config.num_hidden_layers) if n not in dense and (n + 1) % every == 0)
-    return {"experts": experts, "top_k": config.num_experts_per_tok, "expert_width": width, "moe_layers": sparse}
 
 
 def layer_linears(s: Sizes) -> list[LinearShape]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 
-_EXACTLY: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # whatever torch's defaults have been set to
+EXACTLY: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # whatever torch's defaults have been set to
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +74,11 @@ class Codebook:
 
 
 def _unpickled(name: str, values: list[float], asymmetric: bool) -> Codebook:
-    return Codebook(name, torch.tensor(values, **_EXACTLY), asymmetric)
+    return Codebook(name, torch.tensor(values, **EXACTLY), asymmetric)
 
 
 def _codebook(name: str, values: Iterable[float]) -> Codebook:
-    return Codebook(name, torch.tensor(sorted(values), **_EXACTLY))
+    return Codebook(name, torch.tensor(sorted(values), **EXACTLY))
 
 
 def normal_float(bits: int = 4) -> Codebook:
@@ -109,11 +109,11 @@ def normal_float(bits: int = 4) -> Codebook:
     p_max = round(((1 - 1 / (2 * (2 * half - 1))) + (1 - 1 / (2 * (2 * half)))) / 2, 7)
 
     def quantiles(count: int) -> Tensor:
-        probabilities = torch.linspace(p_max, 0.5, count + 1, **_EXACTLY)[:-1]
+        probabilities = torch.linspace(p_max, 0.5, count + 1, **EXACTLY)[:-1]
         return torch.special.ndtri(probabilities.double()).float()
 
     above, below = quantiles(half), -quantiles(half - 1)
-    levels = torch.cat([below, torch.zeros(1, **_EXACTLY), above]).sort().values
+    levels = torch.cat([below, torch.zeros(1, **EXACTLY), above]).sort().values
     return Codebook(f"NF{bits}", levels / levels.max())
 
 
@@ -167,7 +167,7 @@ def asymmetric_integers(bits: int) -> Codebook:
     if not 2 <= bits <= 8:
         raise ValueError(f"asymmetric integers are defined here for 2 to 8 bits, not {bits}")
     steps = 2**bits - 1
-    levels = torch.tensor([2 * i / steps - 1 for i in range(steps + 1)], **_EXACTLY)
+    levels = torch.tensor([2 * i / steps - 1 for i in range(steps + 1)], **EXACTLY)
     return Codebook(f"INT{bits}_ASYMMETRIC", levels, asymmetric=True)
 
 
@@ -198,7 +198,7 @@ def dynamic_map() -> Codebook:
     """
     levels = [0.0, 1.0]
     for i in range(7):
-        edges = torch.linspace(0.1, 1, 2**i + 1, **_EXACTLY)
+        edges = torch.linspace(0.1, 1, 2**i + 1, **EXACTLY)
         centres = 10.0 ** (i - 6) * ((edges[:-1] + edges[1:]) / 2)  # in float32, like the published map
         levels += [*centres.tolist(), *(-centres).tolist()]
     return _codebook("dynamic8", levels)
