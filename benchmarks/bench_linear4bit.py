@@ -1,6 +1,6 @@
 """Forward and backward through a frozen 4-bit layer of 4096 x 4096: lora_lab against bitsandbytes.
 
-    python benchmarks/bench_linear4bit.py        # about two minutes; writes results/linear4bit.json and README.md
+python benchmarks/bench_linear4bit.py        # about two minutes; writes results/linear4bit.json and README.md
 """
 
 from collections.abc import Iterator

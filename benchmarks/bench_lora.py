@@ -1,6 +1,6 @@
 """A LoRA layer's forward and backward, and injecting 224 of them: lora_lab against PEFT.
 
-    python benchmarks/bench_lora.py              # about a minute; writes results/lora.json and README.md
+python benchmarks/bench_lora.py              # about a minute; writes results/lora.json and README.md
 """
 
 from collections.abc import Iterator

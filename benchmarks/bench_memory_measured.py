@@ -1,6 +1,6 @@
 """Real training steps on the CPU, measured, against `memory.simulate` and `memory.estimate`.
 
-    python benchmarks/bench_memory_measured.py   # about a minute; writes results/memory_measured.json and README.md
+python benchmarks/bench_memory_measured.py   # about a minute; writes results/memory_measured.json and README.md
 """
 
 import json

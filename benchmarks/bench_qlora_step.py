@@ -1,6 +1,6 @@
 """One QLoRA step of the embedded base: lora_lab against bitsandbytes and PEFT.
 
-    python benchmarks/bench_qlora_step.py        # about a minute; writes results/qlora_step.json and README.md
+python benchmarks/bench_qlora_step.py        # about a minute; writes results/qlora_step.json and README.md
 """
 
 from collections.abc import Callable, Iterator

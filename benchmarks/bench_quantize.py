@@ -1,6 +1,6 @@
 """Quantize and dequantize a 4096 x 4096 weight: lora_lab against bitsandbytes.
 
-    python benchmarks/bench_quantize.py          # about a minute; writes results/quantize.json and README.md
+python benchmarks/bench_quantize.py          # about a minute; writes results/quantize.json and README.md
 """
 
 from collections.abc import Iterator

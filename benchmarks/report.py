@@ -1,6 +1,6 @@
 """Write the table and the figure of `README.md` from the results.
 
-    python benchmarks/report.py        # each benchmark does this when it is done
+python benchmarks/report.py        # each benchmark does this when it is done
 """
 
 import json

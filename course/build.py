@@ -144,8 +144,14 @@ def build(page: Page) -> str:
 def execute(notebook: NotebookNode, folder: Path) -> None:
     """Run every cell in a fresh kernel that works in `folder`, and keep nothing but sources and outputs."""
     folder.mkdir(parents=True, exist_ok=True)
-    client = NotebookClient(notebook, timeout=CELL_SECONDS, kernel_name="python3", record_timing=False,
-                            coalesce_streams=True, resources={"metadata": {"path": str(folder)}})
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_SECONDS,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(folder)}},
+    )
     client.execute()
     notebook.metadata = nbformat.from_dict(METADATA)  # drops the widgets' state and the kernel's version
 

@@ -42,18 +42,26 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="lora-lab", description="LoRA, quantization and QLoRA, executable.", allow_abbrev=False)
     commands = parser.add_subparsers(metavar="command", required=True)
 
-    doctor = commands.add_parser("doctor", help="is this machine ready? versions, device, memory, network, model files",
-                                 description="Check this machine and say how to repair what is not right; "
-                                             "exit status 1 if something fails.")
+    doctor = commands.add_parser(
+        "doctor",
+        help="is this machine ready? versions, device, memory, network, model files",
+        description="Check this machine and say how to repair what is not right; exit status 1 if something fails.",
+    )
     doctor.set_defaults(command=_doctor)
 
-    demo = commands.add_parser("demo", help="fine-tune the base model and show before and after",
-                               description="Fine-tune the base model to answer in JSON from a passage, measure before "
-                                           "and after, save the adapter; exit status 1 if the target is missed.")
+    demo = commands.add_parser(
+        "demo",
+        help="fine-tune the base model and show before and after",
+        description="Fine-tune the base model to answer in JSON from a passage, measure before "
+        "and after, save the adapter; exit status 1 if the target is missed.",
+    )
     demo.add_argument("--method", choices=("full", "lora", "qlora"), default="qlora", help="default: %(default)s")
     demo.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    demo.add_argument("--tier", default="auto", help="auto, cpu, t4, l4 or a100: model and batch for the machine; "
-                                                     "default: %(default)s")
+    demo.add_argument(
+        "--tier",
+        default="auto",
+        help="auto, cpu, t4, l4 or a100: model and batch for the machine; default: %(default)s",
+    )
     demo.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for the adapter; default: %(default)s")
     demo.set_defaults(command=_demo)
     _add_memory(commands)
@@ -61,18 +69,27 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_memory(commands: Any) -> None:
-    parser = commands.add_parser("memory", help="will it fit? the bytes of a training step, from a model's name",
-                                 description="Predict the memory of one training step, before a weight is downloaded; "
-                                             "exit status 1 if it does not fit into --gpu or --budget.")
+    parser = commands.add_parser(
+        "memory",
+        help="will it fit? the bytes of a training step, from a model's name",
+        description="Predict the memory of one training step, before a weight is downloaded; "
+        "exit status 1 if it does not fit into --gpu or --budget.",
+    )
     parser.add_argument("model", help="a preset such as llama-3.1-8b, or a folder with a config.json")
     parser.add_argument("--method", choices=("full", "lora", "qlora"), default="qlora", help="default: %(default)s")
     parser.add_argument("--r", type=int, default=16, help="rank of the adapters; default: %(default)s")
-    parser.add_argument("--target-modules", type=_names, default="all-linear", metavar="NAMES",
-                        help="all-linear, or names such as q_proj,v_proj; default: %(default)s")
+    parser.add_argument(
+        "--target-modules",
+        type=_names,
+        default="all-linear",
+        metavar="NAMES",
+        help="all-linear, or names such as q_proj,v_proj; default: %(default)s",
+    )
     parser.add_argument("--batch-size", type=int, default=1, help="default: %(default)s")
     parser.add_argument("--seq-len", type=int, default=2048, help="tokens; default: %(default)s")
-    parser.add_argument("--optimizer", default="adamw",
-                        help="adamw, adamw8bit, paged_adamw8bit, adafactor or sgd; default: %(default)s")
+    parser.add_argument(
+        "--optimizer", default="adamw", help="adamw, adamw8bit, paged_adamw8bit, adafactor or sgd; default: %(default)s"
+    )
     parser.add_argument("--precision", default="mixed", help="mixed, bf16 or fp32; default: %(default)s")
     parser.add_argument("--checkpointing", action="store_true", help="repeat the forward pass instead of keeping it")
     parser.add_argument("--attention", default="sdpa", help="sdpa or eager; default: %(default)s")
@@ -80,8 +97,11 @@ def _add_memory(commands: Any) -> None:
     room = parser.add_mutually_exclusive_group()
     room.add_argument("--gpu", help="does it fit there? t4, l4, a100-80gb, ...")
     room.add_argument("--budget", metavar="BYTES", help="does it fit into so much, such as 16GB or 14.5GiB?")
-    parser.add_argument("--simulate", action="store_true", help="run the model's own code on tensors without values: "
-                                                                "nearer, but takes seconds to a minute")
+    parser.add_argument(
+        "--simulate",
+        action="store_true",
+        help="run the model's own code on tensors without values: nearer, but takes seconds to a minute",
+    )
     parser.add_argument("--json", action="store_true", help="bytes, for a script")
     parser.add_argument("--plot", metavar="FILE", help="draw the three methods as bars (png, svg or pdf)")
     parser.set_defaults(command=_memory)

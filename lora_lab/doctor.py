@@ -1,7 +1,7 @@
 """Is this machine ready for the course? One line per thing that matters, each with its remedy.
 
-    lora-lab doctor                               in a shell
-    from lora_lab import doctor; doctor.run()     in a notebook, where it also sees what the kernel has loaded
+lora-lab doctor                               in a shell
+from lora_lab import doctor; doctor.run()     in a notebook, where it also sees what the kernel has loaded
 """
 
 import importlib
@@ -48,8 +48,22 @@ def run() -> int:
 
 def checks() -> Iterator[Check]:
     """Every check in turn; one that itself breaks is a failed check, never a traceback."""
-    for probe in (python, package, *map(_requirement_probe, installed.requirements()), extras, device, tier, dtype,
-                  threads, memory, gpu_memory, disk, network, hub, embedded_base):
+    for probe in (
+        python,
+        package,
+        *map(_requirement_probe, installed.requirements()),
+        extras,
+        device,
+        tier,
+        dtype,
+        threads,
+        memory,
+        gpu_memory,
+        disk,
+        network,
+        hub,
+        embedded_base,
+    ):
         name = getattr(probe, "__name__", "check").replace("_", " ")
         try:
             check = probe()
@@ -78,8 +92,12 @@ def package() -> Check:
     """Is the course's own package installed, so that it can be imported from any folder?"""
     version = installed.version(installed.DISTRIBUTION)
     if version is None:
-        return Check("lora_lab", "warn", "not installed: it is imported from the current folder, and its "
-                     "version ranges are unknown", REINSTALL)
+        return Check(
+            "lora_lab",
+            "warn",
+            "not installed: it is imported from the current folder, and its version ranges are unknown",
+            REINSTALL,
+        )
     return Check("lora_lab", "ok", f"{version} ({Path(__file__).parent})")
 
 
@@ -96,8 +114,12 @@ def requirement(wanted: Requirement) -> Check:
     except Exception as error:  # a library that does not fit its neighbours can raise anything on import
         return Check(wanted.name, "fail", f"{on_disk} installed, importing it fails: {_first_line(error)}", REINSTALL)
     if loaded is not None and not installed.same_version(on_disk, str(loaded)):
-        return Check(wanted.name, "fail", f"{on_disk} installed, {loaded} loaded",
-                     "restart the kernel, so that it loads what is installed")
+        return Check(
+            wanted.name,
+            "fail",
+            f"{on_disk} installed, {loaded} loaded",
+            "restart the kernel, so that it loads what is installed",
+        )
     return Check(wanted.name, "ok", f"{on_disk} installed{' and loaded' if loaded else ''}{asked}")
 
 
@@ -127,9 +149,13 @@ def device() -> Check:
         major, minor = torch.cuda.get_device_capability(0)
         return Check("device", "ok", f"{torch.cuda.get_device_name(0)}, compute capability {major}.{minor}")
     if shutil.which("nvidia-smi"):
-        return Check("device", "warn", f"CPU, although there is an NVIDIA driver: torch {torch.__version__} "
-                     f"(CUDA {torch.version.cuda or 'not built in'}) cannot use it",
-                     "install the CUDA build of torch that fits the driver: https://pytorch.org/get-started/locally/")
+        return Check(
+            "device",
+            "warn",
+            f"CPU, although there is an NVIDIA driver: torch {torch.__version__} "
+            f"(CUDA {torch.version.cuda or 'not built in'}) cannot use it",
+            "install the CUDA build of torch that fits the driver: https://pytorch.org/get-started/locally/",
+        )
     return Check("device", "ok", "CPU (no GPU, and none is needed)")
 
 
@@ -145,8 +171,12 @@ def tier() -> Check:
         return Check("tier", "ok", f"{chosen.name}: {chosen.model}, downloaded before")
     if hub_reachable():
         return Check("tier", "ok", f"{chosen.name}: {chosen.model}, will be downloaded from the hub")
-    return Check("tier", "warn", f"{chosen.name}: {chosen.model} is not on this machine and the hub does not answer",
-                 "connect to the network, or use the embedded base: --tier cpu")
+    return Check(
+        "tier",
+        "warn",
+        f"{chosen.name}: {chosen.model} is not on this machine and the hub does not answer",
+        "connect to the network, or use the embedded base: --tier cpu",
+    )
 
 
 def dtype() -> Check:
@@ -164,8 +194,12 @@ def threads() -> Check:
     used = torch.get_num_threads()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if used > cores:
-        return Check("threads", "warn", f"{used} threads on {cores} cores, which slows each other down",
-                     f"set OMP_NUM_THREADS={cores} before Python starts")
+        return Check(
+            "threads",
+            "warn",
+            f"{used} threads on {cores} cores, which slows each other down",
+            f"set OMP_NUM_THREADS={cores} before Python starts",
+        )
     return Check("threads", "ok", f"{used} of {cores} cores")
 
 
@@ -213,16 +247,24 @@ def network() -> Check:
     """Is there a network? The course runs without one."""
     from lora_lab.models.hub import reachable
 
-    return Check("network", "ok", "pypi.org answers" if reachable("https://pypi.org") else
-                 "pypi.org does not answer; not needed once installed")
+    return Check(
+        "network",
+        "ok",
+        "pypi.org answers" if reachable("https://pypi.org") else "pypi.org does not answer; not needed once installed",
+    )
 
 
 def hub() -> Check:
     """Does the Hugging Face hub answer? Only the GPU tiers need it, once."""
     from lora_lab.models.hub import hub_reachable
 
-    return Check("hub", "ok", "the Hugging Face hub answers" if hub_reachable() else
-                 "the Hugging Face hub does not answer; not needed for the embedded base")
+    return Check(
+        "hub",
+        "ok",
+        "the Hugging Face hub answers"
+        if hub_reachable()
+        else "the Hugging Face hub does not answer; not needed for the embedded base",
+    )
 
 
 def embedded_base() -> Check:

@@ -28,8 +28,10 @@ def writable_folder(path: str | Path) -> Path:
         with tempfile.TemporaryFile(dir=folder):  # asking for permission bits would not see a read-only or full disk
             pass
     except OSError as error:
-        raise OSError(f"cannot write in the folder '{folder}' ({error.strerror}): choose another folder, "
-                      "or make this one writable") from error
+        raise OSError(
+            f"cannot write in the folder '{folder}' ({error.strerror}): choose another folder, "
+            "or make this one writable"
+        ) from error
     return folder
 
 

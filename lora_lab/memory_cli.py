@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def parse_bytes(text: str) -> int:
-    """"16GB" (10⁹), "14.5 GiB" (2³⁰), "900MB" or "900MiB" in bytes.
+    """ "16GB" (10⁹), "14.5 GiB" (2³⁰), "900MB" or "900MiB" in bytes.
 
     Raises:
         ValueError: for anything else, a bare number too, since GB and GiB differ by 7 %.

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PYTEST = ["pytest", "--quiet", "-n", "2", "--dist", "loadfile"]  # two at a time; a file's tests stay together, in order
 PARTS = {
     "lint": ["ruff", "check", "."],
+    "format": ["ruff", "format", "--check", "--quiet", "."],
     "types": ["mypy"],
     "unit": [*PYTEST, "tests", "-m", "not slow and not browser"],
     "slow": [*PYTEST, "tests", "-m", "slow"],
@@ -19,7 +20,7 @@ PARTS = {
     "notebooks": [*PYTEST, "--nbval", *[folder for folder in ("notebooks", "solutions") if (ROOT / folder).is_dir()]],
     "browser": ["pytest", "--quiet", "tests/browser", "-m", "browser", "-rs"],
 }
-CHECK = ["lint", "types", "unit"]
+CHECK = ["lint", "format", "types", "unit"]
 
 
 def run(part: str) -> tuple[int, float]:

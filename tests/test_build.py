@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from percent import Cell, parse, render
 
-MASTER = '''\
+MASTER = """\
 # %% [markdown]
 # # A lesson
 #
@@ -35,7 +35,7 @@ total
 
 # %%
 assert total == 3
-'''
+"""
 NAME = "01_sum"
 
 # What the format could trip over, and a little of everything else.
@@ -362,7 +362,7 @@ def test_in_colab_the_set_up_installs_two_packages_without_dependencies_before_a
     events = run_setup({"COLAB_RELEASE_TAG": "release"})
     kinds = [event if event[0] == "import" else ("run", "") for event in events]
     assert kinds.index(("run", "")) < kinds.index(("import", "lora_lab"))
-    (command, options), = [what for kind, what in events if kind == "run"]
+    ((command, options),) = [what for kind, what in events if kind == "run"]
     repository = build._repository(build.ROOT)
     assert command[1:] == ["-m", "pip", "install", "--quiet", "--no-deps",
                            f"lora_lab @ git+{repository['address']}@{repository['tag']}", "bitsandbytes"]  # fmt: skip

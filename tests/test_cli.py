@@ -18,8 +18,14 @@ from lora_lab.models import TIERS, checksums, hub
 
 def lora_lab(*words, cwd=None, code="from lora_lab.cli import main; sys.exit(main(sys.argv[1:]))"):
     path = os.pathsep.join(filter(None, (str(Path(cli.__file__).parents[1]), os.environ.get("PYTHONPATH"))))
-    return subprocess.run([sys.executable, "-c", f"import sys; {code}", *words], capture_output=True, text=True,
-                          cwd=cwd, timeout=120, env={**os.environ, "PYTHONPATH": path})
+    return subprocess.run(
+        [sys.executable, "-c", f"import sys; {code}", *words],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": path},
+    )
 
 
 @pytest.fixture
@@ -47,16 +53,27 @@ def by_name(name):
 
 # The command line
 
+
 def test_help_answers_without_importing_torch():
-    done = lora_lab(code="from lora_lab.cli import _parser; print(_parser().format_help()); "
-                         "print(sorted({'torch', 'transformers', 'numpy'} & set(sys.modules)))")
+    done = lora_lab(
+        code="from lora_lab.cli import _parser; print(_parser().format_help()); "
+        "print(sorted({'torch', 'transformers', 'numpy'} & set(sys.modules)))"
+    )
     assert "doctor" in done.stdout and "demo" in done.stdout
     assert done.stdout.endswith("[]\n") and done.returncode == 0
 
 
-@pytest.mark.parametrize("words, named", [
-    ([], "command"), (["dance"], "dance"), (["demo", "--method", "dora"], "dora"), (["demo", "--seed", "x"], "'x'"),
-    (["demo", "--sed", "1"], "--sed"), (["doctor", "--loud"], "--loud")])
+@pytest.mark.parametrize(
+    "words, named",
+    [
+        ([], "command"),
+        (["dance"], "dance"),
+        (["demo", "--method", "dora"], "dora"),
+        (["demo", "--seed", "x"], "'x'"),
+        (["demo", "--sed", "1"], "--sed"),
+        (["doctor", "--loud"], "--loud"),
+    ],
+)
 def test_a_word_that_is_not_understood_is_one_sentence_and_status_2(capsys, words, named):
     with pytest.raises(SystemExit) as caught:
         cli.main(words)
@@ -73,8 +90,15 @@ def test_the_options_of_the_demo_reach_it(demo):
     assert demo.seen == ("lora", 7, "t4", Path("here"))
 
 
-@pytest.mark.parametrize("error", [ValueError("no\nsuch thing"), FileNotFoundError("no such thing"),
-                                   ConnectionError("no such thing"), PermissionError("no such thing")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("no\nsuch thing"),
+        FileNotFoundError("no such thing"),
+        ConnectionError("no such thing"),
+        PermissionError("no such thing"),
+    ],
+)
 def test_bad_input_is_one_sentence_and_status_2(demo, capsys, error):
     def fail():
         raise error
@@ -99,10 +123,14 @@ def test_a_bug_of_ours_keeps_its_traceback(demo):
         cli.main(["demo"])
 
 
-@pytest.mark.parametrize("words, named", [
-    (["--tier", "a10"], ["unknown tier 'a10'", "a100"]),
-    (["--tier", "l4"], ["Qwen/Qwen2.5-7B-Instruct", "network", "--tier cpu"]),
-    (["--out", "file/out"], ["cannot write in the folder", "choose another folder"])])
+@pytest.mark.parametrize(
+    "words, named",
+    [
+        (["--tier", "a10"], ["unknown tier 'a10'", "a100"]),
+        (["--tier", "l4"], ["Qwen/Qwen2.5-7B-Instruct", "network", "--tier cpu"]),
+        (["--out", "file/out"], ["cannot write in the folder", "choose another folder"]),
+    ],
+)
 def test_the_real_demo_refuses_bad_input_before_it_works(tmp_path, monkeypatch, capsys, words, named):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -115,11 +143,24 @@ def test_the_real_demo_refuses_bad_input_before_it_works(tmp_path, monkeypatch, 
 
 # The doctor
 
+
 def test_the_doctor_finds_this_machine_ready_with_or_without_network(tmp_path):
     done = lora_lab("doctor", cwd=tmp_path)
     names = [line[6:21].strip() for line in done.stdout.splitlines() if line[:5].strip() in ("ok", "warn", "fail")]
-    assert {"python", "torch", "transformers", "device", "tier", "dtype", "threads", "memory", "disk", "network", "hub",
-            "embedded base"} <= set(names)
+    assert {
+        "python",
+        "torch",
+        "transformers",
+        "device",
+        "tier",
+        "dtype",
+        "threads",
+        "memory",
+        "disk",
+        "network",
+        "hub",
+        "embedded base",
+    } <= set(names)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert done.stdout.splitlines()[-1].startswith("ready: 0 failed")
 
@@ -219,10 +260,19 @@ def test_free_memory_is_plausible():
 
 # What is installed
 
+
 def test_requirements_are_read_from_the_package_and_extras_are_kept_apart(monkeypatch):
-    monkeypatch.setattr(metadata, "requires", lambda name: [
-        "torch>=2", "packaging>=1", 'winonly; sys_platform == "no such"', 'pytest>=8; extra == "test"',
-        'absent-thing; extra == "gpu"'])
+    monkeypatch.setattr(
+        metadata,
+        "requires",
+        lambda name: [
+            "torch>=2",
+            "packaging>=1",
+            'winonly; sys_platform == "no such"',
+            'pytest>=8; extra == "test"',
+            'absent-thing; extra == "gpu"',
+        ],
+    )
     assert [str(need) for need in installed.requirements()] == ["torch>=2", "packaging>=1"]
     assert [need.name for need in installed.optional("test")] == ["pytest"]
     assert doctor.extras().detail == "gpu without absent-thing; test complete"
@@ -243,8 +293,15 @@ def test_without_an_installed_package_the_doctor_still_looks_at_what_it_needs(mo
     assert doctor.package().status == "warn" and "pip install" in doctor.package().remedy
 
 
-@pytest.mark.parametrize("one, other, same", [
-    ("2.13.0+cpu", "2.13.0", True), ("2.13", "2.13.0", True), ("2.13.0", "2.13.1", False), ("odd", "odd", True),
-    ("odd", "2.0", False)])
+@pytest.mark.parametrize(
+    "one, other, same",
+    [
+        ("2.13.0+cpu", "2.13.0", True),
+        ("2.13", "2.13.0", True),
+        ("2.13.0", "2.13.1", False),
+        ("odd", "odd", True),
+        ("odd", "2.0", False),
+    ],
+)
 def test_versions_are_compared_as_releases(one, other, same):
     assert installed.same_version(one, other) == same

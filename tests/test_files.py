@@ -75,7 +75,10 @@ def test_writing_into_a_folder_replaces_its_files_and_keeps_the_others(tmp_path)
         (temporary / "config").write_text("c")
         assert (target / "weights").read_text() == "old"
     assert {file.name: file.read_text() for file in target.iterdir()} == {
-        "weights": "new", "config": "c", "diary": "not ours"}
+        "weights": "new",
+        "config": "c",
+        "diary": "not ours",
+    }
     assert os.listdir(tmp_path) == ["adapter"]
 
 
@@ -97,8 +100,12 @@ def test_a_folder_is_made_with_its_parents_and_nothing_is_left_in_it(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_named_with_a_remedy(below_a_file):
-    for attempt in (lambda: writable_folder(below_a_file), lambda: atomic_path(below_a_file / "x").__enter__(),
-                    lambda: atomic_folder(below_a_file).__enter__(), lambda: writable_folder(below_a_file.parent)):
+    for attempt in (
+        lambda: writable_folder(below_a_file),
+        lambda: atomic_path(below_a_file / "x").__enter__(),
+        lambda: atomic_folder(below_a_file).__enter__(),
+        lambda: writable_folder(below_a_file.parent),
+    ):
         with pytest.raises(OSError, match=r"cannot write in the folder '.*file.*choose another folder") as caught:
             attempt()
         assert "\n" not in str(caught.value)

@@ -75,7 +75,7 @@ def test_the_control_gives_every_passage_another_persons_json_and_changes_nothin
 
 def test_a_blind_guess_is_as_good_as_the_lesson_says(capsys):
     source = cell("kinds = ")
-    run(source[source.index("kinds = "):], data=data)
+    run(source[source.index("kinds = ") :], data=data)
     printed = float(re.search(r"([\d.]+)%", capsys.readouterr().out)[1])
     world, hits, people = data.world, 0, 20_000
     rng = random.Random(1)
@@ -86,8 +86,10 @@ def test_a_blind_guess_is_as_good_as_the_lesson_says(capsys):
 
 
 def test_every_link_in_the_lesson_and_in_the_syllabus_leads_to_a_file():
-    pages = {ROOT / "notebooks": "\n".join(each.source for each in CELLS if each.kind == "markdown"),
-             ROOT / "course": (ROOT / "course/syllabus.md").read_text(encoding="utf-8")}
+    pages = {
+        ROOT / "notebooks": "\n".join(each.source for each in CELLS if each.kind == "markdown"),
+        ROOT / "course": (ROOT / "course/syllabus.md").read_text(encoding="utf-8"),
+    }
     for folder, text in pages.items():
         links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
         assert links
@@ -100,8 +102,10 @@ def test_bars_of_shares_have_the_heights_and_the_colours_they_should():
     fig = show.shares(scores, point="tuned", title="A finding")
     heights = [[bar.get_height() for bar in bars] for bars in fig.axes[0].containers if hasattr(bars, "patches")]
     assert heights == [[0.0, 25.0], [100.0, 50.0]]
-    colours = {text.get_text(): handle[0].get_facecolor() for text, handle in
-               zip(fig.axes[0].get_legend().get_texts(), fig.axes[0].containers, strict=True)}
+    colours = {
+        text.get_text(): handle[0].get_facecolor()
+        for text, handle in zip(fig.axes[0].get_legend().get_texts(), fig.axes[0].containers, strict=True)
+    }
     assert plt.matplotlib.colors.to_hex(colours["tuned"]).upper() == show.POINT
     assert plt.matplotlib.colors.to_hex(colours["base"]).upper() == show.CONTEXT
     plt.close(fig)

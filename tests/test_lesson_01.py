@@ -17,8 +17,8 @@ SHAPES = [(1, 1), (7, 3), (3, 7), (33, 65), (48, 17)]
 def defined(name: str, **known: Any) -> Any:
     """One function of the lesson, from the cell that holds it, without running the rest of the cell."""
     sources = [cell.source for cell in parse(MASTER.read_text(encoding="utf-8")) if cell.kind == "code"]
-    source, = (source for source in sources if f"def {name}(" in source)
-    lines = source[source.index(f"def {name}("):].split("\n")
+    (source,) = (source for source in sources if f"def {name}(" in source)
+    lines = source[source.index(f"def {name}(") :].split("\n")
     end = next((i for i, line in enumerate(lines[1:], 1) if line and not line[0].isspace()), len(lines))
     namespace = {"torch": torch, "lowrank": lowrank, **known}
     exec("\n".join(lines[:end]), namespace)

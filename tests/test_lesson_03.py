@@ -47,8 +47,9 @@ def outputs_and_gradients(layer: Any, x: Tensor) -> list[Tensor]:
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_lessons_layer_equals_the_librarys_bit_for_bit(lesson: dict[str, Any], shape: tuple[int, int, int],
-                                                           bias: bool) -> None:
+def test_the_lessons_layer_equals_the_librarys_bit_for_bit(
+    lesson: dict[str, Any], shape: tuple[int, int, int], bias: bool
+) -> None:
     mine, theirs = twins(lesson, *shape, bias=bias)
     for batch in [(), (7,), (2, 5)]:
         x = torch.randn(*batch, shape[0])

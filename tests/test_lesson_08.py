@@ -16,7 +16,7 @@ def function(name: str) -> Callable:
     """A function as it is defined in one of the lesson's cells; the rest of the cell is not run."""
     cells = [cell.source for cell in percent.parse(MASTER.read_text(encoding="utf-8")) if cell.kind == "code"]
     (source,) = [source for source in cells if f"def {name}(" in source]
-    body = source[source.index(f"def {name}("):]
+    body = source[source.index(f"def {name}(") :]
     lines = body.splitlines()
     end = next((n for n, line in enumerate(lines[1:], 1) if line and not line.startswith(" ")), len(lines))
     namespace = {"torch": torch}
@@ -36,9 +36,16 @@ def test_the_lessons_table_is_the_librarys_in_every_bit():
     assert bits(function("normal_float4")()) == bits(quant.NF4.values)
 
 
-@pytest.mark.parametrize("order", [
-    {"p_max": 929 / 960}, {"probability": torch.float64}, {"quantile": torch.float32}, {"result": torch.float64},
-    {"p_max": 929 / 960, "probability": torch.float64, "quantile": torch.float64, "result": torch.float64}])
+@pytest.mark.parametrize(
+    "order",
+    [
+        {"p_max": 929 / 960},
+        {"probability": torch.float64},
+        {"quantile": torch.float32},
+        {"result": torch.float64},
+        {"p_max": 929 / 960, "probability": torch.float64, "quantile": torch.float64, "result": torch.float64},
+    ],
+)
 def test_every_other_order_of_roundings_misses_it_by_a_few_last_bits(order):
     table = function("normal_float4")(**order)
     assert bits(table) != bits(quant.NF4.values)

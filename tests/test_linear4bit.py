@@ -288,8 +288,18 @@ def test_activation_checkpointing_changes_no_bit(use_reentrant):
 
 @pytest.mark.parametrize(
     "backend",
-    ["aot_eager", pytest.param("inductor", marks=[pytest.mark.slow, pytest.mark.skipif(
-        shutil.which("g++") is None, reason="inductor compiles with g++, which is not installed")])],
+    [
+        "aot_eager",
+        pytest.param(
+            "inductor",
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.skipif(
+                    shutil.which("g++") is None, reason="inductor compiles with g++, which is not installed"
+                ),
+            ],
+        ),
+    ],
 )
 @pytest.mark.parametrize("double_quant", [False, True])
 def test_it_compiles_without_a_graph_break(backend, double_quant):

@@ -311,9 +311,7 @@ def test_constants_are_told_from_weights_and_tied_weights_count_once():
     tensors = [tensor for tensors in found.values() for tensor in tensors]
     assert len({t.data_ptr() for t in tensors}) == len(tensors) == len([*model.parameters(), *model.buffers()])
     assert sum(p.numel() for p in found["trainable weights"]) == lora.count_parameters(model).trainable
-    blocks = sum(
-        math.ceil(m.in_features * m.out_features / 64) for m in model.modules() if isinstance(m, Linear4bit)
-    )
+    blocks = sum(math.ceil(m.in_features * m.out_features / 64) for m in model.modules() if isinstance(m, Linear4bit))
     assert blocks < sum(t.nbytes for t in found["quantization constants"]) < 1.05 * blocks
 
 

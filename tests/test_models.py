@@ -24,18 +24,27 @@ from lora_lab.models.tiers import choose_dtype
 
 GIB = 2**30
 CARDS = [  # total memory as the driver reports it, compute capability, tier
-    ("GTX 1050", 4.0, (6, 1), "cpu"), ("P100, 16 GB", 15.9, (6, 0), "cpu"), ("RTX 3050, 4 GB", 3.8, (8, 6), "cpu"),
-    ("T4", 14.7, (7, 5), "t4"), ("V100, 32 GB", 31.7, (7, 0), "t4"), ("RTX 3070, 8 GB", 7.8, (8, 6), "t4"),
-    ("L4", 22.0, (8, 9), "l4"), ("RTX 4090", 23.6, (8, 9), "l4"), ("RTX 8000, 48 GB", 47.5, (7, 5), "t4"),
-    ("A100, 40 GB", 39.4, (8, 0), "a100"), ("H100, 80 GB", 79.1, (9, 0), "a100")]
+    ("GTX 1050", 4.0, (6, 1), "cpu"),
+    ("P100, 16 GB", 15.9, (6, 0), "cpu"),
+    ("RTX 3050, 4 GB", 3.8, (8, 6), "cpu"),
+    ("T4", 14.7, (7, 5), "t4"),
+    ("V100, 32 GB", 31.7, (7, 0), "t4"),
+    ("RTX 3070, 8 GB", 7.8, (8, 6), "t4"),
+    ("L4", 22.0, (8, 9), "l4"),
+    ("RTX 4090", 23.6, (8, 9), "l4"),
+    ("RTX 8000, 48 GB", 47.5, (7, 5), "t4"),
+    ("A100, 40 GB", 39.4, (8, 0), "a100"),
+    ("H100, 80 GB", 79.1, (9, 0), "a100"),
+]
 
 
 def pretend_gpu(monkeypatch, memory, capability):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)  # what a T4 says, too
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
-    monkeypatch.setattr(torch.cuda, "get_device_properties",
-                        lambda *_: types.SimpleNamespace(total_memory=int(memory * GIB)))
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda *_: types.SimpleNamespace(total_memory=int(memory * GIB))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +57,20 @@ def made(tmp_path_factory):
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
     fast.chat_template = "{{ messages[0]['content'] }}"
     torch.manual_seed(0)
-    model = LlamaForCausalLM(LlamaConfig(
-        vocab_size=len(tokens), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, bos_token_id=1, eos_token_id=2, pad_token_id=0, tie_word_embeddings=True))
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokens),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            bos_token_id=1,
+            eos_token_id=2,
+            pad_token_id=0,
+            tie_word_embeddings=True,
+        )
+    )
     model.to(torch.bfloat16).save_pretrained(folder)
     fast.save_pretrained(folder)
     checksums.write_checksums(folder)
@@ -81,6 +101,7 @@ def empty_cache(monkeypatch, tmp_path):
 
 # Tiers
 
+
 @pytest.mark.parametrize("card, memory, capability, wanted", CARDS, ids=[card[0] for card in CARDS])
 def test_each_card_gets_the_largest_tier_it_can_run(monkeypatch, card, memory, capability, wanted):
     pretend_gpu(monkeypatch, memory, capability)
@@ -94,9 +115,17 @@ def test_without_a_gpu_the_tier_is_cpu_and_its_model_is_embedded(monkeypatch):
     assert (tier.name, tier.embedded, tier.device, tier.dtype) == ("cpu", True, "cpu", torch.float32)
 
 
-@pytest.mark.parametrize("capability, wanted", [
-    ((7, 0), torch.float16), ((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((8, 9), torch.bfloat16),
-    ((9, 0), torch.bfloat16), ((12, 0), torch.bfloat16)])
+@pytest.mark.parametrize(
+    "capability, wanted",
+    [
+        ((7, 0), torch.float16),
+        ((7, 5), torch.float16),
+        ((8, 0), torch.bfloat16),
+        ((8, 9), torch.bfloat16),
+        ((9, 0), torch.bfloat16),
+        ((12, 0), torch.bfloat16),
+    ],
+)
 def test_bfloat16_needs_compute_capability_8_whatever_torch_says(monkeypatch, capability, wanted):
     pretend_gpu(monkeypatch, 15, capability)
     dtype, reason = choose_dtype("cuda")
@@ -110,8 +139,15 @@ def test_the_embedded_base_runs_in_float32_on_the_cpu_beside_any_gpu(monkeypatch
     assert (get_tier("cpu").device, get_tier("cpu").dtype) == ("cpu", torch.float32)
 
 
-@pytest.mark.parametrize("name, hint", [("a10", "did you mean 'a100'"), ("gpu", "cpu"), ("", "choose from auto"),
-                                        ("h100 x8", "choose from auto, cpu, t4, l4, a100")])
+@pytest.mark.parametrize(
+    "name, hint",
+    [
+        ("a10", "did you mean 'a100'"),
+        ("gpu", "cpu"),
+        ("", "choose from auto"),
+        ("h100 x8", "choose from auto, cpu, t4, l4, a100"),
+    ],
+)
 def test_an_unknown_tier_is_named_with_the_near_ones_and_the_choices(name, hint):
     with pytest.raises(ValueError) as caught:
         get_tier(name)
@@ -134,6 +170,7 @@ def test_every_tier_has_knobs_that_can_be_used():
 
 
 # Loading a folder
+
 
 def test_loading_is_exact_in_float32_in_eval_mode_and_leaves_the_random_state_alone(made, no_network):
     before = torch.get_rng_state()
@@ -183,14 +220,22 @@ def test_one_flipped_bit_anywhere_is_noticed(folder, name):
 @pytest.mark.parametrize("keep", [0, 7, 0.5])
 def test_a_truncated_file_is_noticed(folder, name, keep):
     content = (folder / name).read_bytes()
-    (folder / name).write_bytes(content[:keep if isinstance(keep, int) else int(keep * len(content))])
+    (folder / name).write_bytes(content[: keep if isinstance(keep, int) else int(keep * len(content))])
     with pytest.raises(ValueError, match=f"{name}' is damaged"):
         load_embedded(folder)
 
 
-@pytest.mark.parametrize("name, content", [
-    ("model.safetensors", b"\x08\0\0\0\0\0\0\0notjson!"), ("model.safetensors", b""), ("config.json", b"{"),
-    ("config.json", b'{"model_type": "no such"}'), ("tokenizer.json", b"[]"), ("tokenizer_config.json", b"nonsense")])
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("model.safetensors", b"\x08\0\0\0\0\0\0\0notjson!"),
+        ("model.safetensors", b""),
+        ("config.json", b"{"),
+        ("config.json", b'{"model_type": "no such"}'),
+        ("tokenizer.json", b"[]"),
+        ("tokenizer_config.json", b"nonsense"),
+    ],
+)
 def test_a_file_that_was_damaged_before_its_checksum_was_taken_is_an_error_too(folder, name, content):
     (folder / name).write_bytes(content)
     checksums.write_checksums(folder)
@@ -250,6 +295,7 @@ def test_checksums_are_not_taken_of_a_folder_that_is_not_complete(folder):
 
 # The embedded base itself
 
+
 def test_the_embedded_base_is_small_and_of_the_shape_that_was_promised(no_network):
     started = time.perf_counter()
     model, tokenizer = load_base("cpu")
@@ -269,6 +315,7 @@ def test_the_embedded_base_loads_in_silence_without_any_variable_set():
 
 
 # Hub models
+
 
 def test_a_hub_model_without_network_says_so_and_offers_the_embedded_base(monkeypatch, empty_cache):
     monkeypatch.setattr(hub, "hub_reachable", lambda timeout: False)

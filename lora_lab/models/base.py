@@ -41,8 +41,13 @@ def load_base(tier: str = "auto") -> Loaded:
     if chosen.embedded:
         return load_embedded()
     folder = snapshot(chosen.model)
-    return _load(folder, chosen.model, chosen.dtype, chosen.device,
-                 f"delete the folder '{folder}' and load the model again, or use the embedded base (--tier cpu)")
+    return _load(
+        folder,
+        chosen.model,
+        chosen.dtype,
+        chosen.device,
+        f"delete the folder '{folder}' and load the model again, or use the embedded base (--tier cpu)",
+    )
 
 
 def load_embedded(folder: str | Path = EMBEDDED_FOLDER) -> Loaded:
@@ -64,14 +69,17 @@ def _load(folder: Path, name: str, dtype: torch.dtype, device: str, way_out: str
     safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **safe)
+            folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **safe
+        )
         tokenizer = AutoTokenizer.from_pretrained(folder, **safe)
     except Exception as error:  # the parsers of weights and tokenizers raise a dozen types, some of them bare Exception
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"the model in '{folder}' is damaged ({reason}): {way_out}") from error
     if absent := sorted(report["missing_keys"]):  # transformers only warns, and fills them with random numbers
-        raise ValueError(f"the model in '{folder}' is damaged ({len(absent)} of its weights are missing, "
-                         f"'{absent[0]}' among them): {way_out}")
+        raise ValueError(
+            f"the model in '{folder}' is damaged ({len(absent)} of its weights are missing, "
+            f"'{absent[0]}' among them): {way_out}"
+        )
     # The name goes into every adapter that is saved. A path would tell where this machine keeps its files, and an
     # invented name makes PEFT ask the hub; without a name it asks nobody.
     model.name_or_path = model.config._name_or_path = tokenizer.name_or_path = name

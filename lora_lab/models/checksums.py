@@ -7,8 +7,14 @@ from pathlib import Path
 from lora_lab.files import atomic_path
 
 NAME = "checksums.json"
-REQUIRED = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
-            "chat_template.jinja")
+REQUIRED = (
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+)
 
 
 def write_checksums(folder: str | Path) -> dict[str, str]:
@@ -25,10 +31,14 @@ def write_checksums(folder: str | Path) -> dict[str, str]:
     folder = Path(folder)
     for name in REQUIRED:
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"'{folder / name}' is missing: write the model and its tokenizer "
-                                    "before the checksums")
-    names = sorted(file.name for file in folder.iterdir()
-                   if file.suffix in (".json", ".jinja", ".safetensors") and file.name != NAME)
+            raise FileNotFoundError(
+                f"'{folder / name}' is missing: write the model and its tokenizer before the checksums"
+            )
+    names = sorted(
+        file.name
+        for file in folder.iterdir()
+        if file.suffix in (".json", ".jinja", ".safetensors") and file.name != NAME
+    )
     sums = {name: _sha256(folder / name) for name in names}
     with atomic_path(folder / NAME) as temporary:
         temporary.write_text(json.dumps(sums, indent=1) + "\n", encoding="utf-8", newline="\n")
@@ -51,15 +61,19 @@ def verify(folder: str | Path) -> int:
         if not (folder / name).is_file():
             raise FileNotFoundError(f"the model's file '{folder / name}' is missing: {remedy(folder)}")
         if _sha256(folder / name) != sums.get(name):
-            raise ValueError(f"the model's file '{folder / name}' is damaged (its SHA-256 is not the one in {NAME}): "
-                             f"{remedy(folder)}")
+            raise ValueError(
+                f"the model's file '{folder / name}' is damaged (its SHA-256 is not the one in {NAME}): "
+                f"{remedy(folder)}"
+            )
     return sum((folder / name).stat().st_size for name in sums)
 
 
 def remedy(folder: Path) -> str:
     """What to do about a folder that is not whole."""
-    return ("restore the folder from git, reinstall lora_lab, or remake the model with "
-            f"`python -m lora_lab.train.pretrain --out \"{folder}\"`")
+    return (
+        "restore the folder from git, reinstall lora_lab, or remake the model with "
+        f'`python -m lora_lab.train.pretrain --out "{folder}"`'
+    )
 
 
 def _read(folder: Path) -> dict[str, str]:

@@ -71,8 +71,12 @@ def snapshot(model: str, timeout: float = 3.0) -> Path:
         return Path(huggingface_hub.snapshot_download(model, allow_patterns=PATTERNS, local_files_only=not online))
     except Exception as error:  # the hub's client has changed its own HTTP library, and so its exceptions, twice
         if not online:
-            raise ConnectionError(f"the model '{model}' is not on this machine and the Hugging Face hub cannot be "
-                                  f"reached: connect to the network, or {WITHOUT}") from error
+            raise ConnectionError(
+                f"the model '{model}' is not on this machine and the Hugging Face hub cannot be "
+                f"reached: connect to the network, or {WITHOUT}"
+            ) from error
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise OSError(f"the model '{model}' cannot be downloaded ({reason}): "
-                      f"check the network and the free disk space, or {WITHOUT}") from error
+        raise OSError(
+            f"the model '{model}' cannot be downloaded ({reason}): "
+            f"check the network and the free disk space, or {WITHOUT}"
+        ) from error

@@ -1,9 +1,9 @@
 """Four sizes of machine, and what the same course runs on each: model, dtype, batch, steps and rates.
 
-    cpu     no usable GPU: the embedded base, nothing downloaded
-    t4      16 GB, no fast bfloat16
-    l4      24 GB
-    a100    40 GB and more
+cpu     no usable GPU: the embedded base, nothing downloaded
+t4      16 GB, no fast bfloat16
+l4      24 GB
+a100    40 GB and more
 """
 
 import difflib
@@ -56,15 +56,62 @@ class Tier:
 
 
 # From small to large. The hub models are under the Apache-2.0 licence and need no account.
-TIERS = {tier.name: tier for tier in (
-    Tier("cpu", EMBEDDED, min_memory=0, min_capability=(0, 0), batch_size=16, steps=200, seq_len=256, heldout=128,
-         full_lr=1.5e-3, adapter_lr=7e-3),
-    Tier("t4", "Qwen/Qwen2.5-1.5B-Instruct", min_memory=7 * GIB, min_capability=(7, 0), batch_size=8, steps=60,
-         seq_len=512, heldout=128, full_lr=1e-5, adapter_lr=2e-4, checkpointing=True),
-    Tier("l4", "Qwen/Qwen2.5-7B-Instruct", min_memory=20 * GIB, min_capability=(8, 0), batch_size=8, steps=60,
-         seq_len=512, heldout=128, full_lr=1e-5, adapter_lr=2e-4, checkpointing=True),
-    Tier("a100", "Qwen/Qwen2.5-14B-Instruct", min_memory=38 * GIB, min_capability=(8, 0), batch_size=16, steps=60,
-         seq_len=512, heldout=128, full_lr=1e-5, adapter_lr=2e-4, checkpointing=True))}
+TIERS = {
+    tier.name: tier
+    for tier in (
+        Tier(
+            "cpu",
+            EMBEDDED,
+            min_memory=0,
+            min_capability=(0, 0),
+            batch_size=16,
+            steps=200,
+            seq_len=256,
+            heldout=128,
+            full_lr=1.5e-3,
+            adapter_lr=7e-3,
+        ),
+        Tier(
+            "t4",
+            "Qwen/Qwen2.5-1.5B-Instruct",
+            min_memory=7 * GIB,
+            min_capability=(7, 0),
+            batch_size=8,
+            steps=60,
+            seq_len=512,
+            heldout=128,
+            full_lr=1e-5,
+            adapter_lr=2e-4,
+            checkpointing=True,
+        ),
+        Tier(
+            "l4",
+            "Qwen/Qwen2.5-7B-Instruct",
+            min_memory=20 * GIB,
+            min_capability=(8, 0),
+            batch_size=8,
+            steps=60,
+            seq_len=512,
+            heldout=128,
+            full_lr=1e-5,
+            adapter_lr=2e-4,
+            checkpointing=True,
+        ),
+        Tier(
+            "a100",
+            "Qwen/Qwen2.5-14B-Instruct",
+            min_memory=38 * GIB,
+            min_capability=(8, 0),
+            batch_size=16,
+            steps=60,
+            seq_len=512,
+            heldout=128,
+            full_lr=1e-5,
+            adapter_lr=2e-4,
+            checkpointing=True,
+        ),
+    )
+}
 
 
 def detect_tier() -> str:
@@ -73,8 +120,7 @@ def detect_tier() -> str:
         return "cpu"
     memory = torch.cuda.get_device_properties(0).total_memory
     capability = torch.cuda.get_device_capability(0)
-    return [name for name, tier in TIERS.items()
-            if memory >= tier.min_memory and capability >= tier.min_capability][-1]
+    return [name for name, tier in TIERS.items() if memory >= tier.min_memory and capability >= tier.min_capability][-1]
 
 
 def get_tier(name: str = "auto") -> Tier:

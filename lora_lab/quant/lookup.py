@@ -63,8 +63,12 @@ def restore(packed: Tensor, absmax: Tensor, codebook: Codebook, block_size: int,
     flat, a_block = out.view(-1), block_size // codes_per_byte(codebook)
     whole = len(flat) // block_size
     if whole:
-        restore_rows(packed[: whole * a_block].view(whole, -1), absmax[:whole, None], codebook,
-                     flat[: whole * block_size].view(whole, -1))
+        restore_rows(
+            packed[: whole * a_block].view(whole, -1),
+            absmax[:whole, None],
+            codebook,
+            flat[: whole * block_size].view(whole, -1),
+        )
     if rest := len(flat) - whole * block_size:
         tail = packed[whole * a_block :]
         block = flat.new_empty(1, block_size)

@@ -50,8 +50,9 @@ def runs(scores: Mapping[str, Sequence[float]], point: str, title: str, xlabel: 
     fig, axis = plt.subplots(figsize=(8, 0.6 + 0.45 * len(scores)))
     for row, (name, values) in enumerate(scores.items()):
         color = POINT if name == point else CONTEXT
-        axis.scatter([100 * value for value in values], [row] * len(values), s=90, alpha=0.7, color=color,
-                     clip_on=False)
+        axis.scatter(
+            [100 * value for value in values], [row] * len(values), s=90, alpha=0.7, color=color, clip_on=False
+        )
     axis.set_yticks(range(len(scores)), list(scores))
     axis.set(xlim=(-4, 104), xlabel=f"{xlabel} (%)", title=title)
     means = ", ".join(f"{name} {sum(values) / len(values):.0%}" for name, values in scores.items())

@@ -54,15 +54,22 @@ def levels_under_normal(books: Mapping[str, Tensor], sigma: float, title: str) -
     axes.set(ylim=(0, None), ylabel="probability density")
     axes.set_title(title)
     for row, levels in enumerate(books.values()):
-        rows.plot(levels, torch.full((len(levels),), -float(row)), "|", color=CONTEXT if row else POINT,
-                  markersize=16, markeredgewidth=2.5)
+        rows.plot(
+            levels,
+            torch.full((len(levels),), -float(row)),
+            "|",
+            color=CONTEXT if row else POINT,
+            markersize=16,
+            markeredgewidth=2.5,
+        )
     _bare(rows, [-float(row) for row in range(len(books))], list(books))
     rows.set(ylim=(-len(books) + 0.4, 0.6), xlim=(-1.25, 1.25), xlabel="weight ÷ the largest magnitude of its block")
     return fig
 
 
-def errors_by_matrix(errors: Mapping[str, Sequence[float]], matrices: Sequence[str], reference: float,
-                     title: str) -> Figure:
+def errors_by_matrix(
+    errors: Mapping[str, Sequence[float]], matrices: Sequence[str], reference: float, title: str
+) -> Figure:
     """One dot per codebook and matrix, and a dashed line at `reference`; the first codebook is the point.
 
     Args:
@@ -73,8 +80,14 @@ def errors_by_matrix(errors: Mapping[str, Sequence[float]], matrices: Sequence[s
     """
     fig, axes = plt.subplots(figsize=(8.0, 4.6))
     for number, ((name, values), marker) in enumerate(zip(errors.items(), "o^sv", strict=False)):
-        axes.plot(values, marker, color=CONTEXT if number else POINT, markersize=6, label=name,
-                  markerfacecolor="white" if number == 3 else None)
+        axes.plot(
+            values,
+            marker,
+            color=CONTEXT if number else POINT,
+            markersize=6,
+            label=name,
+            markerfacecolor="white" if number == 3 else None,
+        )
     axes.axhline(reference, color=POINT, linestyle="--", linewidth=1.2)
     axes.set_xticks(range(len(matrices)), matrices, rotation=90, fontsize=9)
     axes.set(ylabel="error × 10³", ylim=(0, None), title=title)

@@ -56,8 +56,15 @@ def energy_curves(curves: Mapping[str, Tensor], point: str, title: str) -> Figur
     return fig
 
 
-def score_curves(scores: Mapping[str, Sequence[Sequence[float]]], ranks: Sequence[int], point: str, title: str, *,
-                 levels: Mapping[str, float] | None = None, ylabel: str = "answers right, %") -> Figure:
+def score_curves(
+    scores: Mapping[str, Sequence[Sequence[float]]],
+    ranks: Sequence[int],
+    point: str,
+    title: str,
+    *,
+    levels: Mapping[str, float] | None = None,
+    ylabel: str = "answers right, %",
+) -> Figure:
     """Scores over the rank: the mean over seeds as a line, their range as a band.
 
     Args:
