@@ -7,7 +7,7 @@ PYTHON ?= $(shell for each in python3 python python3.14 python3.13 python3.12 py
 RUN := .venv/bin/python
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: setup demo lab check test notebooks notebooks-test bench
+.PHONY: setup demo lab check test mutants notebooks notebooks-test bench
 .DEFAULT_GOAL := setup
 
 setup: .venv/.stamp
@@ -32,6 +32,10 @@ check: setup
 
 test: setup
 	@$(RUN) tests/run.py all
+
+# Each small wrong change to the library against all fast tests of its room; `make test` runs the one that it names.
+mutants: setup
+	$(RUN) tests/mutants/library/run.py --whole
 
 # Rebuild and execute the notebooks whose masters changed.
 notebooks: setup

@@ -14,10 +14,11 @@ PARTS = {
     "lint": ["ruff", "check", "."],
     "format": ["ruff", "format", "--check", "--quiet", "."],
     "types": ["mypy"],
-    "unit": [*PYTEST, "tests", "-m", "not slow and not browser"],
+    "unit": [*PYTEST, "--doctest-modules", "lora_lab", "tests", "-m", "not slow and not browser"],
     "slow": [*PYTEST, "tests", "-m", "slow"],
     "drift": ["course/build.py", "--check"],
     "notebooks": [*PYTEST, "--nbval", *[folder for folder in ("notebooks", "solutions") if (ROOT / folder).is_dir()]],
+    "mutants": ["tests/mutants/library/run.py"],
     "browser": ["pytest", "--quiet", "tests/browser", "-m", "browser", "-rs"],
 }
 CHECK = ["lint", "format", "types", "unit"]
