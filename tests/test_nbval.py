@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import nbformat
@@ -10,6 +9,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 ROOT = Path(__file__).resolve().parents[1]
+PATIENCE = 600  # seconds after which something hangs
 
 Finished = subprocess.CompletedProcess[str]
 
@@ -23,7 +23,7 @@ def run_nbval(folder: Path, *cells: nbformat.NotebookNode, options: tuple[str, .
     nbformat.write(new_notebook(cells=list(cells)), folder / "tiny.ipynb")
     command = [sys.executable, "-m", "pytest", "-c", "pyproject.toml", "-p", "conftest", "-p", "no:cacheprovider", "-q",
                "--nbval", *options, str(folder / "tiny.ipynb")]  # fmt: skip
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=PATIENCE)
 
 
 def printed(text: str) -> nbformat.NotebookNode:
@@ -39,12 +39,11 @@ def figure(pixels: str, alt: str) -> tuple[str, nbformat.NotebookNode]:
     return code, output
 
 
-def test_a_dead_kernel_fails_its_cell_within_seconds_and_not_after_the_cell_timeout(tmp_path: Path) -> None:
-    start = time.monotonic()
-    result = run_nbval(tmp_path, new_code_cell("import os; os._exit(1)"), new_code_cell("1"))
+def test_a_dead_kernel_fails_its_cell_without_waiting_for_the_cell_timeout(tmp_path: Path) -> None:
+    cells = new_code_cell("import os; os._exit(1)"), new_code_cell("1")
+    result = run_nbval(tmp_path, *cells, options=(f"--nbval-cell-timeout={10 * PATIENCE}",))
     assert result.returncode == 1
     assert "the kernel died while it ran this cell" in result.stdout
-    assert time.monotonic() - start < 60
 
 
 def test_a_cell_past_its_time_is_interrupted(tmp_path: Path) -> None:
