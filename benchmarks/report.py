@@ -97,18 +97,17 @@ def figure(rows: list[dict[str, Any]]) -> str:
 
 
 def memory() -> str:
-    """Figure and tables of the three comparisons of memory; empty where one has not been run."""
-    measured, between, t4 = (_record(f"memory_{name}") for name in ("measured", "estimate", "t4"))
-    if not (measured and between and t4):
+    """Figure and table of the comparisons of memory; empty where one has not been run."""
+    measured, between = (_record(f"memory_{name}") for name in ("measured", "estimate"))
+    if not (measured and between):
         return ""
     pairs = {
         "simulate, real steps": [(row["measured"], row["simulated"]) for row in measured["rows"]],
         "estimate, real steps": [(row["measured"], row["estimated"]) for row in measured["rows"]],
         "estimate over simulate": [(row["simulate"], row["estimate"]) for row in between["rows"]],
-        "simulate, published T4 runs": [(row["measured"], row["simulated"]) for row in t4["rows"]],
     }
     asked = {"simulate, real steps": "≤ 1 % each", "estimate, real steps": "", "estimate over simulate":
-             "≤ 3 % median, ≤ 8 % worst", "simulate, published T4 runs": "≤ 3 % each"}  # fmt: skip
+             "≤ 3 % median, ≤ 8 % worst"}  # fmt: skip
     errors = {name: sorted(abs(p / m - 1) for m, p in series) for name, series in pairs.items()}
     worst = max(errors["estimate over simulate"])
     title = f"Closed forms stay within {worst:.1%} of the simulation, and that on the measurement"
@@ -119,12 +118,6 @@ def memory() -> str:
     lines = ["| predicted peak against | steps | median error | worst | aim |", "|---|---|---|---|---|"]
     for name, e in errors.items():
         lines.append(f"| {name} | {len(e)} | {e[len(e) // 2]:.2%} | {e[-1]:.2%} | {asked[name]} |")
-    lines += ["", "| published T4 run | batch × tokens | measured, MiB | simulated with PEFT's layers | with ours |",
-              "|---|---|---|---|---|"]  # fmt: skip
-    for row in t4["rows"]:
-        mib = {key: row[key] / 2**20 for key in ("measured", "simulated", "ours")}
-        lines.append(f"| {row['model']} | {row['batch_size']} × {row['seq_len']} | {mib['measured']:,.0f} | "
-                     f"{mib['simulated']:,.0f} ({row['error']:+.1%}) | {mib['ours']:,.0f} |")  # fmt: skip
     alt = "; ".join(f"{name}: worst {e[-1]:.2%} over {len(e)} steps" for name, e in errors.items())
     return f"![Dots on the diagonal, and their errors. {alt}](results/memory.png)\n\n" + "\n".join(lines)
 

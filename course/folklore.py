@@ -1,9 +1,10 @@
-"""Write `folklore.md`: numbers that are repeated everywhere, and what they are when somebody computes them.
+"""Write `folklore.md`: claims about LoRA and QLoRA, and what they are when somebody computes them.
 
     python course/folklore.py              # writes course/folklore.md, in seconds
 
-Each row is a function below. Its docstring is the claim; it returns the truth in words, and every figure in those words
-is computed here with the library. `tests/test_folklore.py` compares the file with what this script writes.
+Each row is a function below. Its docstring is the claim, with the page that makes it where we have opened one, or else
+a statement to judge; it returns the truth in words, and every figure in those words is computed here with the library.
+`tests/test_folklore.py` compares the file with what this script writes.
 """
 
 import math
@@ -25,12 +26,14 @@ Row = Callable[[], tuple[str, str]]
 
 
 def lora_parameters() -> tuple[str, str]:
-    """LoRA trains 2 · r · (d + k) parameters per module"""
+    """LoRA trains “2×d×r per module per layer”
+    ([calculator](https://numbervibe.com/calculators/machine-learning/lora-parameter-calculator))
+    """
     config = memory.load_config("llama-3.1-8b")
-    shapes = [shape for shape in memory.linears(config) if shape.group != "head"]
-    claimed = sum(2 * 16 * (shape.d_in + shape.d_out) * shape.count for shape in shapes)
+    modules = sum(shape.count for shape in memory.linears(config) if shape.group != "head")
+    claimed = 2 * config.hidden_size * 16 * modules
     truth = memory.lora_parameters(config, 16)
-    return (f"r · (d_in + d_out), summed over modules; with grouped queries k and v are narrower. Llama-3.1-8B, "
+    return (f"r · (d_in + d_out), summed over modules: k and v are narrower, the MLP is wider. Llama-3.1-8B, "
             f"r = 16, all linears: {truth:,}, not {claimed:,}", "lesson 06")  # fmt: skip
 
 
@@ -63,7 +66,9 @@ def double_quantization_at_70b() -> tuple[str, str]:
 
 
 def half_a_byte() -> tuple[str, str]:
-    """In NF4 a model takes half a byte per parameter"""
+    """4-bit QLoRA takes `x/2`GB for a model of x billion parameters, 6GB for 7B
+    ([LLaMA-Factory](https://github.com/hiyouga/LLaMA-Factory#hardware-requirement), “estimated”)
+    """
     names = ("llama-2-7b", "llama-3.1-8b", "llama-2-70b", "llama-3.1-70b")
     sizes = []
     for name in names:
@@ -72,12 +77,14 @@ def half_a_byte() -> tuple[str, str]:
         sizes.append(f"{name} {nbytes / GB:.2f} GB ({nbytes / memory.parameters(config).total:.3f})")
     weight = torch.empty(1024, 1024).normal_(generator=torch.Generator().manual_seed(0))
     bits = quant.quantize(weight, double_quant=True).bits_per_param
-    return (f"Only its linear layers, at {bits:.3f} bits with the constants; embeddings and head stay in 16 bits. "
-            f"Whole models (bytes per parameter): {', '.join(sizes)}", "lesson 06")  # fmt: skip
+    return (f"Half a byte: only the linear layers, at {bits:.3f} bits with the constants; embeddings and head stay in "
+            f"16 bits. Whole models, weights alone (bytes per parameter): {', '.join(sizes)}", "lesson 06")  # fmt: skip
 
 
 def equal_mass() -> tuple[str, str]:
-    """NF4's bins hold equal probability mass"""
+    """NF4 has an “equal expected number of values in each quantization bin”
+    ([QLoRA](https://arxiv.org/abs/2305.14314), section 3)
+    """
     book = quant.NF4
     sigma = 1 / torch.special.ndtri(torch.tensor(0.9677083, dtype=torch.float64))  # the curve the table was made from
     cuts = torch.special.ndtr(book.midpoints.double() / sigma)
@@ -89,7 +96,9 @@ def equal_mass() -> tuple[str, str]:
 
 
 def not_reproducible() -> tuple[str, str]:
-    """The published NF4 table cannot be reproduced"""
+    """“I am not fully sure how to reproduce the exact values” of NF4
+    ([bitsandbytes #1772](https://github.com/bitsandbytes-foundation/bitsandbytes/issues/1772))
+    """
     import bitsandbytes.functional as bnb
 
     same = torch.equal(quant.normal_float(4).values, bnb.get_4bit_type("nf4", device="cpu"))
@@ -98,14 +107,18 @@ def not_reproducible() -> tuple[str, str]:
             "lesson 08")  # fmt: skip
 
 
-def eight_negative() -> tuple[str, str]:
-    """NF4 has eight negative levels and seven positive ones (bitsandbytes' docstring)"""
+def as_many_negative() -> tuple[str, str]:
+    """NF4 has as many negative levels as positive ones"""
     values = quant.NF4.values
-    return f"{(values < 0).sum()} negative, zero, {(values > 0).sum()} positive", "lesson 08"
+    negative, positive = int((values < 0).sum()), int((values > 0).sum())
+    return (f"{negative} negative, zero, {positive} positive; QLoRA and bitsandbytes count the zero on both sides: "
+            f"{negative + 1} and {positive + 1}", "lesson 08")  # fmt: skip
 
 
 def optimal() -> tuple[str, str]:
-    """NF4 is the information-theoretically optimal 4-bit type for normal weights"""
+    """NF4 is “information theoretically optimal for normally distributed weights”
+    ([QLoRA](https://arxiv.org/abs/2305.14314), abstract)
+    """
     error = _errors()
     lloyd, nf4, int4 = (error[book.name] for book in (quant.lloyd(), quant.NF4, quant.INT4))
     return (f"A fitted table has {1 - lloyd / nf4:.1%} less squared error at blocks of 64; NF4 has "
@@ -129,18 +142,22 @@ def dynamic_map() -> tuple[str, str]:
 
     base = error(quant.DYNAMIC8)
     return (f"Squared error against bitsandbytes' dynamic map: linear INT8 {error(quant.INT8) / base:.2f}, FP8 E4M3 "
-            f"(the paper's) {error(quant.FP8_E4M3) / base:.2f}", "`tests/test_quant.py`")  # fmt: skip
+            f"{error(quant.FP8_E4M3) / base:.2f} (QLoRA says “8-bit Floats”, not which)",
+            "`tests/test_quant.py`")  # fmt: skip
 
 
 def eighty_four_gb() -> tuple[str, str]:
-    """Fine-tuning a 7B model takes 84 GB"""
+    """Full fine-tuning of 7B takes “a minimum memory requirement of 84 gigabytes”
+    ([ApX](https://apxml.com/courses/fine-tuning-small-language-model/chapter-4-parameter-efficient-fine-tuning-peft/understanding-full-fine-tuning-limitations))
+    """
     n = memory.parameters(memory.load_config("llama-2-7b")).total
     rows = []
     for precision in ("mixed", "bf16"):
         e = memory.estimate("llama-2-7b", method="full", precision=precision, seq_len=1)
         static = sum(e.components.get(part, 0) for part in ("trainable weights", "gradients", "optimizer states"))
         rows.append(f"{precision} {static / n:.0f} bytes per parameter, {static / GB:.1f} GB")
-    return f"Before activations, with AdamW: {'; '.join(rows)} (12 bytes leave the gradients out)", "lesson 06"
+    return (f"Before activations, with AdamW: {'; '.join(rows)} (theirs is 12: 16-bit weights and gradients, "
+            "32-bit states, no 32-bit weights)", "lesson 06")  # fmt: skip
 
 
 def activations_13b() -> tuple[str, str]:
@@ -166,12 +183,16 @@ def less_activation_memory() -> tuple[str, str]:
 def speed() -> tuple[str, str]:
     """LoRA trains 100 to 1,000 times faster"""
     flops = {m: memory.flops_per_token("llama-3.1-8b", m) for m in ("full", "lora")}
-    return (f"{flops['lora'] / flops['full']:.0%} of the operations of full fine-tuning, so at most "
-            f"{flops['full'] / flops['lora']:.2f} times as fast per token", "`memory.flops_per_token`")  # fmt: skip
+    share = flops["lora"] / flops["full"]
+    return (f"{share:.0%} of the operations of full fine-tuning: {1 / share:.2f} times as fast per token if operations "
+            "were all. That is no bound: the optimizer's traffic and the batch that fits count too",
+            "`memory.flops_per_token`")  # fmt: skip
 
 
 def latency() -> tuple[str, str]:
-    """LoRA has no inference latency"""
+    """LoRA has “no additional inference latency”
+    ([Hugging Face's blog](https://github.com/huggingface/blog/pull/1032), after the paper's abstract)
+    """
     config = memory.load_config("llama-3.1-8b")
     layers = [s for s in memory.linears(config) if s.group != "head"]
     more = memory.lora_parameters(config, 16) / sum(s.numel * s.count for s in layers)
@@ -181,10 +202,12 @@ def latency() -> tuple[str, str]:
 
 
 def doubled_alpha() -> tuple[str, str]:
-    """α = 2r doubles the learning rate"""
+    """“Tuning α is roughly the same as tuning the learning rate”
+    ([LoRA](https://arxiv.org/abs/2106.09685), section 4.1: with Adam, if the initialization is scaled too)
+    """
     adam, sgd = _first_update(torch.optim.Adam), _first_update(torch.optim.SGD)
-    return (f"ΔW after the first step grows {adam:.1f} times under Adam, as if only B's rate had doubled, and "
-            f"{sgd:.1f} times under SGD", "computed here")  # fmt: skip
+    return (f"With α doubled and the initialization kept, ΔW after the first step grows {adam:.1f} times under Adam, "
+            f"as if only B's rate had doubled, and {sgd:.1f} times under SGD", "computed here")  # fmt: skip
 
 
 def zero_factor() -> tuple[str, str]:
@@ -195,7 +218,7 @@ def zero_factor() -> tuple[str, str]:
 
 
 def merge_into_four_bits() -> tuple[str, str]:
-    """Load in 4 bits, train, merge_and_unload"""
+    """Load in 4 bits, train, merge_and_unload: nothing is lost"""
     kept = [f"{_kept(share):.0%} of an update of {share:.1%} of the weight's size" for share in (0.003, 0.03, 0.3)]
     return f"Rounding back to four bits keeps {', '.join(kept)}, and adds an error of its own", "lesson 10"
 
@@ -214,19 +237,19 @@ def a_terabit() -> tuple[str, str]:
 
 
 def identity() -> tuple[str, str]:
-    """MoReS projects with W_down · W_upᵀ = I_D"""
+    """Down from D to d dimensions and up again can be the identity I_D"""
     d, D = 4, 16
     down = torch.linalg.qr(torch.randn(D, d, generator=torch.Generator().manual_seed(0)))[0].T
     assert torch.allclose(down @ down.T, torch.eye(d), atol=1e-5)
     rank = torch.linalg.matrix_rank(down.T @ down)
-    return (f"I_d, the small identity: a product through d = {d} dimensions has rank {rank}, and I_D "
+    return (f"Only up and down again, I_d: a product through d = {d} dimensions has rank {rank}, and I_D "
             f"needs D = {D}", "computed here")  # fmt: skip
 
 
 ROWS: tuple[Row, ...] = (
     lora_parameters, llama_2_attention, total_with_adapters, rank_256, adapter_size, half_a_byte,
     double_quantization_at_70b, eighty_four_gb, activations_13b, less_activation_memory, speed, latency, zero_factor,
-    doubled_alpha, merge_into_four_bits, not_reproducible, eight_negative, equal_mass, optimal, normal_float_8,
+    doubled_alpha, merge_into_four_bits, not_reproducible, as_many_negative, equal_mass, optimal, normal_float_8,
     dynamic_map, a_terabit, identity,
 )  # fmt: skip
 
@@ -236,17 +259,18 @@ def text() -> str:
     lines = [
         "# Folklore",
         "",
-        "Numbers that are passed on from post to post, and what they are when somebody computes them. Every figure in",
-        "the second column is computed by a function in [folklore.py](folklore.py), in the same order, with the",
-        "library of this course; GB means 10⁹ bytes. The last column says where it is shown at length.",
+        "Claims about LoRA and QLoRA, and what they are when somebody computes them. Where a page is named, we have",
+        "opened it. The other rows are exercises: true or false? Every figure in the second column is computed by a",
+        "function in [folklore.py](folklore.py), in the same order, with the library of this course; GB means 10⁹",
+        "bytes. The last column says where it is shown at length.",
         "",
-        "| one reads | computed | shown in |",
+        "| claim | computed | shown in |",
         "|---|---|---|",
     ]
     for row in ROWS:
         truth, where = row()
         spaced = re.sub(r"(?<=\d)%", " %", truth)
-        lines.append(f"| {(row.__doc__ or '').strip()} | {spaced} | {where} |")
+        lines.append(f"| {' '.join((row.__doc__ or '').split())} | {spaced} | {where} |")
     return "\n".join(lines) + "\n"
 
 

@@ -35,7 +35,7 @@ def test_the_known_answers_come_out():
         folklore.eighty_four_gb: "107.8 GB; bf16 8 bytes per parameter, 53.9 GB",
         folklore.doubled_alpha: "2.0 times under Adam, as if only B's rate had doubled, and 4.0 times",
         folklore.a_terabit: "16 Tbit",
-        folklore.eight_negative: "7 negative, zero, 8 positive",
+        folklore.as_many_negative: "7 negative, zero, 8 positive",
     }
     for row, words in known.items():
         assert words in row()[0], row.__doc__

@@ -40,7 +40,7 @@ def test_what_fits_is_the_tail_of_the_catalogue_by_usable_memory_and_each_says_h
 @pytest.mark.parametrize("peak_bytes", [10**9, 13_700_000_000, 14_450_000_000, 80 * 10**9])
 def test_a_fit_is_certain_exactly_if_the_largest_process_fits(peak_bytes):
     low, high = gpus.process_bytes(peak_bytes)
-    assert peak_bytes * 1.07 < low < high > peak_bytes * 1.49
+    assert peak_bytes * 1.04 < low < high > peak_bytes * 1.49
     fits = {fit.gpu: fit for fit in gpus.gpus_that_fit(estimate(peak_bytes))}
     for gpu in gpus.GPUS.values():
         assert (gpu in fits) == (low <= gpu.usable_bytes)
@@ -51,7 +51,7 @@ def test_a_fit_is_certain_exactly_if_the_largest_process_fits(peak_bytes):
 
 def test_a_fit_says_its_units():
     assert str(gpus.gpus_that_fit(estimate(10**9))[0]) == (
-        "t4: tensors 1.00 GB, process 1.21 to 2.01 GB of 15.63 GB: fits"
+        "t4: tensors 1.00 GB, process 1.18 to 2.01 GB of 15.63 GB: fits"
     )
 
 

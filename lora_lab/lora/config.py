@@ -41,8 +41,8 @@ class LoRAConfig:
         alpha: the update is scaled by alpha / r.
         target_modules: see `lora_lab.lora.targets.targets`.
         dropout: probability, on the input of A, while training.
-        use_rslora: scale by alpha / √r instead, which keeps the size of the update's gradient independent of r
-            (Kalajdzievski, arXiv 2312.03732).
+        use_rslora: scale by alpha / √r instead, so that the moments of the adapter's outputs, and of the gradients at
+            its inputs, do not depend on r (Kalajdzievski, arXiv 2312.03732).
         rank_pattern: ranks of single modules, where they differ from r. Keys mean what targets mean: a last name
             part, a dotted suffix, or a regular expression for the whole name.
         alpha_pattern: likewise alphas.

@@ -2,7 +2,7 @@
 
     h = W₀ x + (α/r) · B A x        A [r, d_in] and B [d_out, r] trained, W₀ frozen
 
-Source: Hu et al., "LoRA", arXiv 2106.09685, section 4.1.
+Source: Hu et al., "LoRA", arXiv 2106.09685, section 4.1: equation 3, and α/r in the text after it.
 """
 
 import torch

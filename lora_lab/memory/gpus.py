@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 
-# What a process holds beyond its tensors. The context: 130 to 150 MiB on a T4, up to about 500 MiB on recent GPUs with
-# all libraries loaded. The allocator's fragments: 7 % to 49 % of the tensors, measured over published T4 runs.
+# What a process holds beyond its tensors. The context: 130 to 150 MiB on a T4 (141 in the rows below), up to about
+# 500 MiB on recent GPUs with all libraries loaded (our guess). The allocator's fragments: torch reserved 1.04 to 1.49
+# times what it had allocated, both at their peaks, median 1.12, over the T4 rows in the source distribution of
+# fitcheck-llm 0.3.1 (PyPI; data/measurements/t4-*.json and final-t4-*.json).
 CONTEXT_BYTES = (130 * 2**20, 500 * 2**20)
-FRAGMENTATION = (0.07, 0.49)
+FRAGMENTATION = (0.04, 0.49)
 
 # Share of the dense peak that fine-tuning with plain PyTorch reaches, when the batch fills the GPU.
 UTILISATION = (0.25, 0.5)
@@ -66,14 +68,15 @@ class GPU:
         return self.capability >= (8, 0)
 
 
-# From small to large, and within one size from old to new. `usable_gib` from published out-of-memory messages.
+# From small to large, and within one size from old to new. `usable_gib` from out-of-memory messages in public
+# repositories ("GPU 0 has a total capacity of ..."); 24-GB cards with error correction report 21.96 to 22.06.
 # fmt: off
 GPUS: dict[str, GPU] = {gpu.name: gpu for gpu in (
     GPU("t4", 16, 14.56, 320, 65.0, (7, 5), "NVIDIA T4 data sheet, 2019"),
     GPU("v100-16gb", 16, 15.75, 900, 125.0, (7, 0), "NVIDIA V100 data sheet, 2018 (SXM2)"),
-    GPU("a10g", 24, 22.05, 600, 70.0, (8, 6), "NVIDIA A10G data sheet (AWS G5), 2021"),
+    GPU("a10g", 24, 21.96, 600, 70.0, (8, 6), "NVIDIA A10G data sheet (AWS G5), 2021"),
     GPU("rtx-3090", 24, 23.5, 936, 71.0, (8, 6), "NVIDIA Ampere GA102 white paper, 2020"),
-    GPU("l4", 24, 22.03, 300, 121.0, (8, 9), "NVIDIA L4 data sheet, 2023"),
+    GPU("l4", 24, 21.96, 300, 121.0, (8, 9), "NVIDIA L4 data sheet, 2023"),
     GPU("rtx-4090", 24, 23.5, 1008, 165.2, (8, 9), "NVIDIA Ada white paper, 2022"),
     GPU("v100-32gb", 32, 31.73, 900, 125.0, (7, 0), "NVIDIA V100 data sheet, 2018 (SXM2)"),
     GPU("rtx-5090", 32, 31.34, 1792, 209.5, (12, 0), "NVIDIA RTX Blackwell white paper, 2025"),
@@ -82,7 +85,7 @@ GPUS: dict[str, GPU] = {gpu.name: gpu for gpu in (
     GPU("a100-80gb", 80, 79.14, 2039, 312.0, (8, 0), "NVIDIA A100 data sheet, 2021 (SXM4)"),
     GPU("h100", 80, 79.10, 3350, 989.0, (9, 0), "NVIDIA H100 data sheet, 2023 (SXM5)"),
     GPU("h200", 141, 139.72, 4800, 989.0, (9, 0), "NVIDIA H200 data sheet, 2024 (SXM5)"),
-    GPU("b200", 180, 178.35, 8000, 2250.0, (10, 0), "NVIDIA DGX B200 data sheet, 2025, one of its eight"),
+    GPU("b200", 180, 178.35, 8000, 2250.0, (10, 0), "NVIDIA's, as in stas00/ml-engineering, 2026; GB: MLPerf 6.0"),
 )}
 # fmt: on
 

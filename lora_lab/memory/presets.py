@@ -21,8 +21,8 @@ class Preset:
 
     Attributes:
         name: what to call it here.
-        hub: its name on the Hugging Face hub, where its config.json and its parameter count are published.
-        parameters: the published count, each tied weight once.
+        hub: its name on the Hugging Face hub, where its config.json is published.
+        parameters: of the transformers class, each tied weight once.
         model_type: the transformers architecture.
         sizes: arguments of that architecture's config.
     """
@@ -96,8 +96,10 @@ def _gpt2(name: str, hub: str, parameters: int, hidden: int, layers: int, heads:
     return Preset(name, hub, parameters, "gpt2", {"n_embd": hidden, "n_layer": layers, "n_head": heads})
 
 
-# Columns: name, hub, architecture, published parameters, vocabulary, hidden, intermediate, layers, heads,
-# key-value heads, positions. Counts: the hub's model cards (safetensors metadata), except where a note says otherwise.
+# Columns: name, hub, architecture, parameters, vocabulary, hidden, intermediate, layers, heads, key-value heads,
+# positions. Parameters are those of the class. The hub's counts (safetensors metadata) agree, except where a file
+# holds more: Llama-2-7B's 2,048 RoPE frequencies, GPT-2's causal masks (1,024² numbers for each layer, so 137,022,720
+# in all for the smallest), and what the notes below say.
 # fmt: off
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in (
     _preset("llama-2-7b", "meta-llama/Llama-2-7b-hf", "llama", 6_738_415_616, 32000, 4096, 11008, 32, 32, 32, 4096),

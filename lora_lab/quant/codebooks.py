@@ -90,10 +90,10 @@ def normal_float(bits: int = 4) -> Codebook:
         qᵢ = Φ⁻¹(pᵢ) / Φ⁻¹(p_max),   pᵢ evenly spaced from ½ to p_max on each side,
         p_max = ½ [(1 - 1/(2·15)) + (1 - 1/(2·16))]        for k = 4
 
-    Φ⁻¹(1) is infinite; p_max is the published way around it, the mean of the outermost bin centres of a grid with
-    15 and one with 16 bins. The published table comes out bit for bit only if p_max is rounded to seven decimals
-    (0.9677083), the probabilities to float32, the quantile is taken in float64 and rounded to float32 before it is
-    divided. Any other order differs in the last bits of up to 12 levels.
+    Φ⁻¹(1) is infinite, so p_max stays below 1. bitsandbytes writes 0.9677083; the mean of the outermost bin centres of
+    a grid with 15 and one with 16 bins gives these seven digits. The published table comes out bit for bit only if
+    p_max is rounded to seven decimals, the probabilities to float32, the quantile is taken in float64 and rounded to
+    float32 before it is divided. Any other order differs in the last bits of up to 12 levels.
 
     Args:
         bits: 2 to 8.
@@ -101,7 +101,9 @@ def normal_float(bits: int = 4) -> Codebook:
     Raises:
         ValueError: for other numbers of bits.
 
-    Source: Dettmers et al., "QLoRA", arXiv 2305.14314, equation 4 and appendix E.
+    Source: bitsandbytes, `functional.create_normal_map`, which makes the published table, and Yoshida, "NF4 Isn't
+    Information Theoretically Optimal (and that's Good)", arXiv 2306.06965, who writes it down. Equation 4 of "QLoRA"
+    (Dettmers et al., arXiv 2305.14314) is not the recipe of the table in its appendix E.
     """
     if not 2 <= bits <= 8:
         raise ValueError(f"NF-k is defined here for 2 to 8 bits, not {bits}")
@@ -185,7 +187,7 @@ def _e4m3() -> list[float]:
 
 
 FP8_E4M3 = _codebook("FP8_E4M3", _e4m3())
-"""OCP's 8-bit float for weights (Micikevicius et al., arXiv 2209.05433), divided by its largest value; 253 levels."""
+"""The E4M3 of NVIDIA, Arm and Intel (Micikevicius et al., arXiv 2209.05433), over its largest value; 253 levels."""
 
 
 def dynamic_map() -> Codebook:

@@ -8,7 +8,7 @@ it costs 8/64 + 32/(64·256) = 0.127.
 The mean is subtracted first, because the constants are all positive and the codebooks symmetric. Three codebooks serve:
 
     DYNAMIC8    bitsandbytes', and the default
-    FP8_E4M3    the paper's "8-bit Floats"
+    FP8_E4M3    one reading of the paper's "8-bit Floats"; it does not say which
     INT8        evenly spaced, the simplest
 
 Source: Dettmers et al., "QLoRA", arXiv 2305.14314, section 3, "Double Quantization".

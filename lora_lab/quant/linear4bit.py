@@ -5,7 +5,7 @@
 The weight itself gets no gradient. It is dequantized anew in every forward and every backward pass, so that
 only one dense copy of one layer exists at a time, or, of a large weight on a CPU, one slab: that makes QLoRA fit.
 
-Source: Dettmers et al., "QLoRA", arXiv 2305.14314, equation 5.
+Source: Dettmers et al., "QLoRA", arXiv 2305.14314, equation 5, its first term.
 """
 
 from collections.abc import Callable, Iterator

@@ -4,9 +4,9 @@
 # In the next two minutes a language model learns a new skill in front of you, and you find out which part of the skill
 # was new.
 #
-# | time on 2 CPU cores | on a T4 | memory | network | builds on |
-# |---|---|---|---|---|
-# | about a minute | the same: the GPU is not used | under 2 GB | none | nothing; some Python |
+# | time on 2 CPU cores | memory | network | builds on |
+# |---|---|---|---|
+# | about a minute (no GPU is used) | under 2 GB | none | nothing; some Python |
 #
 # **How this course works.** You predict, then you run. Every claim is measured in front of you, beside a baseline and a
 # control that could prove it wrong. Run the cells from top to bottom with Shift+Enter. Nothing is downloaded: the model
@@ -88,7 +88,8 @@ print("answers with a JSON object under 5 %:", before["valid JSON"] < 0.05)
 # Two calls. The first stores every linear layer in 4 bits (NF4, lesson 08) and freezes it. The second puts a small
 # trainable update beside each of them: a layer that computed $W x$ now computes $W x + \frac{\alpha}{r} B A x$, where
 # $A$ and $B$ are thin matrices of rank $r$ (lesson 03). Only $A$ and $B$ will train. Sources: LoRA, Hu et al., 2021,
-# arXiv 2106.09685, section 4.1; QLoRA, Dettmers et al., 2023, arXiv 2305.14314, equation 5.
+# [arXiv 2106.09685](https://arxiv.org/abs/2106.09685), section 4.1; QLoRA, Dettmers et al., 2023,
+# [arXiv 2305.14314](https://arxiv.org/abs/2305.14314), equations 3 (with the scale) and 5 (over four bits).
 
 # %%
 def megabytes(model):
@@ -162,9 +163,10 @@ print("adapter off, reading is back to within 2 points:", lost <= 0.02)
 # %% [markdown]
 # ## What was new: the form or the content?
 #
-# Zhou et al. (LIMA, 2023, arXiv 2305.11206, section 2) hold that a model's knowledge and abilities come almost entirely
-# from pretraining, and that fine-tuning teaches it which format to use. If so, our 800 examples taught to answer in
-# JSON, and the values come from an ability that the base already had: reading.
+# Zhou et al. (LIMA, 2023, [arXiv 2305.11206](https://arxiv.org/abs/2305.11206), section 2) hold that a model's
+# knowledge and abilities come almost entirely from pretraining, and that *alignment* teaches it which formats to use
+# with people. They speak of chat models. We carry the thought over to a small fine-tune: then our 800 examples taught
+# to answer in JSON, and the values come from an ability that the base already had: reading.
 #
 # A control can test that. We train a second adapter, alike in everything, on the same passages with **other people's
 # JSON**: each passage gets the answer that belongs to the next one. The form is as good as before. The content is
@@ -195,10 +197,10 @@ kinds = [data.world.YEARS, data.world.JOBS, data.world.PETS, data.world.COLOURS]
 print(f"fields right by blind guessing: {sum(1 / len(kind) for kind in kinds) / 6:.1%}")
 
 # %% [markdown]
-# Slow down here. The form needs no right answers, as LIMA would have it. The content does need them, although no
-# training example holds the facts about a stranger: right examples teach *where to look*. Wrong ones teach not to look,
-# and the control carries that into questions which it could answer before; it even loses facts about its own world. So
-# a format is not all that fine-tuning can change, and bad training data do not show in the format.
+# Slow down here. The form needs no right answers, as that thought would have it. The content does need them, although
+# no training example holds the facts about a stranger: right examples teach *where to look*. Wrong ones teach not to
+# look, and the control carries that into questions which it could answer before; it even loses facts about its own
+# world. So a format is not all that fine-tuning can change, and bad training data do not show in the format.
 
 # %% [markdown]
 # ## The result

@@ -4,9 +4,9 @@
 # By the end you will have measured how many directions of a full fine-tuning update carry what it taught, and you will
 # know in which sense "updates are low rank" is true.
 #
-# | 2 CPU cores | T4 | memory | builds on |
-# |---|---|---|---|
-# | under 2 minutes | not yet measured | about 1 GB | matrix products; no lesson before it |
+# | time on 2 CPU cores | memory | builds on |
+# |---|---|---|
+# | under 2 minutes | about 1 GB | matrix products; no lesson before it |
 
 # %% [markdown]
 # ## 1. A matrix you can see
@@ -226,10 +226,11 @@ show.table([[str(r), f"{share:.0%}"] for r, share in reading.items()],
 #
 # ## 5. The change, measured
 #
-# Hu et al. (LoRA, 2021, arXiv 2106.09685, section 1) "hypothesize that the change in weights during model adaptation
-# also has a low 'intrinsic rank'". They then train B A, whose rank is bounded by construction. We look at what nothing
-# bounds: full fine-tuning. All 28 matrices train (embeddings and norms stay, so that ΔW is the whole change) on a
-# small task: say a fact like a sailor. The people in the held-out questions occur nowhere in training.
+# Hu et al. (LoRA, 2021, [arXiv 2106.09685](https://arxiv.org/abs/2106.09685), section 1) "hypothesize that the change
+# in weights during model adaptation also has a low 'intrinsic rank'". They then train B A, whose rank is bounded by
+# construction. We look at what nothing bounds: full fine-tuning. All 28 matrices train (embeddings and norms stay, so
+# that ΔW is the whole change) on a small task: say a fact like a sailor. The people in the held-out questions occur
+# nowhere in training.
 
 # %%
 task = data.tasks.sailor()
@@ -370,9 +371,9 @@ show.table([[str(r), *(f"{share:.0%}" for share in shares)] for r, *shares in co
 #
 # Eckart and Young promise the nearest *matrix*. They say nothing about the nearest *behaviour*.
 #
-# Aghajanyan et al. (2020, arXiv 2012.13255, abstract) reach 90 % of full fine-tuning on MRPC with 200 parameters in a
-# *random* subspace. No contradiction: they train inside that subspace, and the solution can settle there. We project
-# afterwards, on directions that the training never chose.
+# Aghajanyan et al. (2020, [arXiv 2012.13255](https://arxiv.org/abs/2012.13255), abstract) reach 90 % of full
+# fine-tuning on MRPC with 200 parameters in a *random* subspace. No contradiction: they train inside that subspace,
+# and the solution can settle there. We project afterwards, on directions that the training never chose.
 #
 # ## 7. Where the few directions come from
 #
@@ -398,10 +399,11 @@ show.table([[name, *(f"{value:.1f}" for value in values)] for name, values in co
 # agree on the strong directions and add up, and the smear differs from step to step and partly cancels. The last point
 # under "Try" tests it.
 #
-# So "fine-tuning updates have low rank" depends on the measure. Biderman et al. (2024, arXiv 2405.09673) fine-tune
-# Llama-2-7B on far more data, count the directions for 90 % of the variance, and find a rank "10-100X greater than
-# typical LoRA configurations" (abstract). Hu et al. (section 7.2) see r = 1 suffice on their tasks and warn that a
-# small r need not work on every one. Our ΔW has both faces: a high rank by energy, and a task that survives at r = 16.
+# So "fine-tuning updates have low rank" depends on the measure. Biderman et al. (2024, [arXiv
+# 2405.09673](https://arxiv.org/abs/2405.09673)) fine-tune Llama-2-7B on far more data, count the directions for 90 %
+# of the variance, and find a rank "10-100X greater than typical LoRA configurations" (abstract). Hu et al. (section
+# 7.2) see r = 1 suffice on their tasks and warn that a small r need not work on every one. Our ΔW has both faces: a
+# high rank by energy, and a task that survives at r = 16.
 #
 # ## 8. A floor, not a ceiling
 #

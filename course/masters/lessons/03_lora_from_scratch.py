@@ -4,9 +4,9 @@
 # You write one small class, put it around the linear layers of a language model, and teach the model a new voice
 # while every weight it had stays frozen. Then you try to prove that it was luck.
 #
-# | time on 2 CPU cores | on a T4 | memory | network | builds on |
-# |---|---|---|---|---|
-# | about a minute and a half | not yet measured; the GPU is not used | under 2 GB | none | 01_svd |
+# | time on 2 CPU cores | memory | network | builds on |
+# |---|---|---|---|
+# | about a minute and a half (no GPU is used) | under 2 GB | none | 01_svd |
 #
 # The model is the course's embedded base on every machine. What there is to see fits into it.
 
@@ -35,7 +35,8 @@ show.table([[e.prompt, answer, e.answer] for e, answer in zip(shown, answers)],
 # ## The equation
 #
 # A linear layer computes $h = W_0 x$. Its weight $W_0$ has $d_{out}$ rows and $d_{in}$ columns. LoRA leaves it alone
-# and adds a second path (Hu et al., 2021, arXiv 2106.09685, section 4.1, equation 3):
+# and adds a second path (Hu et al., 2021, [arXiv 2106.09685](https://arxiv.org/abs/2106.09685), section 4.1: equation 3
+# is $W_0 x + B A x$, and the sentences after it add the factor $\alpha / r$):
 #
 # $$h = W_0\,x + \frac{\alpha}{r}\,B\,A\,x$$
 #
@@ -102,8 +103,8 @@ print("equal bit for bit:", torch.equal(logits(model), logits(base)))
 # ## What it costs
 #
 # A layer gains $r \cdot d_{in}$ numbers in $A$ and $d_{out} \cdot r$ in $B$. Two other formulas are in use. The
-# paper's $2 \cdot d_{model} \cdot r$ per matrix (section 5.1) suits its square attention matrices. The one that blogs
-# pass on, $2 \cdot r \cdot (d_{out} + d_{in})$, counts everything twice.
+# paper's $2 \cdot d_{model} \cdot r$ per matrix (section 5.1) suits its square attention matrices. A third,
+# $2 \cdot r \cdot (d_{out} + d_{in})$, counts everything twice.
 #
 # *Predict, then run:* our model shares each key and value head among three query heads (grouped-query attention), as
 # Llama 3 does. For which layers is the paper's formula right?
@@ -157,14 +158,15 @@ show.table([["random" if a else "zero", "random" if b else "zero", *first_step(a
 # multiplied by the *other* factor. So $A$ waits for one step, until $B$ has moved. With both at zero nothing ever
 # moves: each waits for the other. With both random the model is damaged before it starts.
 #
-# The second row would work too. Hayou et al. (2024, arXiv 2406.08447) find that random $A$ tolerates larger learning
-# rates, and the paper's choice is the one that everybody uses.
+# The second row would work too. Hayou et al. (2024, [arXiv 2406.08447](https://arxiv.org/abs/2406.08447)) find that
+# random $A$ tolerates larger learning rates, and the paper's choice is the one that everybody uses.
 #
 # ## What the scale α/r is for
 #
 # $\alpha$ is a constant that you set once. Dividing by $r$ is meant to let you change the rank without retuning the
-# learning rate. Kalajdzievski (2023, arXiv 2312.03732, "rsLoRA") proves that $\alpha / \sqrt{r}$ is the right scale,
-# and that $\alpha / r$ makes large ranks learn too slowly. Who is right?
+# learning rate. Kalajdzievski (2023, [arXiv 2312.03732](https://arxiv.org/abs/2312.03732), "rsLoRA") says that
+# $\alpha / r$ makes large ranks learn too slowly. With $\alpha / \sqrt{r}$, and only with it, the moments of the
+# adapter's outputs and of the gradients at its inputs do not depend on the rank: that is the theorem. Who is right?
 #
 # *Predict, then run:* we take one optimizer step from the start and measure how far the logits move. Under which
 # scale is that distance the same for rank 1 and rank 64? Does it matter whether SGD or AdamW takes the step?
@@ -196,14 +198,15 @@ show.moves_by_rank(moves, ranks, steady, "SGD wants α/√r, AdamW wants α/r: a
 # %% [markdown]
 # Both are right, each about another optimizer. From $B = 0$, one SGD step with rate $\eta$ makes $B$ proportional to
 # $\frac{\alpha}{r} G (Ax)^\top$, and the output then moves by $(\frac{\alpha}{r})^2 \lVert Ax \rVert^2$ times $G$.
-# The norm $\lVert Ax \rVert^2$ grows like $r$, so the square root is needed. That is the gradient step rsLoRA's proof
-# follows. AdamW divides by the gradient's size: each entry of $B$ moves by $\eta$, whatever its gradient, and the
-# output by $\frac{\alpha}{r} \lVert Ax \rVert_1$, which needs $\alpha / r$.
+# The norm $\lVert Ax \rVert^2$ grows like $r$, so the square root is needed, as rsLoRA says. AdamW divides by the
+# gradient's size: each entry of $B$ moves by $\eta$, whatever its gradient, and the output by $\frac{\alpha}{r}
+# \lVert Ax \rVert_1$, which needs $\alpha / r$.
 #
 # One step is not a training. Later steps no longer agree in direction, and Kalajdzievski's long runs do better with
-# $\alpha / \sqrt{r}$ at large ranks. Chen, Villar and Hayou (2026, arXiv 2602.06204) find both regimes, depending on
-# initialisation and scale. Keep one thing: **when you change the rank, the scale decides whether your learning rate
-# still fits.** We stay at rank 8 with $\alpha = 16$.
+# $\alpha / \sqrt{r}$ at large ranks. Chen, Villar and Hayou (2026, [arXiv
+# 2602.06204](https://arxiv.org/abs/2602.06204)) ask how the best *rate* moves with the rank. They find two regimes,
+# by initialisation and scale: in one it hardly moves, in the other it falls like $1/r$. Keep one thing: **when you
+# change the rank, the scale decides whether your learning rate still fits.** We stay at rank 8 with $\alpha = 16$.
 #
 # ## A fair opponent, and the learning rate
 #
@@ -235,9 +238,11 @@ show.table([[f"{lr:g}", *(f"{sweep[method, lr]:.3f}" if lr in rates[method] else
 print("LoRA's best rate is the larger one:", best["LoRA"] > best["full"])
 
 # %% [markdown]
-# Thinking Machines ("LoRA Without Regret", 2025) report a factor of about ten on large models. This grid is coarse, a
-# factor of three from rate to rate, but the direction is the same. A LoRA run with full fine-tuning's rate looks like
-# a LoRA that cannot learn: compare the columns of the table.
+# Thinking Machines ("LoRA Without Regret", 2025) report a factor of about ten on large models, and about fifteen in
+# very short runs. Their library [fixes it at
+# ten](https://tinker-docs.thinkingmachines.ai/cookbook/api-reference/hyperparam_utils/get_lora_lr_over_full_finetune_lr/index.md).
+# This grid is coarse, a factor of three from rate to rate, but the direction is the same. A LoRA run with full
+# fine-tuning's rate looks like a LoRA that cannot learn: compare the columns of the table.
 #
 # ## Before, after injection, after training
 #
@@ -324,8 +329,8 @@ for method, each in (("LoRA", deltas[0]), ("full fine-tuning", changes[0])):
 
 # %% [markdown]
 # Two controls are trained, with the same steps and one seed. **A frozen** trains only $B$, over a random $A$
-# (LoRA-FA; Zhang et al., 2023, arXiv 2308.03303). **One dense place** spends as many numbers as LoRA, and a few more,
-# on two whole matrices of the last block.
+# (LoRA-FA; Zhang et al., 2023, [arXiv 2308.03303](https://arxiv.org/abs/2308.03303)). **One dense place** spends as
+# many numbers as LoRA, and a few more, on two whole matrices of the last block.
 
 # %% tags=["nbval-ignore-output"]
 def frozen_A(model):
@@ -363,9 +368,11 @@ show.runs({name: scores[name] for name in order}, point="LoRA",
 #
 # Now slow down at *full, cut to rank 8*. Hu et al. start from the hypothesis that the change of the weights has a low
 # "intrinsic rank" (section 4.1). What full fine-tuning found here has not: the count above says over how many
-# directions it spreads, and the cut row beside the *full fine-tuning* row says what the small ones were worth. LoRA
-# does not need that hypothesis. It is enough that *some* answer of low rank exists, and that training finds it when
-# it may not look elsewhere.
+# directions it spreads, and the cut row beside the *full fine-tuning* row says what the small ones were worth. On
+# Llama-2-7B, Biderman et al. (2024, [arXiv 2405.09673](https://arxiv.org/abs/2405.09673), abstract) found the same:
+# the change of full fine-tuning had a rank 10 to 100 times that of typical LoRA settings. LoRA does not need that
+# hypothesis. It is enough that *some* answer of low rank exists, and that training finds it when it may not look
+# elsewhere.
 #
 # *One dense place* and *A frozen* are sketches: one seed, and the rate of the method they come from. With a sweep of
 # their own they may do better.
@@ -485,8 +492,8 @@ print("LoRA learns what the base cannot do; the same norm in another direction o
 # - Alternate between two adapters in the naive way: add and subtract the first, then the second. Does it still stand
 #   still after the first cycle?
 # - Adapt only `q_proj` and `v_proj`, as the paper does. What does the same budget buy?
-# - Start from the truncated SVD of $W_0$ instead of random $A$: that is PiSSA (Meng et al., 2024, arXiv 2404.02948).
-#   What must happen to $W_0$ so that step 0 does not move?
+# - Start from the truncated SVD of $W_0$ instead of random $A$: that is PiSSA (Meng et al., 2024, [arXiv
+#   2404.02948](https://arxiv.org/abs/2404.02948)). What must happen to $W_0$ so that step 0 does not move?
 #
 # **Next.** $W_0$ is frozen, and training never writes to it. So it need not be stored in 32 or 16 bits. Lesson
 # **08_build_nf4** stores it in four.

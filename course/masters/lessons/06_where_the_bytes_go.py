@@ -4,9 +4,9 @@
 # You predict the peak memory of a fine-tuning step before a weight is downloaded, measure real steps, and are right
 # within one percent.
 #
-# | time on 2 CPU cores | on a T4 | memory | builds on |
-# |---|---|---|---|
-# | about 1 minute | no GPU used; not yet measured | under 2 GB | [03](03_lora_from_scratch.ipynb) |
+# | time on 2 CPU cores | memory | builds on |
+# |---|---|---|
+# | about 1 minute (no GPU is used) | under 2 GB | [03](03_lora_from_scratch.ipynb) |
 #
 # GB means 10⁹ bytes, MB 10⁶. Figures are bytes of tensors; what a GPU's process holds beyond them comes near the end.
 
@@ -93,7 +93,7 @@ print("a real quantized model, to the byte:",
 # Under mixed precision with AdamW, a trained parameter takes 4 bytes for itself, 4 for its gradient and 8 for Adam's
 # two moments (ZeRO, Rajbhandari et al., 2019, [arXiv 1910.02054](https://arxiv.org/abs/1910.02054), section 3.1,
 # splits the same 16 differently). A frozen one takes only its storage. An adapter of rank $r$ on a weight
-# [d_out, d_in] has $r\,(d_{in} + d_{out})$ parameters; some pages print twice that.
+# [d_out, d_in] has $r\,(d_{in} + d_{out})$ parameters.
 
 # %%
 def adapter_parameters(c, r):
@@ -188,8 +188,10 @@ print(f"Gemma 2, 8,192 tokens: {gb(gemma)} GB, which is {gemma // 2**20:,} MiB")
 
 # %% [markdown]
 # "From 24 GB to 1 MB" is what Wijmans et al. (2024, [arXiv 2411.09009](https://arxiv.org/abs/2411.09009), abstract)
-# report for the loss of Gemma 2 (2B), in an experiment with 8,192 tokens. Twelve bytes per logit give their figure, and
-# the line of our first table. The smaller the model, the more the loss weighs.
+# report for the loss of Gemma 2 (2B), in an experiment with 8,192 tokens. [Their
+# table](https://github.com/apple/ml-cross-entropy) has 24,000 MiB for the forward loss alone, 12 bytes per logit, and
+# 28,000 with its gradient, 14. Ours is another moment, with a total of 12 too. The smaller the model, the more the
+# loss weighs.
 #
 # ## The peak is a moment
 #
@@ -260,13 +262,13 @@ show.figure(show.memory_bars(bars, "LoRA removes the optimizer, four bits shrink
 # ## The surprise: LoRA that needs more
 #
 # "Tinyllama with Lora consumes more memory than full-finetuning", says PEFT's
-# [issue 1514](https://github.com/huggingface/peft/issues/1514); [issue 2196](https://github.com/huggingface/peft/issues/2196)
-# saw activations almost double. How can a method that trains less keep more?
+# [issue 1514](https://github.com/huggingface/peft/issues/1514) of 2024. How can a method that trains less keep more?
 #
 # To find the gradient of a weight, autograd keeps the layer's input. In full fine-tuning, query, key and value share
-# one bf16 tensor. A frozen layer keeps none, but its adapter does, for the gradient of $A$. And PEFT holds adapters in
-# fp32 even on a bf16 model, so each adapted layer first casts its input (`BaseTunerLayer._cast_input_dtype`): an fp32
-# copy of its own, twice as wide, shared with nobody. Seven copies per layer:
+# one bf16 tensor. A frozen layer keeps none, but its adapter does, for the gradient of $A$. And since version 0.12
+# PEFT holds adapters in fp32 even on a bf16 model, so each adapted layer first casts its input
+# (`BaseTunerLayer._cast_input_dtype`): an fp32 copy of its own, twice as wide, shared with nobody. Seven copies per
+# layer:
 
 # %%
 def peft_per_token(c, r):
@@ -356,9 +358,9 @@ print(f"crossing: TinyLlama, r = 64 ({adapter_parameters(tiny, 64):,} parameters
       f"{crossing(tiny, 64):,.0f} tokens; {NAME}, r = 16: {crossing(config, 16):,.0f}")
 
 # %% [markdown]
-# The issue's batch was 2 × 8,192 tokens, which lies beyond the crossing. The maintainer who could not reproduce it had
-# cut the input to 1,024. (PEFT has changed since: this arithmetic makes the report plausible and does not prove its
-# cause.) bf16 adapters remove the copies, checkpointing most of them. `lora_lab` makes none: it stores adapters in
+# This is today's PEFT, and does not explain the issue: in March 2024 PEFT still gave adapters the dtype of the base, as
+# our control has it, which needs less. Dropout keeps a copy too, and might (see *Try*). bf16 adapters remove the
+# copies, checkpointing most of them. `lora_lab` makes none: it stores adapters in
 # fp32, and casts them instead of their inputs.
 #
 # ## Levers, and which GPU
@@ -378,9 +380,10 @@ show.figure(show.memory_bars(bars, "Two levers bring the step down to little mor
             alt="; ".join(f"{name}: {e.peak_bytes / 1e9:.1f} GB" for name, e in bars.items()))
 
 # %% [markdown]
-# A process holds more than its tensors: CUDA's context, and gaps between blocks, 7 % to 49 % over published T4 runs.
-# The table assumes the worst of it. `cheapest_method` gives up full rank, then 16-bit weights, only where it must;
-# `fit` solves for the longest batch, up to the 131,072 positions of the model.
+# A process holds more than its tensors: CUDA's context, and gaps between blocks, 4 % to 49 % over the T4 runs that
+# come with [fitcheck-llm 0.3.1](https://pypi.org/project/fitcheck-llm/0.3.1/). The table assumes the worst of it.
+# `cheapest_method` gives up full rank, then 16-bit weights, only where it must; `fit` solves for the longest batch,
+# up to the 131,072 positions of the model.
 
 # %%
 both = {"method": "qlora", "checkpointing": True, "chunked_loss": 256}
@@ -401,9 +404,12 @@ show.table(rows, ["GPU", "usable, GB", "tensors, GB", "8B at 2,048 tokens", "mos
 show.memory_explorer(NAME, "t4")
 
 # %% [markdown]
-# ## Four numbers that go around
+# ## Four numbers to check
 #
-# Each is copied from page to page. [folklore.md](../course/folklore.md) has the others.
+# The second stands
+# [here](https://apxml.com/courses/fine-tuning-small-language-model/chapter-4-parameter-efficient-fine-tuning-peft/understanding-full-fine-tuning-limitations),
+# the last in LLaMA-Factory's README (above). For the others we have no page: take them as true or false.
+# [folklore.md](../course/folklore.md) has more.
 
 # %%
 seven, thirteen = memory.load_config("llama-2-7b"), memory.load_config("llama-2-13b")

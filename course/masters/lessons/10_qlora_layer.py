@@ -4,9 +4,9 @@
 # You build the layer that learns through a weight stored in four bits, watch it learn while not one stored bit
 # moves, and find out why merging it back into four bits can throw the training away.
 #
-# | time on 2 CPU cores | on a T4 | memory | builds on |
-# |---|---|---|---|
-# | 1.5 minutes | the same, no GPU used | under 1 GB | [03](03_lora_from_scratch.ipynb), [08](08_build_nf4.ipynb) |
+# | time on 2 CPU cores | memory | builds on |
+# |---|---|---|
+# | 1.5 minutes (no GPU is used) | under 1 GB | [03](03_lora_from_scratch.ipynb), [08](08_build_nf4.ipynb) |
 #
 # The model is the course's embedded base on every machine.
 
@@ -14,8 +14,8 @@
 # ## The equation
 #
 # A linear layer has a weight $W$ of shape [d_out, d_in]. QLoRA stores it as 4-bit codes $W_4$, frozen, and trains a
-# LoRA update beside it. Dettmers et al. (2023, [arXiv 2305.14314](https://arxiv.org/abs/2305.14314), equation 5),
-# with weights as PyTorch stores them:
+# LoRA update beside it. Dettmers et al. (2023, [arXiv 2305.14314](https://arxiv.org/abs/2305.14314), equation 5, and
+# equation 3 for the scale $s$, which 5 leaves out), with weights as PyTorch stores them:
 #
 # $$y = x\,\hat W^\top + s\,(x A^\top) B^\top, \qquad \hat W = \mathrm{dequantize}(W_4), \qquad s = \alpha / r$$
 #
@@ -58,7 +58,7 @@ class FrozenProduct(torch.autograd.Function):
 
 # %% [markdown]
 # Around it, two small classes. `Linear4bit` holds the codes. `QLoRALinear` adds the update, and its last line is
-# equation 5.
+# the equation.
 
 # %%
 class Linear4bit(nn.Module):
@@ -235,7 +235,7 @@ show.table([row("one layer, 1024 × 1024", [(1024, 1024)]), row("embedded base, 
 # Two things are not in "half a byte": the constants, and all that is not a linear layer. Embeddings and head stay
 # in 16 bits, and the smaller the model, the more they weigh. The last column is about linear layers only where the
 # row says so. Without DQ, a constant costs 32 bits per 64 values, which makes 4.5 bits per value; the paper puts the
-# saving at about 0.37 bits, or 3 GB for a 65B model (section 3).
+# saving at about 0.37 bits, or 3 GB for a 65B model (section 1).
 #
 # With `KeepsDense`, training Llama-2-7B in bf16 would put the bf16 size of its linear layers on top of all this.
 #
