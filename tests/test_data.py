@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from lora_lab import models
@@ -92,7 +92,7 @@ def subjects(name: str, examples: list[Example]) -> set[str]:
 
 
 @pytest.mark.parametrize("name", tasks.TASKS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, phases=[Phase.generate])  # shrinking a task takes minutes
 @given(seed=st.integers(0, 10**6), train=st.integers(1, 150), heldout=st.integers(1, 20), validation=st.integers(1, 40))
 def test_no_two_splits_share_a_subject(name, seed, train, heldout, validation):
     task = made(name, seed, train=train, heldout=heldout, validation=validation)
@@ -128,6 +128,17 @@ def test_validation_draws_nothing_from_the_other_splits():
     with_it, without = tasks.open_book(20, 5, 3, validation=7), tasks.open_book(20, 5, 3, validation=0)
     assert len(with_it.validation) == 7 and without.validation == []
     assert (with_it.train, with_it.heldout) == (without.train, without.heldout)
+
+
+def test_closed_book_validates_on_an_eighth_of_the_people():
+    task = tasks.closed_book(World.generate(0))
+    people = [subjects("closed_book", split) for split in (task.train, task.validation, task.heldout)]
+    assert list(map(len, people)) == [24, 8, 32] and len(set.union(*people)) == 64
+
+
+def test_people_to_validate_on_are_of_the_training_population():
+    names = subjects("open_book", tasks.open_book(5, 5, validation=50).validation)
+    assert len(names) > 45 and {world.population(name) for name in names} == {"train"}
 
 
 @pytest.mark.parametrize("name", ["open_book", "sentence", "sailor", "cipher"])
@@ -239,6 +250,12 @@ def test_json_scores_judge_the_object_not_its_spelling():
         }
 
 
+def test_list_scores_want_each_word_in_its_place():
+    score = tasks.score_list([Example("", "lamp, chair, door")], ["chair, lamp, door"])
+    assert score == {"exact": 0, "words": pytest.approx(1 / 3)}
+    assert tasks.score_list([Example("", "lamp, chair")], ["lamp"]) == {"exact": 0, "words": 0.5}
+
+
 def test_sailor_scores_separate_facts_from_style():
     example = Example("", "Ahoy! Mara Verlin be in Ordeby, aye!", ("Mara Verlin", "Ordeby"))
     assert tasks.score_sailor([example], ["Ahoy! Mara Verlin be in Veriby, aye!"]) == {
@@ -301,6 +318,11 @@ def test_packing_cuts_no_document_and_refuses_one_that_does_not_fit():
     assert (batch["labels"] == torch.where(batch["input_ids"] > 0, batch["input_ids"], IGNORE)).all()
     with pytest.raises(ValueError, match="9 tokens does not fit a window of 8"):
         pack(lambda: [1] * 9, rows=1, length=8, pad_id=0)
+
+
+def test_a_window_may_be_filled_to_its_last_token():
+    batch = pack(lambda: [5] * 4, rows=2, length=8, pad_id=0)
+    assert batch["input_ids"].tolist() == [[5] * 8] * 2
 
 
 @pytest.mark.parametrize(

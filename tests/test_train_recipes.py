@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from mypy import api
 
 from lora_lab import lora, models, quant, train
 from lora_lab.data import tasks
@@ -130,6 +129,8 @@ def test_the_options_of_finetune_are_those_of_fit():
 
 @pytest.mark.slow
 def test_a_type_checker_sees_a_typo(tmp_path):
+    from mypy import api
+
     right = ['train.prepare(model, "qlora", seed=1)', 'train.finetune(model, 0, task, "qlora", batch_size=2)']
     wrong = [
         'train.prepare(model, "qlorra")',
