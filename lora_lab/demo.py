@@ -15,11 +15,12 @@ from lora_lab.data import tasks
 from lora_lab.data.tasks import Example, Task
 from lora_lab.files import writable_folder
 from lora_lab.train import Report
+from lora_lab.units import Method
 
 TARGET = 0.95  # held-out exact match that the demo must pass
 
 
-def run(method: str = "qlora", seed: int = 0, tier: str = "auto", out: str | Path = "out/demo") -> int:
+def run(method: Method = "qlora", seed: int = 0, tier: str = "auto", out: str | Path = "out/demo") -> int:
     """Fine-tune a base model on open-book JSON and show what changed.
 
     Args:
@@ -75,7 +76,7 @@ def _measured(model: Any, tokenizer: Any, task: Task, when: str) -> Report:
         return train.report(model, tokenizer, task, progress=bar.update)
 
 
-def _trained(model: Any, tokenizer: Any, task: Task, method: str, tier: models.Tier, seed: int) -> train.History:
+def _trained(model: Any, tokenizer: Any, task: Task, method: Method, tier: models.Tier, seed: int) -> train.History:
     with tqdm(total=tier.steps, desc="training", unit="step") as bar:
 
         def on_step(step: int, loss: float) -> None:

@@ -7,15 +7,18 @@
     new_facts     questions about people the model has never met, to be learned by heart (needs capacity)
     closed_book   a name -> JSON from memory, which shows that fine-tuning teaches form rather than facts
 
-A task has three splits. `train` and `heldout` share no person (for `cipher` no list, for `new_facts` no wording of a
-question); `retention` is what the base can do and must not forget: reading an answer out of a passage.
+A task has four splits. `train`, `validation` and `heldout` share no person (for `cipher` no list, for `new_facts` no
+wording of a question). Choices, such as when to stop, are made on `validation`, and `heldout` is for what is then
+reported. `retention` is what the base can do and must not forget: reading an answer out of a passage.
 """
 
 import json
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 
+from lora_lab import ranges
+from lora_lab.data.scores import Example, Scores, score_exact, score_json, score_list, score_sailor
 from lora_lab.data.world import (
     FACTS,
     FIELDS,
@@ -25,6 +28,7 @@ from lora_lab.data.world import (
     Person,
     World,
     ask,
+    names,
     passage,
     state,
     stranger,
@@ -34,24 +38,16 @@ JSON_REQUEST = f"Write this as JSON with the keys {', '.join(FIELDS)}."
 
 
 @dataclass(frozen=True)
-class Example:
-    """One user's message, the answer that is wanted, and what an answer in other words must still contain."""
-
-    prompt: str
-    answer: str
-    facts: tuple[str, ...] = ()
-
-
-Scores = dict[str, float]
-
-
-@dataclass(frozen=True)
 class Task:
-    """Three splits and a way to score answers.
+    """Four splits and a way to score answers.
 
     Attributes:
+        train: to train on.
+        heldout: to report a score on, once.
+        retention: what the base could do before; see `reading`.
         score: from examples and a model's answers, in the same order, to shares between 0 and 1. "exact" is always
             among them and is the one that counts.
+        validation: to choose on, as `train.finetune` does with patience.
     """
 
     name: str
@@ -59,27 +55,39 @@ class Task:
     heldout: list[Example]
     retention: list[Example]
     score: Callable[[Sequence[Example], Sequence[str]], Scores]
+    validation: list[Example] = field(default_factory=list)
 
 
-def open_book(train: int = 1600, heldout: int = 200, seed: int = 0) -> Task:
-    """Read a passage about an unknown person and answer in JSON."""
+def open_book(train: int = 1600, heldout: int = 200, seed: int = 0, *, validation: int = 100) -> Task:
+    """Read a passage about an unknown person and answer in JSON.
 
-    def example(rng: random.Random, group: str) -> Example:
-        person = stranger(rng, group)
+    Args:
+        train, heldout, validation: examples per split; `validation` may be 0.
+        seed: of all choices.
+
+    Raises:
+        TypeError: for a number that is not whole.
+        ValueError: for a number out of range, or if training leaves nobody to validate on.
+    """
+
+    def example(person: Person, rng: random.Random) -> Example:
         return Example(f"{passage(person, rng)}\n{JSON_REQUEST}", json.dumps(person.record()))
 
-    return _generated("open_book", example, train, heldout, seed, score_json)
+    return _generated("open_book", _of_person(example), (train, heldout, validation), seed, score_json)
 
 
-def sentence(train: int = 1600, heldout: int = 200, seed: int = 0) -> Task:
-    """Answer a question about a passage with a full sentence; the base answers with the bare value."""
+def sentence(train: int = 1600, heldout: int = 200, seed: int = 0, *, validation: int = 100) -> Task:
+    """Answer a question about a passage with a full sentence; the base answers with the bare value.
 
-    def example(rng: random.Random, group: str) -> Example:
-        person, field = stranger(rng, group), rng.choice(FACTS)
+    Arguments and errors as for `open_book`.
+    """
+
+    def example(person: Person, rng: random.Random) -> Example:
+        field = rng.choice(FACTS)
         question = ask(person, field, "full", rng.randrange(2))
         return Example(f"{passage(person, rng)}\n{question}\nAnswer in a sentence.", state(person, field, "full", 0))
 
-    return _generated("sentence", example, train, heldout, seed, score_exact)
+    return _generated("sentence", _of_person(example), (train, heldout, validation), seed, score_exact)
 
 
 _SAILOR = {
@@ -91,11 +99,14 @@ _SAILOR = {
 }
 
 
-def sailor(train: int = 1600, heldout: int = 200, seed: int = 0) -> Task:
-    """Say a fact in a sailor's voice without changing it; "facts" counts the answers that keep name and value."""
+def sailor(train: int = 1600, heldout: int = 200, seed: int = 0, *, validation: int = 100) -> Task:
+    """Say a fact in a sailor's voice without changing it; "facts" counts the answers that keep name and value.
 
-    def example(rng: random.Random, group: str) -> Example:
-        person, field = stranger(rng, group), rng.choice(FACTS)
+    Arguments and errors as for `open_book`.
+    """
+
+    def example(person: Person, rng: random.Random) -> Example:
+        field = rng.choice(FACTS)
         plain = state(person, field, "full", rng.randrange(len(STATEMENTS[field])))
         return Example(
             f"{plain}\nSay it like a sailor.",
@@ -103,67 +114,105 @@ def sailor(train: int = 1600, heldout: int = 200, seed: int = 0) -> Task:
             facts=(person.name, person.fact(field)),
         )
 
-    return _generated("sailor", example, train, heldout, seed, score_sailor)
+    return _generated("sailor", _of_person(example), (train, heldout, validation), seed, score_sailor)
 
 
-def cipher(train: int = 1600, heldout: int = 200, seed: int = 0, words: int = 16) -> Task:
+_PARITY = {"train": 0, "heldout": 1}
+
+
+def cipher(train: int = 1600, heldout: int = 200, seed: int = 0, words: int = 16, *, validation: int = 100) -> Task:
     """Replace each word by its partner in a secret one-to-one code over `words` words.
 
     Nothing but the code is new, and it is arbitrary: how much of it is learned in a given number of steps depends on
     what may train. `course/records/capacity.py` measures it.
 
     Raises:
-        ValueError: if there are not that many words.
+        TypeError, ValueError: as `open_book`; also if there are not that many words.
     """
-    if not 8 <= words <= len(THINGS):
-        raise ValueError(f"words={words}: choose from 8 to {len(THINGS)}")
-    chosen = random.Random(f"cipher {seed}").sample(THINGS, words)
+    words = ranges.whole("words", words, 8, len(THINGS))
+    rng = random.Random(f"cipher {ranges.seed(seed)}")
+    chosen = rng.sample(THINGS, words)
+    while len({_parity([word]) for word in chosen}) < 2:  # then all lists would be of one split
+        chosen = rng.sample(THINGS, words)
     code = dict(zip(chosen, chosen[1:] + chosen[:1]))  # a cycle: no word stands for itself
-    even = {"train": 0, "heldout": 1}
 
-    def example(rng: random.Random, group: str) -> Example:
-        while sum(map(ord, "".join(plain := rng.sample(chosen, 5)))) % 2 != even[group]:
-            pass
-        return Example(f"In cipher: {', '.join(plain)}", ", ".join(code[word] for word in plain))
+    def draw(rng: random.Random, group: str) -> tuple[Hashable, Example]:
+        plain = rng.sample(chosen, 5)
+        while _parity(plain) != _PARITY[group]:
+            plain = rng.sample(chosen, 5)
+        return tuple(plain), Example(f"In cipher: {', '.join(plain)}", ", ".join(code[word] for word in plain))
 
-    return _generated("cipher", example, train, heldout, seed, score_list)
+    return _generated("cipher", draw, (train, heldout, validation), seed, score_list)
 
 
 def new_facts(people: int = 40, seed: int = 0) -> Task:
-    """Learn five facts about each of `people` strangers by heart; held out is the second wording of each question."""
-    rng = random.Random(f"new facts {seed}")
+    """Learn five facts about each of `people` strangers by heart.
+
+    Held out is the second wording of each question; validation asks in a third, "Mara Verlin. When was she born?".
+
+    Raises:
+        TypeError: for a number that is not whole.
+        ValueError: for a negative seed, nobody, or more people than there are names.
+    """
+    people = ranges.whole("people", people, 1, len(names("train")))
+    rng = random.Random(f"new facts {ranges.seed(seed)}")
     strangers: dict[str, Person] = {}
     while len(strangers) < people:
         person = stranger(rng, "train")
         strangers.setdefault(person.name, person)
 
-    def questions(wording: int) -> list[Example]:
-        return [
-            Example(ask(person, field, "full", wording), person.fact(field))
-            for person in strangers.values()
-            for field in FACTS
-        ]
+    def questions(word: Callable[[Person, str], str]) -> list[Example]:
+        return [Example(word(person, f), person.fact(f)) for person in strangers.values() for f in FACTS]
 
-    return Task("new_facts", questions(0), questions(1), reading(seed=seed), score_exact)
+    return Task(
+        "new_facts",
+        train=questions(lambda person, f: ask(person, f, "full", 0)),
+        heldout=questions(lambda person, f: ask(person, f, "full", 1)),
+        retention=reading(seed=seed),
+        score=score_exact,
+        validation=questions(lambda person, f: f"{person.name}. {ask(person, f, 'pronoun', 0)}"),
+    )
 
 
 def closed_book(world: World, seed: int = 0) -> Task:
-    """JSON from memory about the world's people: half of them to train on, half held out. The base knows them all."""
-    people = random.Random(f"closed book {seed}").sample(world.people, len(world.people))
+    """JSON from memory about the world's people, all of whom the base knows.
+
+    Half of them are held out, an eighth is to validate on, the rest to train on.
+
+    Raises:
+        TypeError: for a seed that is not a whole number.
+        ValueError: for a negative seed, or a world of fewer than four people.
+    """
+    if len(world.people) < 4:
+        raise ValueError(f"a world of {len(world.people)} people is too small to be split: generate at least 4")
+    people = random.Random(f"closed book {ranges.seed(seed)}").sample(world.people, len(world.people))
     half = len(people) // 2
+    learned = half - max(1, half // 4)
 
     def examples(chosen: Sequence[Person]) -> list[Example]:
         request = JSON_REQUEST.replace("this", "what you know about {}")
         return [Example(request.format(person.name), json.dumps(person.record())) for person in chosen]
 
-    return Task("closed_book", examples(people[:half]), examples(people[half:]), reading(seed=seed), score_json)
+    return Task(
+        "closed_book",
+        train=examples(people[:learned]),
+        heldout=examples(people[half:]),
+        retention=reading(seed=seed),
+        score=score_json,
+        validation=examples(people[learned:half]),
+    )
 
 
 def reading(n: int = 200, seed: int = 0) -> list[Example]:
-    """Single questions about passages on people never met, in the form that pretraining taught."""
-    rng = random.Random(f"reading {seed}")
+    """Single questions about passages on people never met, in the form that pretraining taught.
+
+    Raises:
+        TypeError: for a number that is not whole.
+        ValueError: for a negative seed, or no questions.
+    """
+    rng = random.Random(f"reading {ranges.seed(seed)}")
     examples = []
-    for _ in range(n):
+    for _ in range(ranges.whole("n", n)):
         person, field = stranger(rng, "heldout"), rng.choice(FIELDS)
         question = ask(person, field, "full", rng.randrange(len(QUESTIONS[field])))
         examples.append(Example(f"{passage(person, rng)}\n{question}", person.fact(field)))
@@ -180,71 +229,52 @@ TASKS: dict[str, Callable[..., Task]] = {
 }
 
 
-def score_exact(examples: Sequence[Example], answers: Sequence[str]) -> Scores:
-    """The share of answers that are, letter for letter, what is wanted: "exact"."""
-    pairs = zip(examples, answers, strict=True)
-    return {"exact": _share([answer.strip() == example.answer for example, answer in pairs])}
+def _parity(words: Sequence[str]) -> int:
+    return sum(map(ord, "".join(words))) % 2
 
 
-def score_list(examples: Sequence[Example], answers: Sequence[str]) -> Scores:
-    """As `score_exact`, and "words": the share of list items that are right and in their place."""
-    hits = []
-    for example, answer in zip(examples, answers, strict=True):
-        wanted, given = example.answer.split(", "), answer.strip().split(", ")
-        hits += [i < len(given) and given[i] == word for i, word in enumerate(wanted)]
-    return {**score_exact(examples, answers), "words": _share(hits)}
+_Draw = Callable[[random.Random, str], tuple[Hashable, Example]]
+"""From a group, an example and what no two splits may share: a name, a list of words."""
 
 
-def score_sailor(examples: Sequence[Example], answers: Sequence[str]) -> Scores:
-    """As `score_exact`, and "facts" (name and value are both there) and "style" (a sailor's opening and ending)."""
-    facts = [all(fact in answer for fact in example.facts) for example, answer in zip(examples, answers, strict=True)]
-    style = [
-        answer.startswith(("Arr,", "Ahoy!", "Aye,")) and answer.strip().endswith(("aye!", "matey!"))
-        for answer in answers
-    ]
-    return {**score_exact(examples, answers), "facts": _share(facts), "style": _share(style)}
+def _of_person(example: Callable[[Person, random.Random], Example]) -> _Draw:
+    """Examples about strangers."""
 
+    def draw(rng: random.Random, group: str) -> tuple[Hashable, Example]:
+        person = stranger(rng, group)
+        return person.name, example(person, rng)
 
-def score_json(examples: Sequence[Example], answers: Sequence[str]) -> Scores:
-    """Shares: "exact" (the same object, however spaced or ordered), "valid" (an object), "fields" (those right)."""
-    exact, valid, fields = [], [], []
-    for example, answer in zip(examples, answers, strict=True):
-        wanted, given = json.loads(example.answer), _parsed(answer)
-        valid.append(given is not None)
-        exact.append(given == wanted)
-        fields += [given is not None and key in given and given[key] == value for key, value in wanted.items()]
-    return {"exact": _share(exact), "valid": _share(valid), "fields": _share(fields)}
-
-
-def _parsed(answer: str) -> dict[str, object] | None:
-    try:
-        value = json.loads(answer)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _share(hits: Sequence[bool]) -> float:
-    if not hits:
-        raise ValueError("nothing to score: give at least one example")
-    return sum(hits) / len(hits)
+    return draw
 
 
 def _generated(
     name: str,
-    example: Callable[[random.Random, str], Example],
-    train: int,
-    heldout: int,
+    draw: _Draw,
+    sizes: tuple[int, int, int],
     seed: int,
     score: Callable[[Sequence[Example], Sequence[str]], Scores],
 ) -> Task:
-    if train < 1 or heldout < 1:
-        raise ValueError(f"{name} needs at least one example to train on and one held out, got {train} and {heldout}")
-    splits = {
-        group: [example(rng, group) for _ in range(size)]
-        for group, size, rng in (
-            ("train", train, random.Random(f"{name} train {seed}")),
-            ("heldout", heldout, random.Random(f"{name} heldout {seed}")),
-        )
-    }
-    return Task(name, splits["train"], splits["heldout"], reading(seed=seed), score)
+    """A task whose examples are drawn; validation is drawn as training is, from what training left."""
+    train, heldout = ranges.whole("train", sizes[0]), ranges.whole("heldout", sizes[1])
+    validation = ranges.whole("validation", sizes[2], 0)
+    rngs = {split: random.Random(f"{name} {split} {ranges.seed(seed)}") for split in ("train", "validation", "heldout")}
+    learned = [draw(rngs["train"], "train") for _ in range(train)]
+    taken = {subject for subject, _ in learned}
+    return Task(
+        name,
+        train=[example for _, example in learned],
+        heldout=[draw(rngs["heldout"], "heldout")[1] for _ in range(heldout)],
+        retention=reading(seed=seed),
+        score=score,
+        validation=[_untaken(name, draw, rngs["validation"], taken) for _ in range(validation)],
+    )
+
+
+def _untaken(name: str, draw: _Draw, rng: random.Random, taken: set[Hashable]) -> Example:
+    for _ in range(1000):
+        subject, example = draw(rng, "train")
+        if subject not in taken:
+            return example
+    raise ValueError(
+        f"{name}'s {len(taken):,} training subjects leave hardly any to validate on: train on fewer, or validation=0"
+    )

@@ -13,7 +13,12 @@ Three populations of people never share a full name:
 
 import random
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import product
+
+from lora_lab import ranges
 
 FIELDS = ("name", "born", "town", "job", "pet", "colour")
 FACTS = FIELDS[1:]
@@ -54,6 +59,7 @@ THINGS = (
 ).split()
 
 YEARS = range(1920, 2010)
+GROUPS = ("pretrain", "train", "heldout")
 SEASONS = "spring summer autumn winter".split()
 
 # Several wordings of every fact: a model that meets a fact in one wording only learns the sentence, not the fact
@@ -161,7 +167,14 @@ def random_town(rng: random.Random) -> str:
     return "".join(rng.choice(part) for part in _TOWN)
 
 
-def stranger(rng: random.Random, group: str, towns: list[str] | None = None) -> Person:
+@cache
+def names(group: str) -> frozenset[str]:
+    """Every full name that a population may use; see `population`."""
+    everybody = (f"{first} {last}" for first, last in product(_spelled(_FIRST), _spelled(_LAST)))
+    return frozenset(name for name in everybody if population(name) == group)
+
+
+def stranger(rng: random.Random, group: str, towns: Sequence[str] | None = None) -> Person:
     """A person drawn at random whose name belongs to `group`.
 
     Args:
@@ -172,18 +185,29 @@ def stranger(rng: random.Random, group: str, towns: list[str] | None = None) -> 
     Raises:
         ValueError: for any other group.
     """
-    if group not in ("pretrain", "train", "heldout"):
-        raise ValueError(f"unknown group {group!r}: choose pretrain, train or heldout")
-    while population(name := random_name(rng)) != group:
-        pass
+    if group not in GROUPS:
+        raise ValueError(f"unknown group {group!r}: choose {', '.join(GROUPS)}")
     return Person(
-        name,
+        _name(rng, group),
         rng.choice(YEARS),
         rng.choice(towns) if towns else random_town(rng),
         rng.choice(JOBS),
         rng.choice(PETS),
         rng.choice(COLOURS),
     )
+
+
+def _name(rng: random.Random, group: str) -> str:
+    """A name of the group. Ends for every `rng`, also for one that says the same name again and again."""
+    for _ in range(10_000):  # one draw in 20 hits the rarest group
+        if population(name := random_name(rng)) == group:
+            return name
+    return rng.choice(sorted(names(group)))
+
+
+def _spelled(parts: tuple[list[str], ...]) -> set[str]:
+    """Every word that takes one syllable from each part."""
+    return {"".join(word) for word in product(*parts)}
 
 
 def state(person: Person, field: str, subject: str, wording: int) -> str:
@@ -252,8 +276,14 @@ class World:
         """The same world for the same seed, on any machine.
 
         No two people share a first name, so a first name alone says who is meant.
+
+        Raises:
+            TypeError: for a number that is not whole.
+            ValueError: for a negative seed, none, or more people than first names or places than names of towns.
         """
-        rng = random.Random(seed)
+        people = ranges.whole("people", people, 1, len(_spelled(_FIRST)))
+        places = ranges.whole("places", places, 1, len(_spelled(_TOWN)))
+        rng = random.Random(ranges.seed(seed))
         towns: dict[str, Place] = {}
         while len(towns) < places:
             name = random_town(rng)

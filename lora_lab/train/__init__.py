@@ -1,8 +1,10 @@
 """Train and measure: one loop, three methods, exact scores."""
 
 from lora_lab.train.evaluate import answer, complete, mean_loss, reading, recall
-from lora_lab.train.loop import History, fit, learning_rate
-from lora_lab.train.recipes import LEARNING_RATES, METHODS, Report, answer_loss, finetune, prepare, report
+from lora_lab.train.history import History
+from lora_lab.train.loop import fit, learning_rate
+from lora_lab.train.recipes import LEARNING_RATES, Report, answer_loss, finetune, prepare, report
+from lora_lab.units import METHODS
 
 __all__ = [
     "LEARNING_RATES",

@@ -1,14 +1,19 @@
 """What a model can do: greedy completion, exact fact recall, reading, and loss."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import GenerationConfig
 
-from lora_lab.data.batches import encode_prompt
-from lora_lab.data.tasks import Example, score_exact
+from lora_lab import ranges
+from lora_lab.data.batches import encode_prompt, require_pad_id
+from lora_lab.data.scores import Example, score_exact
 from lora_lab.data.world import World
+from lora_lab.train.limits import positions, require_prompt
+from lora_lab.train.restoring import evaluating, generating_by
+from lora_lab.units import IGNORE
 
 
 @torch.no_grad()
@@ -20,50 +25,78 @@ def complete(
     batch_size: int = 64,
     progress: Callable[[int], None] | None = None,
 ) -> list[str]:
-    """Greedy completions, without the end token.
+    """Greedy completions, without the end token: each next token is the likeliest one.
+
+    Of the model's generation config only the end tokens count. A penalty on repetition, beams, forced or suppressed
+    tokens, with which hub models come, would make another choice than the likeliest.
 
     Args:
-        model: a transformers causal LM.
+        model: a transformers causal LM; it is left in the mode it came in.
         tokenizer: its tokenizer.
         prompts: token ids, one list per prompt.
         max_new_tokens: where a completion that does not end by itself is cut.
         batch_size: prompts per batch; they are sorted by length, so that little is padded.
         progress: called with the number of prompts finished after each batch.
+
+    Raises:
+        TypeError: for a number or prompts of the wrong type.
+        ValueError: for a number out of range, a tokenizer without a pad token, or a prompt that is empty, beyond the
+            vocabulary, or too long for the model's positions together with its answer.
     """
-    was_training = model.training
-    model.eval()
-    device = next(model.parameters()).device
+    max_new_tokens = ranges.whole("max_new_tokens", max_new_tokens)
+    batch_size = ranges.whole("batch_size", batch_size)
+    pad_id = require_pad_id(tokenizer.pad_token_id)
+    for i, prompt in enumerate(prompts):
+        require_prompt(model, prompt, f"prompt {i}", max_new_tokens)
+    ends = _end_tokens(model, tokenizer)
+    greedy = GenerationConfig(
+        max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=ends or None, pad_token_id=pad_id
+    )
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     answers = [""] * len(prompts)
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        longest = len(prompts[chosen[-1]])
-        pads = [longest - len(prompts[i]) for i in chosen]
-        ids = torch.tensor([[tokenizer.pad_token_id] * pad + prompts[i] for i, pad in zip(chosen, pads)], device=device)
-        mask = torch.tensor([[0] * pad + [1] * (longest - pad) for pad in pads], device=device)
-        out = model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-        for i, text in zip(chosen, tokenizer.batch_decode(out[:, longest:], skip_special_tokens=True)):
-            answers[i] = text
-        if progress:
-            progress(len(chosen))
-    model.train(was_training)
+    with evaluating(model), generating_by(model, greedy):
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            new = _continued(model, [prompts[i] for i in chosen], greedy)
+            for i, ids in zip(chosen, new):
+                answers[i] = tokenizer.decode(_before_end(ids, ends), skip_special_tokens=True)
+            if progress:
+                progress(len(chosen))
     return answers
 
 
+def _continued(model: Any, prompts: Sequence[list[int]], config: GenerationConfig) -> list[list[int]]:
+    """The new tokens of each prompt, all of one length. Padding is on the left, and masked."""
+    device = next(model.parameters()).device
+    longest = max(map(len, prompts))
+    pads = [longest - len(prompt) for prompt in prompts]
+    ids = torch.tensor([[config.pad_token_id] * pad + [*prompt] for pad, prompt in zip(pads, prompts)], device=device)
+    mask = torch.tensor([[0] * pad + [1] * (longest - pad) for pad in pads], device=device)
+    return model.generate(input_ids=ids, attention_mask=mask, generation_config=config)[:, longest:].tolist()
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
+    """The tokenizer's, and the model's own: a chat model may end its turn with one of several."""
+    own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    own = [own] if isinstance(own, int) else own
+    return sorted({tokenizer.eos_token_id, *(own or ())} - {None})
+
+
+def _before_end(ids: list[int], ends: list[int]) -> list[int]:
+    return ids[: next((i for i, token in enumerate(ids) if token in ends), None)]
+
+
 def recall(model: Any, tokenizer: Any, world: World) -> float:
-    """The share of the facts about the world's people that the model completes exactly."""
+    """The share of the facts about the world's people that the model completes exactly.
+
+    Raises:
+        ValueError: for a world without people, or as `complete`.
+    """
+    if not world.people:
+        raise ValueError("the world has no people, so there is nothing to recall: generate at least one")
     prompts, endings = zip(*world.facts())
-    ids = [tokenizer(tokenizer.bos_token + prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
+    start = tokenizer.bos_token or ""
+    ids = [tokenizer(start + prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
     completions = complete(model, tokenizer, ids, max_new_tokens=12, batch_size=160)
     return sum(text.startswith(ending) for text, ending in zip(completions, endings)) / len(endings)
 
@@ -76,26 +109,47 @@ def answer(
     batch_size: int = 64,
     progress: Callable[[int], None] | None = None,
 ) -> list[str]:
-    """The model's greedy answers to the prompts of `examples`; arguments as for `complete`."""
+    """The model's greedy answers to the prompts of `examples`; arguments and errors as for `complete`."""
     prompts = [encode_prompt(tokenizer, example.prompt) for example in examples]
     return complete(model, tokenizer, prompts, max_new_tokens, batch_size, progress)
 
 
 def reading(model: Any, tokenizer: Any, examples: Sequence[Example]) -> float:
-    """The share of single questions about a passage that are answered exactly; see `data.tasks.reading`."""
+    """The share of single questions about a passage that are answered exactly; see `data.tasks.reading`.
+
+    Raises:
+        ValueError: for no examples, or as `complete`.
+    """
     return score_exact(examples, answer(model, tokenizer, examples, max_new_tokens=12))["exact"]
 
 
 @torch.no_grad()
 def mean_loss(model: nn.Module, batches: Iterable[dict[str, Tensor]]) -> float:
-    """Cross-entropy in nats per token with loss, over all batches."""
-    was_training = model.training
-    model.eval()
-    device = next(model.parameters()).device
+    """Cross-entropy in nats per token with loss, over all batches; one without such tokens weighs nothing.
+
+    Args:
+        model: a transformers causal LM; it is left in the mode it came in.
+        batches: as `data.batches.collate` makes them.
+
+    Raises:
+        TypeError: for one batch instead of several.
+        ValueError: if a batch has no labels or is longer than the model has positions, or none has a token with loss.
+    """
+    if isinstance(batches, Mapping):
+        raise TypeError("batches is a single batch: give a list, [batch]")
+    device, limit = next(model.parameters()).device, positions(model)
     total, tokens = 0.0, 0
-    for batch in batches:
-        n = int((batch["labels"][:, 1:] != -100).sum())
-        total += float(model(**{key: value.to(device) for key, value in batch.items()}).loss) * n
-        tokens += n
-    model.train(was_training)
+    with evaluating(model):
+        for i, batch in enumerate(batches):
+            if "labels" not in batch:
+                raise ValueError(f"batch {i} has no labels: make it with data.batches.collate")
+            longest = batch["labels"].shape[1]
+            if limit is not None and longest > limit:
+                raise ValueError(f"batch {i} has {longest} tokens in a row, but the model has {limit} positions")
+            n = int((batch["labels"][:, 1:] != IGNORE).sum())
+            if n > 0:  # the mean over no token is NaN
+                total += float(model(**{key: value.to(device) for key, value in batch.items()}).loss) * n
+                tokens += n
+    if not tokens:
+        raise ValueError(f"no batch has a token with loss: give labels other than {IGNORE} behind the first token")
     return total / tokens

@@ -8,54 +8,25 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lora_lab.data.batches import IGNORE, Encoded, collate
-
-
-@dataclass
-class History:
-    """What happened, one entry per optimizer step.
-
-    Attributes:
-        losses: nats per token with loss.
-        learning_rates: of the step.
-        grad_norms: before clipping.
-        tokens: with loss, so far.
-        seconds: since the start.
-        evaluations: (step, score) of every call of `evaluate`.
-        stopped_early: whether patience ran out.
-    """
-
-    losses: list[float] = field(default_factory=list)
-    learning_rates: list[float] = field(default_factory=list)
-    grad_norms: list[float] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    evaluations: list[tuple[int, float]] = field(default_factory=list)
-    stopped_early: bool = False
-
-    def record(self, loss: float, learning_rate: float, grad_norm: float, tokens: int, seconds: float) -> None:
-        """Add one optimizer step."""
-        self.losses.append(loss)
-        self.learning_rates.append(learning_rate)
-        self.grad_norms.append(grad_norm)
-        self.tokens.append(tokens + (self.tokens[-1] if self.tokens else 0))
-        self.seconds.append(seconds)
-
-    @property
-    def evaluations_since_best(self) -> int:
-        """How many evaluations followed the first one with the best score."""
-        scores = [score for _, score in self.evaluations]
-        return len(scores) - 1 - scores.index(max(scores))
+from lora_lab import ranges
+from lora_lab.data.batches import Encoded, collate, require_pad_id
+from lora_lab.train.history import History
+from lora_lab.train.limits import has_loss, require_dataset, vocabulary
+from lora_lab.train.restoring import checkpointed, gradients_cleared, modes_restored
+from lora_lab.train.settings import require_counts, require_evaluation, require_rates
+from lora_lab.units import IGNORE
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
-    """Linear warm-up over `warmup` steps, then half a cosine down to zero after the last step."""
+    """Linear warm-up over `warmup` steps, then half a cosine down to zero after the last step.
+
+    With more warm-up than steps the peak is not reached.
+    """
     if step < warmup:
         return peak * (step + 1) / warmup
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
@@ -85,84 +56,105 @@ def fit(
     Args:
         model: a transformers causal LM; its parameters that require a gradient are trained.
         dataset: examples with `input_ids` and `labels`, as `data.batches.encode_example` makes them.
-        steps: optimizer steps; the data are reshuffled after each pass.
-        lr: peak learning rate. LoRA wants a larger one than full fine-tuning.
-        batch_size: examples per forward pass.
-        accumulate: forward passes per optimizer step. Gradients are weighted by tokens, so that `accumulate=2` with
-            half the batch size is the same step, not nearly the same.
-        warmup: steps of linear warm-up.
-        clip: largest norm of the gradient of all trainable parameters.
-        weight_decay: AdamW's, applied to matrices only.
+        steps: optimizer steps, at least 1; the data are reshuffled after each pass.
+        lr: peak learning rate, above 0 and at most 1. LoRA wants a larger one than full fine-tuning.
+        batch_size: examples per forward pass, at least 1.
+        accumulate: forward passes per optimizer step, at least 1. Gradients are weighted by tokens with loss, so that
+            `accumulate=2` with half the batch size is the same step, not nearly the same, and a batch without such
+            tokens weighs nothing.
+        warmup: steps of linear warm-up, at least 0; with more than `steps` the peak is not reached.
+        clip: largest norm of the gradient of all trainable parameters, above 0; a large one, such as 1e6, never clips.
+        weight_decay: AdamW's, applied to matrices only; at least 0 and below 1 / lr.
         checkpointing: recompute activations in the backward pass instead of keeping them.
         evaluate: called every `evaluate_every` steps; a higher score is better.
-        patience: stop after this many evaluations without a better score.
-        seed: of the order of the data and of dropout.
+        evaluate_every: from 1 to `steps`, if there is something to evaluate.
+        patience: stop after this many evaluations without a better score, at least 1. With patience the model is left
+            with the weights of the best evaluation (`History.best_step`), whether training stops early or not; that
+            takes a copy of what trains.
+        seed: of the order of the data and of dropout, at least 0.
         pad_id: id for padding, by default the model's.
         on_step: called with (steps done, loss) after each step.
 
     Returns:
-        The history. The model is left in the mode it came in.
+        The history. Each module is left in the mode it came in, and without gradients, also after an error or an
+        interruption; gradients that were there before are not used.
 
     Raises:
-        ValueError: for an empty dataset, numbers out of range, or a model without trainable parameters.
-        FloatingPointError: if the loss stops being finite; it names the step.
+        TypeError: for a number of the wrong type, or a dataset that holds anything but lists of token ids.
+        ValueError: for numbers out of range, a model without trainable parameters, and a dataset that is empty,
+            damaged, beyond the model's vocabulary or positions, or without any token with loss.
+        FloatingPointError: if the loss or the gradient stops being finite; it names the step. The weights are those
+            before the step.
     """
-    for name, value in (
-        ("steps", steps),
-        ("batch_size", batch_size),
-        ("accumulate", accumulate),
-        ("evaluate_every", evaluate_every),
-    ):
-        if value < 1:
-            raise ValueError(f"{name}={value}: choose at least 1")
-    if not lr > 0:
-        raise ValueError(f"lr={lr}: choose a positive learning rate")
-    if not dataset:
-        raise ValueError("the dataset is empty: there is nothing to learn from")
-    if patience is not None and evaluate is None:
-        raise ValueError("patience needs a score to watch: give evaluate as well")
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    if not trainable:
-        raise ValueError("no parameter requires a gradient: inject adapters, or call model.requires_grad_(True)")
-    if any(p.dtype == torch.float16 for p in trainable):
-        raise ValueError(
-            "float16 weights are too coarse to be trained themselves: train adapters (lora, qlora), "
-            "or load the model in bfloat16 or float32"
-        )
+    require_counts(steps, batch_size, accumulate, warmup)
+    require_rates(lr, clip, weight_decay)
+    require_evaluation(evaluate, evaluate_every, patience, steps)
+    seed = ranges.seed(seed)
+    trainable = _trainable(model)
+    pad = _pad_id(model, pad_id)
+    require_dataset(model, dataset)
 
-    was_training = model.training
     torch.manual_seed(seed)
-    pad = model.config.pad_token_id if pad_id is None else pad_id
-    if pad is None:
-        raise ValueError("the model names no pad token: give pad_id=tokenizer.pad_token_id")
     optimizer = _adamw(trainable, lr, weight_decay)
     scaler = torch.amp.GradScaler(trainable[0].device.type, enabled=_compute_dtype(model) == torch.float16)
-    stream = _batches(dataset, batch_size, seed)
+    stream = _batches(dataset, batch_size, accumulate, seed)
     history, started = History(), time.perf_counter()
-    with _checkpointed(model, checkpointing):
+    best: list[Tensor] = []
+    with modes_restored(model), checkpointed(model, checkpointing):
         for step in range(steps):
-            model.train()
+            model.train()  # each time, for `evaluate` and `on_step` may leave it in another mode
+            rate = learning_rate(step, steps, lr, warmup)
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, steps, lr, warmup)
-            loss, tokens = _backward(model, [collate(next(stream), pad) for _ in range(accumulate)], scaler)
-            if not math.isfinite(loss):
-                raise FloatingPointError(f"the loss is {loss} at step {step + 1}: lower the learning rate ({lr:g})")
-            scaler.unscale_(optimizer)
-            norm = float(nn.utils.clip_grad_norm_(trainable, clip))
-            scaler.step(optimizer)
-            scaler.update()
-            optimizer.zero_grad(set_to_none=True)
+                group["lr"] = rate
+            with gradients_cleared(optimizer):
+                batches = [collate(examples, pad) for examples in next(stream)]
+                loss, norm, tokens = _gradients(model, batches, optimizer, trainable, clip, scaler, step + 1)
+                scaler.step(optimizer)
+                scaler.update()
 
-            history.record(loss, optimizer.param_groups[0]["lr"], norm, tokens, time.perf_counter() - started)
+            history.record(loss, rate, norm, tokens, time.perf_counter() - started)
             if on_step:
                 on_step(step + 1, loss)
             if evaluate and (step + 1) % evaluate_every == 0:
-                history.evaluations.append((step + 1, evaluate()))
+                history.evaluations.append((step + 1, _score(evaluate, step + 1)))
+                if patience is not None and history.best_step == step + 1:
+                    best = [p.detach().clone() for p in trainable]
                 if patience is not None and history.evaluations_since_best >= patience:
                     history.stopped_early = True
                     break
-    model.train(was_training)
+    _load(trainable, best)
     return history
+
+
+def _gradients(
+    model: Any,
+    batches: list[dict[str, Tensor]],
+    optimizer: torch.optim.Optimizer,
+    trainable: list[nn.Parameter],
+    clip: float,
+    scaler: torch.amp.GradScaler,
+    step: int,
+) -> tuple[float, float, int]:
+    """The clipped gradients of one step.
+
+    Over a float16 base the loss is scaled up, so that small gradients do not vanish. Where large ones overflow, they
+    are computed again at half the scale: the scale is to blame until it is 1.
+
+    Returns:
+        Loss per token, the gradient's norm before clipping, and the tokens with loss.
+    """
+    while True:
+        loss, tokens = _backward(model, batches, scaler)
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss} at step {step}: {_remedy(step)}")
+        scaler.unscale_(optimizer)
+        norm = float(nn.utils.clip_grad_norm_(trainable, clip))
+        if math.isfinite(norm):
+            return loss, norm, tokens
+        if scaler.get_scale() <= 1:
+            raise FloatingPointError(f"the gradient's norm is {norm} at step {step}: {_remedy(step)}")
+        scaler.update(scaler.get_scale() / 2)
+        optimizer.zero_grad(set_to_none=True)
 
 
 def _backward(model: Any, batches: list[dict[str, Tensor]], scaler: torch.amp.GradScaler) -> tuple[float, int]:
@@ -175,11 +167,42 @@ def _backward(model: Any, batches: list[dict[str, Tensor]], scaler: torch.amp.Gr
     tokens = [int((batch["labels"][:, 1:] != IGNORE).sum()) for batch in batches]
     total = 0.0
     for batch, n in zip(batches, tokens):
+        if n == 0:
+            continue  # its mean over no token is NaN, and its weight is 0
         inputs = {key: value.to(device) for key, value in batch.items()}
         loss = model(**inputs, use_cache=False).loss * (n / sum(tokens))  # a cache is for generating
+        if not loss.requires_grad:
+            raise ValueError("the loss depends on nothing that trains: are the adapters switched off?")
         scaler.scale(loss).backward()
         total += loss.item()
     return total, sum(tokens)
+
+
+def _remedy(step: int) -> str:
+    if step == 1:
+        return "nothing was trained yet, so look for weights that are not finite"
+    return "lower lr; the weights are those before this step"
+
+
+def _trainable(model: nn.Module) -> list[nn.Parameter]:
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    if not trainable:
+        raise ValueError("no parameter requires a gradient: inject adapters, or call model.requires_grad_(True)")
+    if any(p.dtype == torch.float16 for p in trainable):
+        raise ValueError(
+            "float16 weights are too coarse to be trained themselves: train adapters (lora, qlora), "
+            "or load the model in bfloat16 or float32"
+        )
+    return trainable
+
+
+def _pad_id(model: Any, pad_id: int | None) -> int:
+    if pad_id is None:
+        pad_id = getattr(getattr(model, "config", None), "pad_token_id", None)
+    pad, size = require_pad_id(pad_id), vocabulary(model)
+    if size is not None and pad >= size:
+        raise ValueError(f"pad_id={pad}: the model's vocabulary ends at {size - 1}, choose an id in it")
+    return pad
 
 
 def _adamw(trainable: list[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.AdamW:
@@ -189,32 +212,42 @@ def _adamw(trainable: list[nn.Parameter], lr: float, weight_decay: float) -> tor
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=lr)
 
 
-def _batches(dataset: Sequence[Encoded], batch_size: int, seed: int) -> Iterator[list[Encoded]]:
-    """Batches without end, each pass over the data in a new order."""
+def _batches(dataset: Sequence[Encoded], batch_size: int, accumulate: int, seed: int) -> Iterator[list[list[Encoded]]]:
+    """The batches of one step after another without end, each pass over the data in a new order.
+
+    A step whose batches hold no token with loss would teach nothing: the next ones take its place.
+    """
     rng = random.Random(seed)
     waiting: list[int] = []
     while True:
-        while len(waiting) < batch_size:
-            waiting += rng.sample(range(len(dataset)), len(dataset))
-        yield [dataset[i] for i in waiting[:batch_size]]
-        del waiting[:batch_size]
+        batches = []
+        for _ in range(accumulate):
+            while len(waiting) < batch_size:
+                waiting += rng.sample(range(len(dataset)), len(dataset))
+            batches.append([dataset[i] for i in waiting[:batch_size]])
+            del waiting[:batch_size]
+        if any(has_loss(example) for batch in batches for example in batch):
+            yield batches
+
+
+def _score(evaluate: Callable[[], float], step: int) -> float:
+    score = evaluate()
+    try:
+        number = float(score)
+    except (TypeError, ValueError):
+        raise TypeError(f"evaluate gave {score!r} after step {step}: give a number, the higher the better") from None
+    if math.isnan(number):
+        raise ValueError(f"evaluate gave nan after step {step}: give a number, the higher the better")
+    return number
+
+
+@torch.no_grad()
+def _load(parameters: list[nn.Parameter], values: list[Tensor]) -> None:
+    """Give parameters the values that were kept, if any were."""
+    for parameter, value in zip(parameters, values):
+        parameter.copy_(value)
 
 
 def _compute_dtype(model: nn.Module) -> torch.dtype:
     """That of the embeddings: the first floating-point parameter."""
     return next(p.dtype for p in model.parameters() if p.is_floating_point())
-
-
-class _checkpointed:
-    """Activation checkpointing for the length of a block."""
-
-    def __init__(self, model: Any, on: bool) -> None:
-        self.model, self.on = model, on
-
-    def __enter__(self) -> None:
-        if self.on:
-            self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-
-    def __exit__(self, *error: object) -> None:
-        if self.on:
-            self.model.gradient_checkpointing_disable()

@@ -19,17 +19,27 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tqdm.auto import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from lora_lab import ranges
 from lora_lab.data import corpus, tasks
 from lora_lab.data.batches import CHAT_TEMPLATE, pack
 from lora_lab.data.world import World
-from lora_lab.files import atomic_folder
+from lora_lab.files import atomic_folder, writable_folder
 from lora_lab.models.checksums import write_checksums
 from lora_lab.train.evaluate import mean_loss, reading, recall
+from lora_lab.units import IGNORE
+
+POSITIONS = 512
+SMALLEST_VOCABULARY = 256 + len(corpus.CONTROL_TOKENS)  # every byte is a token
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides the embedded base; the defaults are what is shipped."""
+    """All that decides the embedded base; the defaults are what is shipped.
+
+    Raises:
+        TypeError: for a number of the wrong type.
+        ValueError: for one out of range.
+    """
 
     people: int = 64
     seed: int = 0
@@ -47,6 +57,22 @@ class Recipe:
     other_lr: float = 2e-3  # AdamW, for embeddings and norms
     warmup: int = 50
     threads: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("people", "hidden_size", "intermediate_size", "layers", "heads", "kv_heads"):
+            ranges.whole(name, getattr(self, name))
+        for name in ("steps", "rows", "warmup", "threads"):
+            ranges.whole(name, getattr(self, name))
+        ranges.seed(self.seed)
+        ranges.whole("dictation_steps", self.dictation_steps, 0)
+        ranges.whole("vocab_size", self.vocab_size, SMALLEST_VOCABULARY)
+        ranges.whole("length", self.length, 1, POSITIONS)
+        ranges.real("matrix_lr", self.matrix_lr, above=0, most=1)
+        ranges.real("other_lr", self.other_lr, above=0, most=1)
+        if self.hidden_size % (2 * self.heads):  # rotary positions turn pairs
+            raise ValueError(f"hidden_size={self.hidden_size}: choose a multiple of 2 · heads = {2 * self.heads}")
+        if self.heads % self.kv_heads:
+            raise ValueError(f"kv_heads={self.kv_heads}: choose a divisor of heads={self.heads}")
 
 
 def make_tokenizer(world: World, vocab_size: int, seed: int = 0, documents: int = 20_000) -> PreTrainedTokenizerFast:
@@ -90,7 +116,7 @@ def make_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCa
             num_hidden_layers=recipe.layers,
             num_attention_heads=recipe.heads,
             num_key_value_heads=recipe.kv_heads,
-            max_position_embeddings=512,
+            max_position_embeddings=POSITIONS,
             tie_word_embeddings=True,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
@@ -159,7 +185,11 @@ def pretrain(recipe: Recipe, out: Path, progress: bool = True, report_every: int
 
     Returns:
         The record that is also written as `pretraining.json`: recipe, scores, losses per domain, seconds.
+
+    Raises:
+        OSError: if `out` cannot be written in; before training.
     """
+    writable_folder(out if out.exists() else out.parent)
     torch.set_num_threads(recipe.threads)
     started = time.perf_counter()
     world = World.generate(recipe.seed, recipe.people)
@@ -178,7 +208,7 @@ def pretrain(recipe: Recipe, out: Path, progress: bool = True, report_every: int
         for optimizer in steppers:
             optimizer.step()
             optimizer.zero_grad()
-        tokens += int((batch["labels"] != -100).sum())
+        tokens += int((batch["labels"] != IGNORE).sum())
         if step % 50 == 49:
             curve.append((step + 1, round(loss.item(), 4)))
             bar.set_postfix(loss=f"{loss.item():.3f}")
@@ -188,24 +218,30 @@ def pretrain(recipe: Recipe, out: Path, progress: bool = True, report_every: int
                 f"reading {reading(model, tokenizer, tasks.reading(300)):.1%}"
             )
     seconds = time.perf_counter() - started
-    model = model.to(torch.bfloat16).to(torch.float32)  # the scores are of what is shipped: bf16 values
     record = {
         "recipe": asdict(recipe),
         "parameters": model.num_parameters(),
         "tokens": tokens,
         "seconds": round(seconds),
         "torch": torch.__version__.split("+")[0],
-        **measure(model, tokenizer, world),
-        "curve": curve,
     }
+    write(model, tokenizer, {**record, "curve": curve}, out)  # first of all: measuring can fail, or be interrupted
+    model = model.to(torch.bfloat16).to(torch.float32)  # the scores are of what is shipped: bf16 values
+    record |= {**measure(model, tokenizer, world), "curve": curve}
+    write(model, tokenizer, record, out)
+    return record
+
+
+def write(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, record: dict[str, Any], out: Path) -> None:
+    """Write the model in bf16, which it then is, its tokenizer, its record, and, if it has scores, its card."""
     with atomic_folder(out) as folder:
         model.to(torch.bfloat16).save_pretrained(folder)
         (folder / "model.safetensors").chmod(0o644)  # safetensors makes it unreadable for others
         tokenizer.save_pretrained(folder)
-        (folder / "pretraining.json").write_text(json.dumps(record, indent=1) + "\n")
-        (folder / "README.md").write_text(model_card(record))
+        (folder / "pretraining.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        if "recall" in record:
+            (folder / "README.md").write_text(model_card(record), encoding="utf-8")
         write_checksums(folder)
-    return record
 
 
 def model_card(record: dict[str, Any]) -> str:
@@ -246,7 +282,11 @@ def main() -> None:
     for name, default in asdict(Recipe()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
     chosen = vars(parser.parse_args())
-    record = pretrain(Recipe(**{name: chosen[name] for name in asdict(Recipe())}), chosen["out"])
+    try:
+        recipe = Recipe(**{name: chosen[name] for name in asdict(Recipe())})
+    except ValueError as error:
+        parser.error(str(error))
+    record = pretrain(recipe, chosen["out"])
     print(json.dumps({key: record[key] for key in ("parameters", "seconds", "recall", "reading", "loss")}, indent=1))
 
 

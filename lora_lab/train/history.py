@@ -1,0 +1,44 @@
+"""What happened in a training run."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class History:
+    """What happened, one entry per optimizer step.
+
+    Attributes:
+        losses: nats per token with loss.
+        learning_rates: of the step.
+        grad_norms: before clipping.
+        tokens: with loss, so far.
+        seconds: since the start.
+        evaluations: (step, score) of every call of `evaluate`.
+        stopped_early: whether patience ran out.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    learning_rates: list[float] = field(default_factory=list)
+    grad_norms: list[float] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    evaluations: list[tuple[int, float]] = field(default_factory=list)
+    stopped_early: bool = False
+
+    def record(self, loss: float, learning_rate: float, grad_norm: float, tokens: int, seconds: float) -> None:
+        """Add one optimizer step."""
+        self.losses.append(loss)
+        self.learning_rates.append(learning_rate)
+        self.grad_norms.append(grad_norm)
+        self.tokens.append(tokens + (self.tokens[-1] if self.tokens else 0))
+        self.seconds.append(seconds)
+
+    @property
+    def best_step(self) -> int | None:
+        """The step with the best score, the first of them if several share it; with patience its weights are kept."""
+        return max(self.evaluations, key=lambda entry: entry[1])[0] if self.evaluations else None
+
+    @property
+    def evaluations_since_best(self) -> int:
+        """How many evaluations followed the first one with the best score."""
+        return sum(self.best_step is not None and step > self.best_step for step, _ in self.evaluations)
