@@ -5,6 +5,8 @@ from tests.mutants.library.mutation import Mutation
 BATCHES, SCORES, TASKS, WORLD = (f"lora_lab/data/{name}.py" for name in ("batches", "scores", "tasks", "world"))
 RECORDED = "tests/test_data.py::test_the_examples_that_recorded_runs_trained_on_stay_what_they_are"
 
+TESTS = ("tests/test_data.py", "tests/test_ranges.py")
+
 MUTATIONS = (
     Mutation(
         file=TASKS,

@@ -5,6 +5,7 @@ child needs little more than the test itself.
 """
 
 import contextlib
+import gc
 import importlib.util
 import multiprocessing
 import os
@@ -27,7 +28,8 @@ from tests.mutants.library.mutation import Mutation
 ROOT = Path(__file__).resolve().parents[3]
 HUNG_SECONDS = 300  # no test takes a tenth of it, on a machine that does much else besides
 PRELOADED = ("torch", "transformers", "transformers.models.llama.modeling_llama", "peft", "bitsandbytes", "accelerate",
-             "hypothesis", "matplotlib.pyplot", "nbformat", "nbval.kernel")  # fmt: skip
+             "hypothesis", "matplotlib.pyplot", "nbformat", "nbval.plugin", "coverage", "xdist.plugin",
+             "anyio.pytest_plugin")  # fmt: skip
 # A test that dies of one of these has not noticed what is wrong with the result: the change does not even run.
 UNFAIR = ("ImportError", "NameError", "TypeError", "AttributeError", "SyntaxError")
 
@@ -60,6 +62,7 @@ def preload() -> None:
             importlib.import_module(name)
     if loaded := [name for name in sys.modules if name.partition(".")[0] == "lora_lab"]:
         raise RuntimeError(f"{loaded[0]} is loaded already, so no child could load another version of it")
+    gc.freeze()  # pytest collects garbage when it ends, and what stands here would be looked through each time
 
 
 def run_all(jobs: Sequence[tuple[Mutation | None, Sequence[str]]], workers: int = 2) -> Iterator[tuple[int, Run]]:
