@@ -5,7 +5,12 @@ from tests.mutants.library.mutation import Mutation
 LOOP, EVALUATE, RECIPES = (f"lora_lab/train/{name}.py" for name in ("loop", "evaluate", "recipes"))
 RESTORING, LIMITS = "lora_lab/train/restoring.py", "lora_lab/train/limits.py"
 
-TESTS = ("tests/test_train_loop.py", "tests/test_train_evaluate.py", "tests/test_train_recipes.py")
+TESTS = (
+    "tests/test_train.py",
+    "tests/test_train_loop.py",
+    "tests/test_train_evaluate.py",
+    "tests/test_train_recipes.py",
+)
 
 MUTATIONS = (
     Mutation(
