@@ -81,7 +81,7 @@ def test_an_option_that_is_empty_asks_for_nothing(saved, option, value):
     ("option", "value", "words"),
     [
         ("r", "4", "r must be an integer"),
-        ("target_modules", 5, "not fit"),
+        ("target_modules", 5, "target_modules=5, neither"),
         ("target_modules", "q_proj(", "neither a name nor a regular expression"),
         ("rank_pattern", [["q_proj", 2]], "rank_pattern must map"),
         ("alpha_pattern", {"(": 2}, "neither a name nor a regular expression"),
@@ -130,6 +130,8 @@ def test_truncated_and_missing_files_are_named(saved):
     (saved / "adapter_config.json").write_text("{")
     refused(saved, "adapter_config.json is damaged")
     (saved / "adapter_config.json").write_text("[]")
+    refused(saved, "adapter_config.json is damaged .an object is expected, not a list")
+    (saved / "adapter_config.json").write_text("{}")
     refused(saved, "peft_type")
     (saved / "adapter_config.json").unlink()
     refused(saved, "no adapter_config.json", FileNotFoundError)
@@ -152,7 +154,7 @@ def test_a_failed_save_leaves_the_old_adapter_whole(saved, monkeypatch):
         path.write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr("lora_lab.lora.checkpoint.save_file", broken)
+    monkeypatch.setattr("safetensors.torch.save_file", broken)
     with pytest.raises(OSError, match="disk full"):
         lora.save_adapter(randomise(lora.inject(tiny_llama(), LoRAConfig(r=2)), seed=9), saved)
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
