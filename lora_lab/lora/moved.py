@@ -61,12 +61,13 @@ def moved_tensors(model: nn.Module) -> dict[str, str]:
 
 
 def _outside(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    layers = [(name, module) for name, module in named_modules(model) if isinstance(module, LoRALinear)]
-    factors = {f"{name}.{tensor}" for name, layer in layers for tensor, _ in layer.named_parameters(recurse=False)}
-    factors |= {f"{name}.{tensor}" for name, layer in layers for tensor, _ in layer.named_buffers(recurse=False)}
-    seen = set()
+    """Every tensor of the state once, but for those that stand in an adapted layer itself: its factors."""
+    seen: set[int] = set()
+    for _, module in named_modules(model):
+        if isinstance(module, LoRALinear):
+            seen |= {id(tensor) for tensor in (*module._parameters.values(), *module._buffers.values())}
     for name, tensor in named_tensors(model):
-        if name not in factors and id(tensor) not in seen:
+        if id(tensor) not in seen:
             seen.add(id(tensor))
             yield name, tensor
 

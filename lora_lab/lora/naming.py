@@ -43,8 +43,13 @@ def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 def put(model: nn.Module, name: str, module: nn.Module) -> None:
     """Put a module in the place of the one with that name; a wrapper around that one goes with it."""
-    parent, _, last = name.rpartition(".")
-    setattr(dict(named_modules(model))[parent], last, module)
+    parent = unwrap(model)
+    *path, last = name.split(".")
+    for part in path:
+        child = parent._modules[part]
+        assert child is not None  # the name is one that `named_modules` gave
+        parent = unwrap(child)
+    setattr(parent, last, module)
 
 
 def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
