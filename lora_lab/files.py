@@ -16,7 +16,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -206,13 +206,13 @@ def _set_mode(temporary: Path, target: Path) -> None:
 
     The umask cannot be read without setting it for all threads, so a file is made to see what it gets.
     """
-    if target.is_file():
-        temporary.chmod(target.stat().st_mode & 0o7777)
+    with suppress(FileNotFoundError, NotADirectoryError):
+        temporary.chmod(target.stat().st_mode & 0o777)
         return
     probe = temporary.with_name(_temporary_name(temporary))
     os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
-        temporary.chmod(probe.stat().st_mode & 0o7777)
+        temporary.chmod(probe.stat().st_mode & 0o777)
     finally:
         probe.unlink()
 
