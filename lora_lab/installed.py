@@ -12,6 +12,7 @@ from packaging.version import InvalidVersion, Version
 
 DISTRIBUTION = "lora_lab"
 PYPI = "https://pypi.org/simple"
+_NO_ADDRESS = "//["  # what stands for one that is none, of which nothing may be shown
 EXTRAS = ("lab", "gpu", "test")
 # What to look at where the project is not installed, so that its own list cannot be read.
 _UNINSTALLED = ("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
@@ -94,9 +95,11 @@ def _pip_settings() -> dict[str, str]:
 def _without_credentials(address: str) -> str:
     try:
         parts = urlsplit(address)
-        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
     except ValueError:
-        return "//["  # no address either, and nothing of it is shown
+        return _NO_ADDRESS
+    if parts.scheme not in ("http", "https", "file"):
+        return _NO_ADDRESS
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
 
 
 def _asked(need: Requirement, extra: str) -> bool:

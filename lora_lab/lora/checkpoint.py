@@ -7,6 +7,7 @@ Nothing on disk is executed: only JSON and safetensors are read. The two files a
 """
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,8 @@ def load_adapter(model: nn.Module, folder: str | Path) -> nn.Module:
 
     def fill(layers: dict[str, LoRALinear]) -> None:
         for name, layer in layers.items():
+            if not math.isfinite(torch.tensor(layer.scaling).to(layer.lora_A.dtype)):
+                raise ValueError(f"{name} has a scaling of {layer.scaling:.3g}, which its dtype cannot hold: {_AGAIN}")
             for factor in ("lora_A", "lora_B"):
                 _fill(f"{name}.{factor}", getattr(layer, factor), tensors[_key(name, factor)])
 
