@@ -508,9 +508,10 @@ def load_another_base(model):
         (change_the_base, r"q_proj.base.weight \(has moved"),
         (load_another_base, r"embed.weight \(has moved.* and \d+ more"),
     ],
+    ids=["unfrozen", "frozen again", "statistics", "resized", "base", "another base"],
 )
 @pytest.mark.parametrize(
-    "wrap", [lambda model: model, torch.nn.DataParallel, copy.deepcopy], ids=["", "wrapped", "copy"]
+    "wrap", [lambda model: model, torch.nn.DataParallel, copy.deepcopy], ids=["plain", "wrapped", "copy"]
 )
 def test_what_was_trained_beside_the_adapters_is_never_lost_in_silence(change, words, wrap, tmp_path):
     model = fresh()

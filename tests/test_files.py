@@ -275,15 +275,16 @@ def test_a_folder_is_swapped_in_one_step_where_the_system_can():
 
 def test_the_current_folder_can_be_replaced_and_stays_the_current_one(tmp_path, monkeypatch):
     target = tmp_path / "adapter"
-    (target / "below").mkdir(parents=True)
+    target.mkdir()
     (target / "config").write_text("old")
     for here in (target, target / "below"):
+        here.mkdir(exist_ok=True)
         monkeypatch.chdir(here)
         with atomic_folder(target) as temporary:
             (temporary / "config").write_text(str(here))
         assert os.getcwd() == str(here) and os.path.samefile(".", here)
         assert (target / "config").read_text() == str(here)
-        assert sorted(os.listdir(target)) == ["below", "config"] and os.listdir(tmp_path) == ["adapter"]
+        assert "config" in os.listdir(target) and not leftovers(target) and os.listdir(tmp_path) == ["adapter"]
 
 
 def test_what_is_not_ours_stays_whatever_it_is(tmp_path):
@@ -495,7 +496,7 @@ def test_the_error_that_safetensors_hides_is_the_disks(tmp_path, monkeypatch):
         ("3", "an object is expected, not a int"),
         ('{"r": NaN}', "NaN is no number"),
         ('{"r": -Infinity}', "-Infinity is no number"),
-        ('{"r": 1, "r": 2}', "'r' stands there twice"),
+        pytest.param('{"r": 1, "r": 2}', "'r' stands there twice", id="twice"),
         ('{"a": {"r": 1, "r": 2}}', "'r' stands there twice"),
         ("[" * 99_999, "nested too deeply"),
         ('{"r": ' + "9" * 5000 + "}", "is damaged"),
