@@ -10,16 +10,18 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement
 
 from lora_lab import installed
+from lora_lab.units import GB, first_line
 
 REINSTALL = 'pip install -c constraints.txt -e ".[lab,test]"'
-GB = 10**9
 
 
 @dataclass(frozen=True)
@@ -39,38 +41,32 @@ def run() -> int:
     """Print every check; 1 if one of them failed, else 0."""
     found = []
     for check in checks():
-        print(line(check), flush=True)
+        _print(line(check))
         found.append(check.status)
     warnings, failures = found.count("warn"), found.count("fail")
-    print(f"\n{'not ready' if failures else 'ready'}: {failures} failed, {warnings} warned, {found.count('ok')} ok")
+    _print(f"\n{'not ready' if failures else 'ready'}: {failures} failed, {warnings} warned, {found.count('ok')} ok")
     return int(failures > 0)
+
+
+def _print(text: str) -> None:
+    """A path or a system's message may hold what the output cannot encode."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def checks() -> Iterator[Check]:
     """Every check in turn; one that itself breaks is a failed check, never a traceback."""
-    for probe in (
-        python,
-        package,
-        *map(_requirement_probe, installed.requirements()),
-        extras,
-        device,
-        tier,
-        dtype,
-        threads,
-        memory,
-        gpu_memory,
-        disk,
-        network,
-        hub,
-        embedded_base,
-    ):
-        name = getattr(probe, "__name__", "check").replace("_", " ")
-        try:
-            check = probe()
-        except Exception as error:  # a broken install can fail in any way, and the doctor is asked just then
-            check = Check(name, "fail", f"{type(error).__name__}: {_first_line(error)}", REINSTALL)
-        if check:
-            yield check
+    machine = (extras, device, tier, dtype, threads, memory, gpu_memory, disk, leftovers, network, hub, embedded_base)
+    for probe in (python, package, requirements, *machine):
+        yield from _ask(probe.__name__.replace("_", " "), probe)
+
+
+def _ask(name: str, probe: Callable[[], Check | Iterable[Check] | None]) -> Iterator[Check]:
+    try:
+        found = probe()
+        yield from [found] if isinstance(found, Check) else found or ()
+    except (Exception, SystemExit) as error:  # a broken install can fail in any way, and we are asked just then
+        yield Check(name, "fail", f"{type(error).__name__}: {first_line(error)}", REINSTALL)
 
 
 def line(check: Check) -> str:
@@ -101,6 +97,12 @@ def package() -> Check:
     return Check("lora_lab", "ok", f"{version} ({Path(__file__).parent})")
 
 
+def requirements() -> Iterator[Check]:
+    """What the project needs at run time, each in its turn."""
+    for wanted in installed.requirements():
+        yield from _ask(wanted.name, partial(requirement, wanted))
+
+
 def requirement(wanted: Requirement) -> Check:
     """Is a requirement installed, inside its range, and loaded in the version that is installed?"""
     on_disk = installed.version(wanted.name)
@@ -111,8 +113,8 @@ def requirement(wanted: Requirement) -> Check:
         return Check(wanted.name, "fail", f"{on_disk} installed{asked}", REINSTALL)
     try:
         loaded = _loaded_version(wanted.name.replace("-", "_"))
-    except Exception as error:  # a library that does not fit its neighbours can raise anything on import
-        return Check(wanted.name, "fail", f"{on_disk} installed, importing it fails: {_first_line(error)}", REINSTALL)
+    except (Exception, SystemExit) as error:  # a library that does not fit its neighbours can raise anything on import
+        return Check(wanted.name, "fail", f"{on_disk} installed, importing it fails: {first_line(error)}", REINSTALL)
     if loaded is not None and not installed.same_version(on_disk, str(loaded)):
         return Check(
             wanted.name,
@@ -233,24 +235,47 @@ def disk() -> Check:
     """The space and the right to write in the current folder."""
     from lora_lab.files import writable_folder
 
-    folder = Path.cwd()
     try:
-        writable_folder(folder)
+        folder = writable_folder(Path.cwd())
+    except FileNotFoundError:
+        return Check("disk", "warn", "the current folder was removed", "change to a folder that exists")
     except OSError as error:
-        return Check("disk", "warn", _first_line(error), "change to a folder of your own")
+        return Check("disk", "warn", first_line(error), "change to a folder of your own")
     free = shutil.disk_usage(folder).free
     detail = f"{free / GB:.1f} GB free in {folder}; 1 GB suffices"
     return Check("disk", "ok", detail) if free >= GB else Check("disk", "warn", detail, "delete what you can spare")
 
 
+def leftovers() -> Check | None:
+    """What an interrupted save left in the current folder, in `out` or in a folder there."""
+    from lora_lab import files
+
+    places = [Path(), Path("out"), *sorted(place for place in Path("out").glob("*") if place.is_dir())]
+    found = [str(left) for place in places for left in files.leftovers(place)]
+    if not found:
+        return None
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    return Check(
+        "left-overs",
+        "warn",
+        f"an interrupted save left {', '.join(found[:3])}{more}",
+        "if nothing is being saved just now, look whether you need what is in it, and delete it",
+    )
+
+
 def network() -> Check:
-    """Is there a network? The course runs without one."""
+    """Does the package index that pip is configured with answer? The course runs without one."""
     from lora_lab.models.hub import reachable
 
+    index = installed.package_index()
+    if index is None:
+        return Check("network", "ok", "pip is configured to ask no package index; not needed once installed")
+    try:
+        answers, name = reachable(index), urlsplit(index).hostname or "the local package index"
+    except ValueError:
+        return Check("network", "warn", "pip's index-url is no address", "correct it: pip config list shows where")
     return Check(
-        "network",
-        "ok",
-        "pypi.org answers" if reachable("https://pypi.org") else "pypi.org does not answer; not needed once installed",
+        "network", "ok", f"{name} answers" if answers else f"{name} does not answer; not needed once installed"
     )
 
 
@@ -275,7 +300,7 @@ def embedded_base() -> Check:
     try:
         size = checksums.verify(EMBEDDED_FOLDER)
     except (OSError, ValueError) as error:
-        problem, _, way_out = _first_line(error).partition(": ")
+        problem, _, way_out = first_line(error).partition(": ")
         return Check("embedded base", "fail", problem, way_out)
     return Check("embedded base", "ok", f"whole, {size / 10**6:.1f} MB, every checksum right")
 
@@ -283,24 +308,16 @@ def embedded_base() -> Check:
 def free_memory() -> int | None:
     """Bytes that this process can still take, or None where the system does not say."""
     try:
-        rows = dict(row.split(":", 1) for row in Path("/proc/meminfo").read_text().splitlines())
+        rows = dict(row.split(":", 1) for row in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines())
         free = int(rows["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         return None
     try:  # a container has less than its host
         group = Path("/sys/fs/cgroup")
-        limit, used = ((group / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        limit, used = ((group / name).read_text(encoding="utf-8").strip() for name in ("memory.max", "memory.current"))
         return free if limit == "max" else min(free, int(limit) - int(used))
     except (OSError, ValueError):
         return free
-
-
-def _requirement_probe(wanted: Requirement) -> Callable[[], Check]:
-    def probe() -> Check:
-        return requirement(wanted)
-
-    probe.__name__ = wanted.name
-    return probe
 
 
 def _loaded_version(module: str) -> str | None:
@@ -310,7 +327,3 @@ def _loaded_version(module: str) -> str | None:
         return getattr(importlib.import_module(module), "__version__", None)
     finally:
         logging.disable(before)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,16 +1,33 @@
-"""Writing so that a half-written file never replaces a whole one.
+"""Writing so that a half-written file never replaces a whole one, and reading so that a damaged one is named.
 
-What is written goes to a temporary name in the same folder first; only when it is complete does it take the place
-of what stood there, by `os.replace`, which is atomic within one file system.
+What is written goes to a temporary name first, `.NAME.xxxxxxxx.tmp`; only when it is complete does it take the place of
+what stood there. Files that belong together are written in a folder and take their places together. What a killed
+process leaves under a temporary name is found by `leftovers`.
+
+A new file gets the mode that the umask asks for, whoever wrote it; one that is replaced keeps its mode, so that what
+was private stays private.
 """
 
+import errno
+import json
 import os
+import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lora_lab import replacing
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+_MOST_JSON = 100 * 10**6  # bytes; a large model's index has one of them
 
 
 def writable_folder(path: str | Path) -> Path:
@@ -45,15 +62,18 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             temporary.write_text(text, encoding="utf-8")
 
     Raises:
-        OSError: if the folder cannot be written in, or `path` is a folder.
+        OSError: if the folder cannot be written in, the disk is full, or `path` is a folder.
     """
-    target = Path(os.path.realpath(path))  # replace what a link points to, not the link
+    target = _behind_links(path)
     if target.is_dir():
         raise IsADirectoryError(f"cannot write the file '{path}', because a folder has that name: choose another name")
     temporary = writable_folder(target.parent) / _temporary_name(target)
     try:
-        yield temporary
-        os.replace(temporary, target)
+        with _errors_named(path, _FULL):
+            yield temporary
+        with _errors_named(path):
+            _set_mode(temporary, target)
+            os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -62,33 +82,173 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """A temporary folder to write files in; they become the files of `path` when the block ends without an error.
 
-    A new folder appears at once. In a folder that already stands, file after file is replaced by a whole one,
-    and files that were not written again stay: a folder named by mistake loses nothing else.
+    They do so together: whenever the process is killed, `path` holds the files of one save. Where the system can swap
+    two folders in one step it is the old save or the new one; elsewhere, for an instant, files are missing. Files that
+    were not written again stay: a folder named by mistake loses nothing else.
 
     Raises:
-        OSError: if the folder cannot be written in, or `path` is a file.
+        OSError: if the folder cannot be written in, the disk is full, or `path` is a file. The old files are then
+            still whole.
     """
-    target = Path(os.path.realpath(path))
+    target = _behind_links(path)
     if target.exists():
         writable_folder(target)
-    temporary = writable_folder(target.parent) / _temporary_name(target)
-    temporary.mkdir()
+    place = target if replacing.needs_staging_inside(target) else writable_folder(target.parent)
+    work = place / _temporary_name(target)
+    new = work / "new"
     try:
-        yield temporary
-        if not target.exists():
-            os.replace(temporary, target)
-        else:
-            _move_files(temporary, target)
+        with _errors_named(path, _FULL):
+            work.mkdir()
+            new.mkdir()
+            yield new
+        with _errors_named(path):
+            for file in replacing.files_of(new):
+                _set_mode(new / file, target / file)
+            replacing.replace(work, target)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for staged in (work, target / work.name):  # the second where it had to be moved
+            if not replacing.files_of(staged / "old"):  # there are some if even the way back failed
+                shutil.rmtree(staged, ignore_errors=True)
 
 
-def _move_files(source: Path, target: Path) -> None:
-    for file in sorted(file for file in source.rglob("*") if file.is_file()):
-        place = target / file.relative_to(source)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(file, place)
+def write_safetensors(tensors: Mapping[str, "Tensor"], path: str | Path, metadata: Mapping[str, str]) -> None:
+    """`safetensors.torch.save_file`, with a disk's errors as OSError; to be used on a path of `atomic_path` or
+    `atomic_folder`.
+
+    Raises:
+        OSError: if the file cannot be written, with the reason and the way out.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(dict(tensors), path, metadata=dict(metadata))
+    except SafetensorError as error:  # safetensors hides the disk's error in the text of its own
+        if number := re.search(r"(?:os error|code:) (\d+)", str(error)):
+            raise _cannot_write(path, int(number[1])) from error
+        raise
+
+
+def read_safetensors(path: Path, way_out: str) -> dict[str, "Tensor"]:
+    """All tensors of a file, on the CPU.
+
+    Args:
+        path: the file.
+        way_out: what to do about a file that is missing or damaged; it ends the error's sentence.
+
+    Raises:
+        FileNotFoundError, OSError: if there is no such file, or it cannot be read.
+        ValueError: if it is damaged.
+    """
+    from safetensors.torch import load_file
+
+    _require_file(path, way_out)
+    try:
+        return load_file(path)
+    except OSError as error:
+        raise OSError(f"{path} cannot be read ({error.strerror or error}): {way_out}") from error
+    except Exception as error:  # SafetensorError, and a KeyError for a dtype that torch does not know
+        raise ValueError(f"{path} is damaged ({error}): {way_out}") from error
+
+
+def read_json(path: Path, way_out: str) -> dict[str, Any]:
+    """A JSON file that holds one object, in UTF-8, with or without a byte order mark.
+
+    A key that stands twice, NaN and infinity are refused: JSON has none, and readers differ in what they make of them.
+
+    Args:
+        path: the file.
+        way_out: what to do about a file that is missing or damaged; it ends the error's sentence.
+
+    Raises:
+        FileNotFoundError, OSError: if there is no such file, or it cannot be read.
+        ValueError: if it is damaged, or holds something else.
+    """
+    _require_file(path, way_out)
+    try:
+        if path.stat().st_size > _MOST_JSON:
+            raise ValueError(f"{path.stat().st_size:,} bytes are too many")
+        text = path.read_text(encoding="utf-8-sig")
+        content = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_no_number)
+    except OSError as error:
+        raise OSError(f"{path} cannot be read ({error.strerror}): {way_out}") from error
+    except RecursionError as error:
+        raise ValueError(f"{path} is damaged (nested too deeply): {way_out}") from error
+    except ValueError as error:  # bad JSON, bad UTF-8, a number of thousands of digits
+        raise ValueError(f"{path} is damaged ({error}): {way_out}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged (an object is expected, not a {type(content).__name__}): {way_out}")
+    return content
+
+
+def leftovers(folder: str | Path) -> list[Path]:
+    """What killed processes left in a folder under temporary names; empty if it cannot be read."""
+    try:
+        return sorted(path for path in Path(folder).iterdir() if _TEMPORARY.fullmatch(path.name))
+    except OSError:
+        return []
+
+
+def _behind_links(path: str | Path) -> Path:
+    """What a link points to is replaced, not the link."""
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OSError(f"'{path}' is a link that leads back to itself: choose another name")
+    return target
 
 
 def _temporary_name(target: Path) -> str:
-    return f".{target.name}.{secrets.token_hex(4)}.tmp"
+    return f".{target.name[:40]}.{secrets.token_hex(4)}.tmp"  # a long name must not become too long
+
+
+def _set_mode(temporary: Path, target: Path) -> None:
+    """The mode of the file that is replaced, else what the umask asks for; safetensors, for one, writes 0600.
+
+    The umask cannot be read without setting it for all threads, so a file is made to see what it gets.
+    """
+    with suppress(FileNotFoundError, NotADirectoryError):
+        temporary.chmod(target.stat().st_mode & 0o777)
+        return
+    probe = temporary.with_name(_temporary_name(temporary))
+    os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    try:
+        temporary.chmod(probe.stat().st_mode & 0o777)
+    finally:
+        probe.unlink()
+
+
+@contextmanager
+def _errors_named(path: str | Path, numbers: Collection[int] = errno.errorcode) -> Iterator[None]:
+    """Errors of the system with these numbers, as a sentence; errors that are sentences already have no number."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in numbers:
+            raise
+        raise _cannot_write(path, error.errno) from error
+
+
+def _cannot_write(path: str | Path, number: int | None) -> OSError:
+    way_out = "free some space, or" if number in _FULL else "close what uses it, or"
+    return OSError(f"cannot write '{path}' ({os.strerror(number or 0)}): {way_out} choose another place")
+
+
+def _require_file(path: Path, way_out: str) -> None:
+    if path.is_dir():
+        raise OSError(f"{path} is a folder, where a file is expected: {way_out}")
+    if not os.path.lexists(path):
+        raise FileNotFoundError(f"no {path.name} in {path.parent}: {way_out}")
+    if not path.is_file():
+        raise OSError(f"{path} is no file that can be read (a broken link, or a device): {way_out}")
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands there twice")
+    return content
+
+
+def _no_number(word: str) -> Any:
+    raise ValueError(f"{word} is no number in JSON")

@@ -2,10 +2,11 @@
 
 import os
 import platform
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
+
+from lora_lab import installed
 
 
 def describe() -> dict[str, str | int]:
@@ -17,14 +18,14 @@ def describe() -> dict[str, str | int]:
         "threads": torch.get_num_threads(),
         "gpu": device,
         "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "transformers", "peft")},
+        **{name: installed.version(name) or "not installed" for name in ("torch", "transformers", "peft")},
     }
 
 
 def _processor() -> str:
     """The processor's own name where the system tells it (Linux), else the kind of processor."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

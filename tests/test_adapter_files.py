@@ -1,14 +1,22 @@
 """Adapters on disk: what is damaged, foreign or half-written must be refused by name, and harm nothing."""
 
+import copy
+import itertools
 import json
+import os
+import shutil
 
 import peft
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+from torch.optim.swa_utils import AveragedModel
+from transformers import LlamaForCausalLM
 
-from lora_lab import lora
-from lora_lab.lora import LoRAConfig
+from lora_lab import lora, quant
+from lora_lab.files import atomic_folder
+from lora_lab.lora import LoRAConfig, checkpoint, patterns
 from tests.test_lora import IDS, assert_same, randomise, snapshot, tiny_llama
 
 
@@ -81,7 +89,7 @@ def test_an_option_that_is_empty_asks_for_nothing(saved, option, value):
     ("option", "value", "words"),
     [
         ("r", "4", "r must be an integer"),
-        ("target_modules", 5, "not fit"),
+        ("target_modules", 5, "target_modules=5, neither"),
         ("target_modules", "q_proj(", "neither a name nor a regular expression"),
         ("rank_pattern", [["q_proj", 2]], "rank_pattern must map"),
         ("alpha_pattern", {"(": 2}, "neither a name nor a regular expression"),
@@ -130,6 +138,8 @@ def test_truncated_and_missing_files_are_named(saved):
     (saved / "adapter_config.json").write_text("{")
     refused(saved, "adapter_config.json is damaged")
     (saved / "adapter_config.json").write_text("[]")
+    refused(saved, "adapter_config.json is damaged .an object is expected, not a list")
+    (saved / "adapter_config.json").write_text("{}")
     refused(saved, "peft_type")
     (saved / "adapter_config.json").unlink()
     refused(saved, "no adapter_config.json", FileNotFoundError)
@@ -152,7 +162,7 @@ def test_a_failed_save_leaves_the_old_adapter_whole(saved, monkeypatch):
         path.write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr("lora_lab.lora.checkpoint.save_file", broken)
+    monkeypatch.setattr("safetensors.torch.save_file", broken)
     with pytest.raises(OSError, match="disk full"):
         lora.save_adapter(randomise(lora.inject(tiny_llama(), LoRAConfig(r=2)), seed=9), saved)
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
@@ -162,3 +172,407 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         lora.save_adapter(lora.inject(tiny_llama(), LoRAConfig()), tmp_path / "file" / "adapter")
+
+
+# ---- the two files are of one save ---------------------------------------------------------------------------------
+
+
+def test_a_reader_never_pairs_the_files_of_two_saves(saved, tmp_path, monkeypatch):
+    """Somebody replaces the folder between the look at the configuration and the look at the weights."""
+    newer = lora.save_adapter(
+        randomise(lora.inject(tiny_llama(), LoRAConfig(r=4, alpha=400)), seed=7), tmp_path / "new"
+    )
+    real, replaced = checkpoint._read_config, []
+
+    def read_then_replace(path):
+        stored = real(path)
+        if not replaced:
+            replaced.append(True)
+            with atomic_folder(saved) as temporary:
+                for file in newer.iterdir():
+                    shutil.copy(file, temporary / file.name)
+        return stored
+
+    monkeypatch.setattr(checkpoint, "_read_config", read_then_replace)
+    loaded = lora.load_adapter(tiny_llama(), saved)
+    assert torch.equal(loaded(IDS).logits, lora.load_adapter(tiny_llama(), newer)(IDS).logits)
+    assert {layer.config.alpha for layer in lora.adapters(loaded).values()} == {400}
+
+
+def test_a_folder_that_never_stands_still_is_refused(saved, monkeypatch):
+    looks = itertools.count()
+    monkeypatch.setattr(checkpoint, "_identity", lambda folder: [(next(looks),)])
+    refused(saved, "written again and again")
+
+
+def test_an_interrupted_save_is_named_with_the_way_out(saved):
+    (saved / "adapter_model.safetensors").rename(saved / ".adapter.0a1b2c3d.tmp")
+    refused(saved, "a save was interrupted.*0a1b2c3d.tmp: save the adapter again", FileNotFoundError)
+
+
+def test_saving_into_the_current_folder_keeps_it(saved, monkeypatch):
+    monkeypatch.chdir(saved)
+    model = randomise(lora.inject(tiny_llama(), LoRAConfig(r=2)))
+    lora.save_adapter(model, ".")
+    assert os.getcwd() == str(saved) and sorted(os.listdir(".")) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert torch.equal(lora.load_adapter(tiny_llama(), ".")(IDS).logits, model(IDS).logits)
+
+
+def test_weights_and_configuration_have_the_same_mode(saved):
+    assert len({path.stat().st_mode for path in saved.iterdir()}) == 1
+
+
+# ---- files that nobody should trust --------------------------------------------------------------------------------
+
+
+def test_weights_as_a_pickle_are_named_with_the_way_out(saved):
+    torch.save(load_file(saved / "adapter_model.safetensors"), saved / "adapter_model.bin")
+    (saved / "adapter_model.safetensors").unlink()
+    refused(saved, "no adapter_model.safetensors.*adapter_model.bin, a pickle.*save_pretrained", FileNotFoundError)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("r", 4.0, "r must be an integer, got 4.0"),
+        ("r", -4, "r=-4"),
+        ("r", True, "r must be an integer, got True"),
+        ("lora_alpha", "16", "alpha must be a number"),
+        ("lora_alpha", 10**400, "does not fit"),
+        ("lora_alpha", 1e40, "scaling .*cannot hold"),
+        ("lora_dropout", "0.1", "dropout must be a number"),
+        ("use_rslora", "yes", "use_rslora must be True or False"),
+        ("target_modules", ["q_proj", 3], "target_modules=.*neither a string nor a list of strings"),
+        ("target_modules", {"q_proj": 1}, "target_modules=.*neither a string nor a list of strings"),
+        ("target_modules", [], "target_modules=.. matches no module"),
+        ("exclude_modules", [None], "exclude_modules=.None., neither"),
+        ("exclude_modules", 5, "exclude_modules=5, neither"),
+        ("layers_to_transform", "1", "layers_to_transform='1', which is no list of integers"),
+        ("layers_to_transform", [0, 1.5], "layers_to_transform=.*no list of integers"),
+        ("layers_to_transform", True, "layers_to_transform=True"),
+        ("an_option", ["x" * 10**6], "asks for an_option"),
+    ],
+)
+def test_settings_of_the_wrong_kind_are_one_short_sentence(saved, option, value, words):
+    edit_config(saved, **{option: value})
+    model = tiny_llama()
+    with pytest.raises(ValueError, match=words) as caught:
+        lora.load_adapter(model, saved)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000
+    assert not lora.adapters(model) and all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_configuration_may_have_a_mark_and_ten_thousand_targets(saved):
+    path = saved / "adapter_config.json"
+    stored = json.loads(path.read_text())
+    stored["target_modules"] += [f"layers.{i}.absent" for i in range(10_000)]
+    path.write_text(json.dumps(stored), encoding="utf-8-sig")
+    assert len(lora.adapters(lora.load_adapter(tiny_llama(), saved))) == 4
+
+
+@pytest.mark.parametrize("key", ["target_modules", "exclude_modules", "rank_pattern", "alpha_pattern"])
+@pytest.mark.parametrize("expression", [r"(.+)+\.x", "(a{1,99999999999})"])
+def test_an_expression_that_would_hang_ends_in_a_sentence(saved, key, expression, monkeypatch):
+    monkeypatch.setattr(patterns, "_CHILD", patterns._CHILD.replace(f"({patterns.SECONDS}, ", "(1, "))
+    edit_config(saved, **{key: {expression: 3} if "pattern" in key else expression})
+    refused(saved, "takes too long|neither a name nor a regular expression")
+
+
+def test_a_value_that_fits_the_file_but_not_the_factor_is_refused(saved):
+    first = sorted(load_file(saved / "adapter_model.safetensors"))[0]
+    edit_weights(saved, lambda tensors: tensors.update({first: torch.full((4, 64), 1e300, dtype=torch.float64)}))
+    refused(saved, r"lora_A reaches 1e\+300, which torch.float32 cannot hold")
+    model = tiny_llama().double()
+    assert torch.isfinite(next(iter(lora.adapters(lora.load_adapter(model, saved)).values())).lora_A).all()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_adapter_that_is_not_finite_is_not_saved(saved, value):
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+    model = randomise(lora.inject(tiny_llama(), LoRAConfig(r=4)))
+    with torch.no_grad():
+        list(lora.adapters(model).values())[-1].lora_B[0, 0] = value
+    with pytest.raises(ValueError, match="layers.1.self_attn.v_proj.lora_B holds NaN or infinity"):
+        lora.save_adapter(model, saved)
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+
+
+def test_a_scaling_that_a_folder_cannot_state_is_not_lost(saved):
+    model = lora.inject(tiny_llama(), LoRAConfig(r=4))
+    next(iter(lora.adapters(model).values())).scaling = 3.0
+    with pytest.raises(ValueError, match="q_proj.scaling is 3"):
+        lora.save_adapter(model, saved)
+
+
+def test_layers_that_share_a_factor_are_saved(tmp_path):
+    model = randomise(lora.inject(tiny_llama(), LoRAConfig(target_modules="q_proj")))
+    first, second = lora.adapters(model).values()
+    second.lora_A = first.lora_A
+    lora.save_adapter(model, tmp_path)
+    assert torch.equal(lora.load_adapter(tiny_llama(), tmp_path)(IDS).logits, model(IDS).logits)
+
+
+# ---- weights that are not there ------------------------------------------------------------------------------------
+
+
+def on_meta():
+    with torch.device("meta"):
+        return LlamaForCausalLM(tiny_llama().config)
+
+
+def test_an_adapter_is_not_lost_on_a_model_without_weights(saved, tmp_path):
+    model = on_meta()
+    with pytest.raises(ValueError, match="q_proj.lora_A has no values, it is on the meta device"):
+        lora.load_adapter(model, saved)
+    assert not lora.adapters(model)
+    lora.inject(model, LoRAConfig(r=4))  # what memory.simulate does
+    with pytest.raises(ValueError, match="q_proj.lora_A has no values"):
+        lora.save_adapter(model, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("where", ["cpu", "disk"])
+def test_an_adapter_is_not_lost_on_a_model_that_accelerate_offloads(saved, where, tmp_path):
+    accelerate = pytest.importorskip("accelerate")
+    model = tiny_llama()
+    if where == "cpu":
+        accelerate.cpu_offload(model, execution_device="cpu")
+    else:
+        accelerate.disk_offload(model, tmp_path / "offloaded", execution_device="cpu")
+    for attempt in (lambda: lora.load_adapter(model, saved), lambda: lora.inject(model, LoRAConfig())):
+        with pytest.raises(ValueError, match="q_proj is offloaded by accelerate.*load the model"):
+            attempt()
+        assert not lora.adapters(model)
+
+
+# ---- wrapped models ------------------------------------------------------------------------------------------------
+
+
+def compiled_inside(model):
+    for i, layer in enumerate(model.model.layers):
+        model.model.layers[i] = torch.compile(layer)
+    model.model.layers[0]._orig_mod.self_attn.q_proj = torch.compile(model.model.layers[0]._orig_mod.self_attn.q_proj)
+    return model
+
+
+def checkpointed(model):
+    for i, layer in enumerate(model.model.layers):
+        model.model.layers[i] = checkpoint_wrapper(layer)
+    return model
+
+
+WRAPPERS = {
+    "compile": torch.compile,
+    "compiled layers": compiled_inside,
+    "DataParallel": torch.nn.DataParallel,
+    "average": AveragedModel,
+    "checkpointed layers": checkpointed,
+    "all": lambda model: torch.compile(torch.nn.DataParallel(compiled_inside(model))),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+@pytest.mark.parametrize("targets", ["all-linear", ("q_proj", "v_proj"), r".*\.[01]\.mlp\..*_proj"])
+def test_a_wrapped_model_has_the_names_of_the_plain_one(wrap, targets, tmp_path):
+    config = LoRAConfig(r=4, target_modules=targets)
+    plain, wrapped = lora.inject(tiny_llama(), config), lora.inject(wrap(tiny_llama()), config)
+    assert lora.targets(wrap(tiny_llama()), targets) == list(lora.adapters(plain)) == list(lora.adapters(wrapped))
+    for model in (plain, wrapped):
+        randomise(model)
+        for layer in lora.adapters(model).values():
+            torch.nn.init.constant_(layer.lora_A, 0.01)
+    for model, name in ((plain, "plain"), (wrapped, "wrapped")):
+        lora.save_adapter(model, tmp_path / name)
+    ours, theirs = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("plain", "wrapped"))
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert [(tmp_path / name / "adapter_config.json").read_text() for name in ("plain", "wrapped")] == [
+        (tmp_path / "plain" / "adapter_config.json").read_text()
+    ] * 2
+    again = lora.load_adapter(wrap(tiny_llama()), tmp_path / "wrapped")
+    for name, layer in lora.adapters(again).items():
+        assert torch.equal(layer.lora_B, lora.adapters(plain)[name].lora_B)
+    lora.remove(again)
+    assert not lora.adapters(again)
+    lora.merge_and_remove(wrapped)
+    assert not lora.adapters(wrapped)
+
+
+def test_what_was_injected_before_wrapping_is_saved_under_plain_names(tmp_path):
+    model = randomise(lora.inject(tiny_llama(), LoRAConfig(r=4)))
+    lora.save_adapter(torch.compile(torch.nn.DataParallel(model)), tmp_path)
+    assert torch.equal(lora.load_adapter(tiny_llama(), tmp_path)(IDS).logits, model(IDS).logits)
+    theirs = peft.PeftModel.from_pretrained(tiny_llama(), tmp_path).eval()
+    assert torch.allclose(theirs(input_ids=IDS).logits, model(IDS).logits, atol=1e-5)
+
+
+def test_a_folder_that_holds_names_of_a_compiled_model_is_still_read(saved):
+    wanted = lora.load_adapter(tiny_llama(), saved)(IDS).logits
+    path, prefix = saved / "adapter_model.safetensors", "base_model.model."
+    save_file({key.replace(prefix, f"{prefix}_orig_mod.", 1): tensor for key, tensor in load_file(path).items()}, path)
+    names = json.loads((saved / "adapter_config.json").read_text())["target_modules"]
+    edit_config(saved, target_modules=[f"_orig_mod.{name}" for name in names])
+    assert torch.equal(lora.load_adapter(tiny_llama(), saved)(IDS).logits, wanted)
+
+
+def test_a_module_that_is_merely_called_module_keeps_its_name():
+    model = torch.nn.ModuleDict({"module": torch.nn.ModuleDict({"q_proj": torch.nn.Linear(4, 4)})})
+    assert list(lora.adapters(lora.inject(model, LoRAConfig(target_modules="q_proj")))) == ["module.q_proj"]
+
+
+@pytest.fixture
+def one_process(tmp_path):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_distributed_models_are_saved_by_plain_names_or_refused(saved, tmp_path, one_process):
+    model = randomise(lora.inject(tiny_llama(), LoRAConfig(r=4)))
+    lora.save_adapter(torch.nn.parallel.DistributedDataParallel(model), tmp_path / "ddp")
+    assert torch.equal(lora.load_adapter(tiny_llama(), tmp_path / "ddp")(IDS).logits, model(IDS).logits)
+    ddp = torch.nn.parallel.DistributedDataParallel(tiny_llama())
+    for attempt in (lambda: lora.inject(ddp, LoRAConfig()), lambda: lora.load_adapter(ddp, saved)):
+        with pytest.raises(ValueError, match="put the adapters in first, and wrap the model then"):
+            attempt()
+    mesh = torch.distributed.init_device_mesh("cpu", (1,))
+    sharded = torch.distributed.fsdp.fully_shard(lora.inject(tiny_llama(), LoRAConfig(r=4)), mesh=mesh)
+    for attempt in (
+        lambda: lora.save_adapter(sharded, tmp_path / "fsdp"),
+        lambda: lora.load_adapter(sharded, saved),
+        lambda: lora.targets(sharded, "q_proj"),
+    ):
+        with pytest.raises(ValueError, match="sharded .FSDP."):
+            attempt()
+    assert not (tmp_path / "fsdp").exists()
+
+
+# ---- what else was trained -----------------------------------------------------------------------------------------
+
+
+class Classifier(torch.nn.Module):
+    """An encoder with everything that training may move beside the adapters."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed = torch.nn.Embedding(12, 8)
+        self.q_proj = torch.nn.Linear(8, 8)
+        self.norm = torch.nn.BatchNorm1d(8)
+        self.score = torch.nn.Linear(8, 3)
+        self.register_buffer("scratch", torch.zeros(2), persistent=False)
+
+    def forward(self, x):
+        return self.score(self.norm(self.q_proj(self.embed(x).mean(1))))
+
+
+def fresh():
+    return lora.inject(Classifier().eval(), LoRAConfig(r=2, target_modules="q_proj"))
+
+
+def unfreeze(model):
+    model.score.requires_grad_(True)
+
+
+def train_and_freeze(model):
+    model.score.requires_grad_(True)
+    optimizer = torch.optim.AdamW(model.score.parameters(), lr=1e-4)
+    model(torch.arange(12).view(4, 3)).square().sum().backward()
+    optimizer.step()
+    model.requires_grad_(False)
+
+
+def run_in_training_mode(model):
+    model.train()(torch.arange(12).view(4, 3))
+
+
+def resize(model):
+    model.embed = torch.nn.Embedding(14, 8).requires_grad_(False)
+
+
+def change_the_base(model):
+    with torch.no_grad():
+        lora.adapters(model)["q_proj"].base.weight.mul_(1.001)
+
+
+def load_another_base(model):
+    model.load_state_dict({key: value + 1 for key, value in model.state_dict().items()})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (unfreeze, r"score.weight \(requires a gradient\), score.bias \(requires a gradient\)"),
+        (train_and_freeze, r"score.weight \(has moved since the adapters were put in\), score.bias"),
+        (run_in_training_mode, r"norm.running_mean \(has moved.*norm.running_var.*norm.num_batches_tracked"),
+        (resize, r"embed.weight \(was resized from \[12, 8\] to \[14, 8\]\)"),
+        (change_the_base, r"q_proj.base.weight \(has moved"),
+        (load_another_base, r"embed.weight \(has moved.* and \d+ more"),
+    ],
+    ids=["unfrozen", "frozen again", "statistics", "resized", "base", "another base"],
+)
+@pytest.mark.parametrize(
+    "wrap", [lambda model: model, torch.nn.DataParallel, copy.deepcopy], ids=["plain", "wrapped", "copy"]
+)
+def test_what_was_trained_beside_the_adapters_is_never_lost_in_silence(change, words, wrap, tmp_path):
+    model = fresh()
+    change(model)
+    with pytest.raises(ValueError, match=words) as caught:
+        lora.save_adapter(wrap(model), tmp_path / "adapter")
+    assert "adapters_only=True" in str(caught.value) and "\n" not in str(caught.value)
+    assert not (tmp_path / "adapter").exists()
+    lora.save_adapter(wrap(model), tmp_path / "adapter", adapters_only=True)
+    assert lora.adapters(lora.load_adapter(Classifier(), tmp_path / "adapter"))
+
+
+def test_what_only_looks_like_training_is_saved(tmp_path):
+    def ordinary(model):
+        model.train()
+        model.norm.eval()
+        model(torch.arange(12).view(4, 3)).sum().backward()
+        torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.1).step()
+
+    for harmless in (
+        ordinary,
+        lambda model: model.load_state_dict(model.state_dict()),
+        lambda model: model.load_state_dict(copy.deepcopy(model.state_dict()), assign=True),
+        lambda model: lora.unmerge(lora.merge(model)),
+        lambda model: lora.merge(model),
+        lambda model: model.to("cpu").bfloat16(),
+        lambda model: model.bfloat16().float(),
+        lambda model: model.half().float(),
+        lambda model: model.double(),
+        lambda model: model.scratch.add_(1),
+        lambda model: model.zero_grad(),
+        lambda model: quant.quantize_model(model, skip=("score",)),
+    ):
+        model = fresh()
+        harmless(model)
+        lora.save_adapter(model, tmp_path)
+
+
+def test_a_quantized_base_is_not_taken_for_one_that_moved(tmp_path):
+    model = lora.inject(quant.quantize_model(tiny_llama(), double_quant=True), LoRAConfig(target_modules="all-linear"))
+    model.load_state_dict(model.state_dict())
+    lora.save_adapter(model, tmp_path)
+
+
+def test_adapters_in_a_part_of_a_model_are_saved_from_the_whole(tmp_path):
+    whole = torch.nn.ModuleDict({"body": Classifier().eval(), "head": torch.nn.Linear(3, 2).requires_grad_(False)})
+    lora.inject(whole["body"], LoRAConfig(r=2, target_modules="q_proj"))
+    lora.save_adapter(whole, tmp_path)
+    change = whole["body"].score.weight
+    with torch.no_grad():
+        change.add_(1)
+    with pytest.raises(ValueError, match="body.score.weight"):
+        lora.save_adapter(whole, tmp_path)
+
+
+def test_taking_adapters_out_forgets_what_was_noted(tmp_path):
+    model = fresh()
+    before = set(vars(Classifier()))
+    lora.remove(model)
+    assert set(vars(model)) == before
+    change = model.score.weight
+    with torch.no_grad():
+        change.add_(1)
+    lora.save_adapter(lora.inject(model, LoRAConfig(r=2, target_modules="q_proj")), tmp_path)

@@ -1,5 +1,6 @@
 """`lora-lab`: exit statuses, one sentence for bad input, and a doctor that never dies of what it diagnoses."""
 
+import io
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import torch
 from huggingface_hub import constants
 from packaging.requirements import Requirement
 
-from lora_lab import cli, doctor, installed
+from lora_lab import cli, doctor, installed, machine
 from lora_lab.models import TIERS, checksums, hub
 
 
@@ -256,6 +257,133 @@ def test_a_folder_that_cannot_be_written_is_a_warning(monkeypatch, tmp_path):
 def test_free_memory_is_plausible():
     free = doctor.free_memory()
     assert free is None or 10**7 < free < 10**14
+
+
+@pytest.mark.parametrize(
+    "name, damage",
+    [
+        ("python", lambda patch: patch.setattr(installed, "python_range", lambda: ">=x")),
+        ("requirements", lambda patch: patch.setattr(metadata, "requires", lambda name: ["no requirement !"])),
+        ("torch", lambda patch: patch.setattr(metadata, "version", lambda name: "no version")),
+        ("device", lambda patch: patch.setattr(torch.cuda, "is_available", lambda: sys.exit(3))),
+        ("threads", lambda patch: patch.setattr(torch, "get_num_threads", lambda: {}["x"])),
+        ("disk", lambda patch: patch.setattr(doctor.shutil, "disk_usage", lambda folder: {}["x"])),
+        ("network", lambda patch: patch.setattr(hub, "reachable", lambda url: {}["x"])),
+    ],
+)
+def test_whatever_breaks_is_a_finding_and_every_other_check_still_runs(monkeypatch, no_hub, capsys, name, damage):
+    damage(monkeypatch)
+    assert doctor.run() == 1
+    out = capsys.readouterr().out
+    assert f"fail  {name}" in out and "embedded base" in out and "Traceback" not in out
+
+
+def test_an_error_without_a_message_is_named_by_its_type(monkeypatch):
+    def silent(name):
+        raise RuntimeError
+
+    monkeypatch.setattr(doctor.importlib, "import_module", silent)
+    assert doctor.requirement(Requirement("torch")).detail.endswith("importing it fails: RuntimeError")
+    [check] = doctor._ask("silent", lambda: silent(""))
+    assert check.detail == "RuntimeError: RuntimeError"
+
+
+def test_output_that_cannot_encode_a_path_is_no_traceback(monkeypatch, capsys):
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", shown)
+    monkeypatch.setattr(doctor, "checks", lambda: iter([doctor.Check("disk", "ok", "12 GB free in /home/zoë → here")]))
+    assert doctor.run() == 0
+    shown.seek(0)
+    assert "/home/zo\\xeb \\u2192 here" in shown.read()
+
+
+def test_the_doctor_lives_without_home_proc_and_current_folder(monkeypatch, no_hub, tmp_path, capsys):
+    def gone(*_, **__):
+        raise FileNotFoundError(2, "No such file or directory")
+
+    for name in ("HOME", "USERPROFILE", "HOMEPATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(doctor.Path, "read_text", gone)
+    monkeypatch.setattr(doctor.Path, "cwd", gone)
+    assert doctor.memory().status == "ok" and doctor.memory().detail.startswith("free memory unknown")
+    assert doctor.disk() == doctor.Check(
+        "disk", "warn", "the current folder was removed", "change to a folder that exists"
+    )
+    assert machine.describe()["processor"]
+
+
+def test_what_an_interrupted_save_left_is_found_and_named(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert doctor.leftovers() is None
+    places = (Path(".demo.0a1b2c3d.tmp"), Path("out/.demo.00000000.tmp"), Path("out/demo/.demo.ffffffff.tmp"))
+    for place in places:
+        place.mkdir(parents=True)
+    check = doctor.leftovers()
+    assert check.status == "warn" and all(str(place) in check.detail for place in places) and "delete" in check.remedy
+    (tmp_path / ".x.11111111.tmp").write_text("")
+    assert "and 1 more" in doctor.leftovers().detail
+    assert by_name("left-overs") == doctor.leftovers()
+
+
+@pytest.fixture
+def pip_says(monkeypatch):
+    """What `pip config list` prints; None: there is no pip."""
+    for name in list(os.environ):
+        if name.startswith("PIP_"):
+            monkeypatch.delenv(name)
+
+    def says(text, **environment):
+        def run(command, **_):
+            assert command[1:4] == ["-P", "-m", "pip"] and command[-2:] == ["config", "list"]
+            if text is None:
+                raise FileNotFoundError("no python")
+            return types.SimpleNamespace(stdout=text.encode())
+
+        monkeypatch.setattr(installed.subprocess, "run", run)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+
+    return says
+
+
+@pytest.mark.parametrize(
+    "text, environment, index",
+    [
+        ("", {}, "https://pypi.org/simple"),
+        (None, {}, "https://pypi.org/simple"),
+        ("global.index-url='https://mirror.example/simple'\n", {}, "https://mirror.example/simple"),
+        ("global.index-url='https://a.example'\ninstall.index-url='https://b.example'\n", {}, "https://b.example"),
+        (":env:.index-url='https://c.example'\nglobal.index-url='https://a.example'\n", {}, "https://c.example"),
+        (None, {"PIP_INDEX_URL": "https://d.example/simple"}, "https://d.example/simple"),
+        ("global.index-url='https://zoe:s3cret@e.example:8443/x?token=s3cret'\n", {}, "https://e.example:8443/x"),
+        ("global.no-index='true'\n", {}, None),
+        (None, {"PIP_NO_INDEX": "1"}, None),
+        ("WARNING: odd\nglobal.timeout='60'\nglobal.index-url='https://f.example'", {}, "https://f.example"),
+    ],
+)
+def test_the_package_index_is_the_one_that_pip_asks(pip_says, text, environment, index):
+    pip_says(text, **environment)
+    assert installed.package_index() == index
+
+
+@pytest.mark.parametrize(
+    "address", ["https://zoe:s3cret@mirror.example/simple", "http://zoe:s3cret@[bad", "zoe:s3cret@nowhere", "//["]
+)
+@pytest.mark.parametrize("answers", [True, False])
+def test_the_index_is_named_without_what_is_secret(pip_says, monkeypatch, address, answers):
+    asked = []
+    monkeypatch.setattr(hub, "reachable", lambda url: asked.append(url) or answers)
+    pip_says(f"global.index-url={address!r}\n")
+    check = by_name("network")
+    assert "s3cret" not in f"{check} {asked}" and check.status in ("ok", "warn")
+    if "mirror" in address:
+        assert check.detail.startswith("mirror.example answers" if answers else "mirror.example does not answer")
+
+
+def test_a_pip_that_asks_no_index_is_not_asked_to(pip_says, monkeypatch):
+    monkeypatch.setattr(hub, "reachable", lambda url: pytest.fail("an index was asked"))
+    pip_says("install.no-index='1'\n")
+    assert by_name("network").status == "ok" and "no package index" in by_name("network").detail
 
 
 # What is installed

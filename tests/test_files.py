@@ -1,11 +1,29 @@
 """A half-written file never replaces a whole one, and a folder that cannot be written is refused in one sentence."""
 
 import errno
+import importlib
+import itertools
 import os
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
+import torch
+from safetensors import SafetensorError
 
-from lora_lab.files import atomic_folder, atomic_path, writable_folder
+from lora_lab.files import (
+    atomic_folder,
+    atomic_path,
+    leftovers,
+    read_json,
+    read_safetensors,
+    writable_folder,
+    write_safetensors,
+)
 
 
 @pytest.fixture
@@ -118,3 +136,405 @@ def test_a_read_only_folder_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("lora_lab.files.tempfile.TemporaryFile", refuse)
     with pytest.raises(OSError, match="Read-only file system.*choose another folder"):
         writable_folder(tmp_path)
+
+
+# Files that belong together
+
+
+class Killed(BaseException):
+    """Stands in for the end of the process: from then on no call to the system does anything."""
+
+
+CALLS = [
+    ("os", "rename"),
+    ("os", "replace"),
+    ("os", "link"),
+    ("os", "mkdir"),
+    ("os", "unlink"),
+    ("os", "rmdir"),
+    ("os", "chmod"),
+    ("shutil", "rmtree"),
+    ("shutil", "copystat"),
+    ("lora_lab.replacing", "_exchange"),
+]
+
+
+@pytest.fixture
+def kill(monkeypatch):
+    """`kill(n)`: the process dies before its n-th call; `kill.happened` says whether it came so far."""
+
+    def arm(n):
+        calls = iter(range(n))
+        kill.happened = False
+        for module, name in CALLS:
+            real = arm.real.setdefault((module, name), getattr(importlib.import_module(module), name))
+
+            def call(*args, _real=real, **options):
+                if next(calls, None) is None:
+                    kill.happened = True
+                    raise Killed
+                return _real(*args, **options)
+
+            monkeypatch.setattr(f"{module}.{name}", call)
+
+    arm.real = {}
+    kill = arm
+    kill.happened = False
+    yield arm
+    monkeypatch.undo()
+
+
+def content(folder):
+    return {file.name: file.read_text() for file in folder.iterdir() if file.is_file()}
+
+
+OLD = {"config": "old", "weights": "old and long", "diary": "not ours"}
+NEW = {"config": "new", "weights": "new and long", "diary": "not ours"}
+
+
+@pytest.mark.parametrize("in_place", [False, True], ids=["swap", "in place"])
+def test_a_process_killed_at_any_step_leaves_the_files_of_one_save(tmp_path, monkeypatch, kill, in_place):
+    seen = []
+    for n in itertools.count():
+        target = tmp_path / f"adapter{n}"
+        target.mkdir()
+        for name, text in OLD.items():
+            (target / name).write_text(text)
+        if in_place:
+            monkeypatch.setattr("lora_lab.replacing._is_plain", lambda *_: False)
+        kill(n)
+        with suppress(Killed), atomic_folder(target) as temporary:
+            for name in ("config", "weights"):
+                (temporary / name).write_text(NEW[name])
+        died = kill.happened
+        monkeypatch.undo()
+        seen.append(found := content(target))
+        assert found["diary"] == "not ours"
+        ours = {found.get(name) for name in ("config", "weights")}
+        assert len({text.split()[0] for text in ours - {None}}) <= 1, f"mixed when killed before call {n}: {found}"
+        assert in_place or found in (OLD, NEW)
+        if found not in (OLD, NEW):
+            assert "weights" not in found  # what is missing is what no reader does without
+            assert leftovers(target)
+        if not died:
+            break
+    assert seen[0] == OLD and seen[-1] == NEW and n > 5
+
+
+@pytest.mark.parametrize("in_place", [False, True], ids=["swap", "in place"])
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EACCES, "Permission denied"), KeyboardInterrupt()], ids=["error", "^C"]
+)
+def test_a_replacement_that_fails_at_any_step_is_taken_back(tmp_path, monkeypatch, in_place, error):
+    target = tmp_path / "adapter"
+    target.mkdir()
+    for name, text in OLD.items():
+        (target / name).write_text(text)
+    if in_place:
+        monkeypatch.setattr("lora_lab.replacing._is_plain", lambda *_: False)
+    real, state = os.rename, OLD
+    for n in itertools.count():
+        calls = itertools.count()
+
+        def rename(source, place, *, _calls=calls, _n=n):
+            if next(_calls) == _n:
+                raise error
+            real(source, place)
+
+        monkeypatch.setattr("os.rename", rename)
+        try:
+            with atomic_folder(target) as temporary:
+                for name in ("config", "weights"):
+                    (temporary / name).write_text(NEW[name])
+            state = NEW
+        except (OSError, KeyboardInterrupt) as caught:
+            assert caught is error or "cannot write" in str(caught)
+            assert state is NEW or n > 0 or error.args == ()  # the first is a move, which copies where it cannot rename
+        assert content(target) == state
+        assert os.listdir(tmp_path) == ["adapter"] and not leftovers(target)
+        if next(calls) <= n:
+            break
+    assert state is NEW and n >= (5 if in_place else 0)
+
+
+def test_a_folder_is_swapped_in_one_step_where_the_system_can():
+    if not sys.platform.startswith("linux"):
+        pytest.skip("renameat2 is Linux's")
+    from lora_lab import replacing
+
+    with tempfile.TemporaryDirectory() as place:
+        one, other = Path(place, "one"), Path(place, "other")
+        one.mkdir()
+        other.mkdir()
+        (one / "a").write_text("a")
+        if not replacing._exchange(one, other):
+            pytest.skip("this file system cannot exchange two names")
+        assert (other / "a").read_text() == "a" and not (one / "a").exists()
+        assert not replacing._exchange(one, Path(place, "absent"))
+
+
+def test_the_current_folder_can_be_replaced_and_stays_the_current_one(tmp_path, monkeypatch):
+    target = tmp_path / "adapter"
+    target.mkdir()
+    (target / "config").write_text("old")
+    for here in (target, target / "below"):
+        here.mkdir(exist_ok=True)
+        monkeypatch.chdir(here)
+        with atomic_folder(target) as temporary:
+            (temporary / "config").write_text(str(here))
+        assert os.getcwd() == str(here) and os.path.samefile(".", here)
+        assert (target / "config").read_text() == str(here)
+        assert "config" in os.listdir(target) and not leftovers(target) and os.listdir(tmp_path) == ["adapter"]
+
+
+def test_what_is_not_ours_stays_whatever_it_is(tmp_path):
+    target = tmp_path / "adapter"
+    (target / "checkpoint-1").mkdir(parents=True)
+    (target / "checkpoint-1" / "state").write_text("theirs")
+    (target / "link").symlink_to("nowhere")
+    (target / ".hidden").write_text("theirs")
+    (target / "weights").write_text("old")
+    with atomic_folder(target) as temporary:
+        (temporary / "weights").write_text("new")
+    assert (target / "checkpoint-1" / "state").read_text() == "theirs"
+    assert os.readlink(target / "link") == "nowhere" and (target / ".hidden").read_text() == "theirs"
+    assert (target / "weights").read_text() == "new" and os.listdir(tmp_path) == ["adapter"]
+
+
+def test_what_arrives_while_a_folder_is_swapped_is_not_lost(tmp_path, monkeypatch):
+    from lora_lab import replacing
+
+    target = tmp_path / "adapter"
+    target.mkdir()
+    (target / "weights").write_text("old")
+    real = replacing._exchange
+
+    def exchange(one, other):
+        (target / "late").write_text("theirs")
+        (target / "folder").mkdir()
+        return real(one, other)
+
+    monkeypatch.setattr(replacing, "_exchange", exchange)
+    with atomic_folder(target) as temporary:
+        (temporary / "weights").write_text("new")
+    assert (target / "late").read_text() == "theirs" and (target / "folder").is_dir()
+    assert (target / "weights").read_text() == "new" and os.listdir(tmp_path) == ["adapter"]
+
+
+def test_a_folder_in_a_place_that_cannot_be_written_is_replaced_in_place(tmp_path, monkeypatch):
+    target = tmp_path / "adapter"
+    target.mkdir()
+    (target / "weights").write_text("old")
+    monkeypatch.setattr("lora_lab.replacing.os.access", lambda path, mode: os.fspath(path) != str(tmp_path))
+    with atomic_folder(target) as temporary:
+        assert target in temporary.parents
+        (temporary / "weights").write_text("new")
+    assert content(target) == {"weights": "new"} and os.listdir(tmp_path) == ["adapter"]
+
+
+def test_a_link_to_a_folder_stays_a_link_and_one_that_leads_nowhere_is_named(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with atomic_folder(tmp_path / "link") as temporary:
+        (temporary / "weights").write_text("new")
+    assert os.readlink(tmp_path / "link") == "real" and content(tmp_path / "real") == {"weights": "new"}
+    (tmp_path / "loop").symlink_to("loop")
+    for attempt in (atomic_folder, atomic_path):
+        with pytest.raises(OSError, match="loop' is a link that leads back to itself"), attempt(tmp_path / "loop"):
+            pytest.fail("the block must not run")
+
+
+def test_a_folder_that_has_the_name_of_a_file_is_not_replaced(tmp_path):
+    target = tmp_path / "adapter"
+    (target / "weights" / "precious").mkdir(parents=True)
+    with pytest.raises(OSError, match="weights', because a folder has that name"), atomic_folder(target) as temporary:
+        (temporary / "weights").write_text("new")
+    assert (target / "weights" / "precious").is_dir()
+
+
+def test_two_savers_at_once_leave_the_files_of_one_of_them(tmp_path):
+    target = tmp_path / "adapter"
+    errors = []
+
+    def save(who):
+        try:
+            for _ in range(25):
+                with atomic_folder(target) as temporary:
+                    for name in ("config", "weights"):
+                        (temporary / name).write_text(who)
+        except BaseException as error:
+            errors.append(error)
+
+    for in_place in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            if in_place:
+                patch.setattr("lora_lab.replacing._is_plain", lambda *_: False)
+            savers = [threading.Thread(target=save, args=(who,)) for who in "abc"]
+            for saver in savers:
+                saver.start()
+            for saver in savers:
+                saver.join()
+        assert not errors and len(set(content(target).values())) == 1 and len(content(target)) == 2
+        assert os.listdir(tmp_path) == ["adapter"]
+
+
+def test_a_file_system_without_links_or_exchange_still_replaces(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    for name, stand_in in (("os.link", refuse), ("_exchange", lambda *_: False)):
+        target = tmp_path / name
+        target.mkdir()
+        for file, text in OLD.items():
+            (target / file).write_text(text)
+        monkeypatch.setattr(f"lora_lab.replacing.{name}", stand_in)
+        with atomic_folder(target) as temporary:
+            for file in ("config", "weights"):
+                (temporary / file).write_text(NEW[file])
+        assert content(target) == NEW
+    assert not leftovers(tmp_path)
+
+
+def test_leftovers_are_found_by_their_names(tmp_path):
+    for name in (".demo.0a1b2c3d.tmp", ".a.b.json.ffffffff.tmp"):
+        (tmp_path / name).mkdir()
+    for name in ("demo.0a1b2c3d.tmp", ".demo.tmp", ".demo.0a1b2c3d.tmp.txt"):
+        (tmp_path / name).write_text("somebody's")
+    assert [path.name for path in leftovers(tmp_path)] == [".a.b.json.ffffffff.tmp", ".demo.0a1b2c3d.tmp"]
+    assert leftovers(tmp_path / "absent") == []
+
+
+# Modes, and a disk that is full
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+@pytest.mark.parametrize(
+    ("umask", "file", "folder"), [(0o022, 0o644, 0o755), (0o027, 0o640, 0o750), (0o077, 0o600, 0o700)]
+)
+def test_files_get_the_mode_that_the_umask_asks_for(tmp_path, umask, file, folder):
+    before = os.umask(umask)
+    try:
+        with atomic_folder(tmp_path / "adapter") as temporary:
+            write_safetensors({"w": torch.zeros(3)}, temporary / "weights", {})
+            assert mode(temporary / "weights") == 0o600  # else there is nothing to see here
+            (temporary / "config").write_text("c")
+        with atomic_path(tmp_path / "alone") as temporary:
+            write_safetensors({"w": torch.zeros(3)}, temporary, {})
+    finally:
+        os.umask(before)
+    assert {mode(path) for path in (*(tmp_path / "adapter").iterdir(), tmp_path / "alone")} == {file}
+    assert mode(tmp_path / "adapter") == folder
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_what_was_private_stays_private_when_it_is_replaced(tmp_path):
+    target = tmp_path / "adapter"
+    target.mkdir(mode=0o700)
+    (target / "weights").write_text("old")
+    (target / "weights").chmod(0o600)
+    with atomic_folder(target) as temporary:
+        (temporary / "weights").write_text("new")
+    with atomic_path(target / "weights") as temporary:
+        temporary.write_text("newer")
+    assert (mode(target), mode(target / "weights")) == (0o700, 0o600)
+
+
+def mode(path):
+    return path.stat().st_mode & 0o777
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a limit on the size of files is not everywhere")
+def test_a_full_disk_is_one_sentence_and_the_old_files_stay(tmp_path):
+    """In a process of its own, whose files cannot grow beyond 4 KB: to the writer the same as a disk that is full."""
+    code = """
+import os, resource, sys, torch
+from pathlib import Path
+from lora_lab.files import atomic_folder, atomic_path, write_safetensors
+os.chdir(sys.argv[1])
+Path("adapter").mkdir()
+Path("adapter/weights").write_text("old")
+Path("alone").write_text("old")
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+def tensors():
+    with atomic_folder("adapter") as folder:
+        write_safetensors({"w": torch.zeros(9999)}, folder / "weights", {})
+def text():
+    with atomic_path("alone") as path:
+        path.write_text("x" * 9999)
+for attempt in (tensors, text):
+    try:
+        attempt()
+    except OSError as error:
+        print(error)
+print(Path("adapter/weights").read_text(), Path("alone").read_text(), os.listdir("."), os.listdir("adapter"))
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3, done.stderr
+    for sentence in lines[:2]:
+        assert "cannot write" in sentence and "(File too large): free some space, or choose another place" in sentence
+    assert lines[2].startswith("old old ") and ".tmp" not in lines[2]
+
+
+def test_the_error_that_safetensors_hides_is_the_disks(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(OSError, match="No space left on device.*free some space"):
+        write_safetensors({}, tmp_path / "weights", {})
+
+
+# Reading
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "is damaged"),
+        ("[]", "an object is expected, not a list"),
+        ("3", "an object is expected, not a int"),
+        ('{"r": NaN}', "NaN is no number"),
+        ('{"r": -Infinity}', "-Infinity is no number"),
+        pytest.param('{"r": 1, "r": 2}', "'r' stands there twice", id="twice"),
+        ('{"a": {"r": 1, "r": 2}}', "'r' stands there twice"),
+        ("[" * 99_999, "nested too deeply"),
+        ('{"r": ' + "9" * 5000 + "}", "is damaged"),
+    ],
+)
+def test_json_that_cannot_be_trusted_is_one_sentence(tmp_path, text, words):
+    (tmp_path / "c.json").write_text(text)
+    with pytest.raises(ValueError, match=words) as caught:
+        read_json(tmp_path / "c.json", "write it again")
+    assert str(caught.value).endswith("write it again") and "\n" not in str(caught.value)
+
+
+def test_json_is_utf8_with_or_without_a_mark_and_never_too_large(tmp_path, monkeypatch):
+    path = tmp_path / "c.json"
+    for encoding in ("utf-8", "utf-8-sig"):
+        path.write_text('{"name": "Zoë"}', encoding=encoding)
+        assert read_json(path, "") == {"name": "Zoë"}
+    path.write_text('{"name": "Zoë"}', encoding="latin-1")
+    with pytest.raises(ValueError, match="is damaged"):
+        read_json(path, "")
+    path.write_text('{"name": "Zoë"}', encoding="utf-8")
+    monkeypatch.setattr("lora_lab.files._MOST_JSON", 3)
+    with pytest.raises(ValueError, match="bytes are too many"):
+        read_json(path, "")
+
+
+def test_what_is_no_file_is_named(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "broken").symlink_to("nowhere")
+    (tmp_path / "empty").write_text("")
+    for read in (read_json, read_safetensors):
+        with pytest.raises(OSError, match="is a folder, where a file is expected: do so"):
+            read(tmp_path / "folder", "do so")
+        for name in ("loop", "broken"):
+            with pytest.raises(OSError, match="is no file that can be read.*do so"):
+                read(tmp_path / name, "do so")
+        with pytest.raises(FileNotFoundError, match="no absent in .*do so"):
+            read(tmp_path / "absent", "do so")
+        with pytest.raises(ValueError, match="empty is damaged.*do so"):
+            read(tmp_path / "empty", "do so")

@@ -1,16 +1,21 @@
 """Which modules a configuration means, and with which rank and alpha; silent misses are refused."""
 
 import copy
+import json
 import pickle
+import re
+import warnings
 
 import peft
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from lora_lab import lora
-from lora_lab.lora import LoRAConfig
-from lora_lab.lora.targets import layer_number
+from lora_lab.lora import LoRAConfig, patterns
+from lora_lab.lora.targets import layer_number, meanings
 from tests.test_lora import assert_same, snapshot, tiny_llama
 
 
@@ -184,3 +189,169 @@ def test_the_same_seed_gives_the_same_factors_with_and_without_a_pattern_that_ch
         model = nn.ModuleDict({"q_proj": nn.Linear(5, 4), "v_proj": nn.Linear(5, 4)})
         models.append(lora.inject(model, LoRAConfig(r=8, rank_pattern=pattern)))
     assert_same(models[0], snapshot(models[1]))
+
+
+# ---- expressions that could run for ever ---------------------------------------------------------------------------
+
+NAMES = ["model.layers.0.self_attn.q_proj", "model.layers.11.mlp.up_proj", "a" * 60, "lm_head"]
+CATASTROPHIC = [
+    r"(a+)+b",
+    r"(a|a)*b",
+    r"(a|aa)+$b",
+    r"([a-z_.0-9]+)+x",
+    r".*.*.*.*.*.*.*.*.*.*.*.*x",
+    ".+" * 12 + "x",
+    r"(.*)*\.x",
+    r"a?" * 40 + "a" * 60 + "b",
+    r"(a?){60}a{60}b",
+    r"(a{0,60}){0,60}b",
+    r"(?:(?:a*)*)*b",
+    r"(?=(a+)+b)a",
+    r"(a*)\1*\1*\1*b(a+)+b",
+    "(a|a)" * 40 + "b",
+]
+
+
+@pytest.mark.parametrize("expression", CATASTROPHIC)
+def test_an_expression_that_could_run_for_ever_is_not_tried_in_this_process(expression):
+    assert not patterns.is_harmless(expression)
+    assert not patterns.is_harmless(rf"(.*\.)?({expression})$")
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        r".*\.[qv]_proj",
+        r".*\.(0|1)\.self_attn\.(q|v)_proj",
+        r"(?:q|v)_proj",
+        r"model\.layers\.\d+\.mlp\..*",
+        r"(.*\.)?(^model\.layers\.0\.self_attn\.q_proj)$",
+        "|".join(f"model\\.layers\\.{i}\\.q_proj" for i in range(1000)),
+    ],
+)
+def test_the_expressions_that_people_write_need_no_other_process(expression, monkeypatch):
+    monkeypatch.setattr(patterns.subprocess, "run", lambda *_, **__: pytest.fail("a process was started"))
+    names = [*NAMES, "model.layers.1.self_attn.v_proj", "v_proj"]
+    assert patterns.matches([expression], names) == {expression: {n for n in names if re.fullmatch(expression, n)}}
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text("ab.*+?|()[]{}\\1", max_size=14))
+def test_what_is_tried_in_this_process_takes_few_steps(expression):
+    """The steps are counted by a matcher of our own that goes back as Python's does, on names made to be bad."""
+    try:
+        tree = parse(expression)
+    except (re.error, OverflowError):
+        return
+    if patterns.is_harmless(expression):
+        for name in ("a" * 24 + ".", "ab" * 12 + "!", "." * 24 + "!"):
+            assert steps(tree, name) <= 40 * 26**2
+
+
+def parse(expression):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from re import _parser
+
+        return list(_parser.parse(expression))
+
+
+def steps(tree, name, limit=10**6):
+    """How many positions backtracking visits until it knows that `name` does not match in full."""
+    count = 0
+
+    def run(items, at, then):
+        nonlocal count
+        count += 1
+        if count > limit:
+            return True  # enough: the caller compares with fewer
+        if not items:
+            return then(at)
+        (kind, value), rest = items[0], items[1:]
+        kind = str(kind)
+        if kind == "BRANCH":
+            return any(run(list(branch) + rest, at, then) for branch in value[1])
+        if kind == "SUBPATTERN":
+            return run(list(value[3]) + rest, at, then)
+        if kind == "MAX_REPEAT":
+            least, most, body = value
+            return repeat(least, min(most, len(name) + 1), list(body), rest, at, then)
+        if kind == "AT":
+            return run(rest, at, then)
+        return at < len(name) and fits(kind, value, name[at]) and run(rest, at + 1, then)
+
+    def repeat(least, most, body, rest, at, then):
+        if most > 0 and run(
+            body, at, lambda end: end > at and repeat(max(0, least - 1), most - 1, body, rest, end, then)
+        ):
+            return True
+        return least == 0 and run(rest, at, then)
+
+    run(list(tree), 0, lambda end: end == len(name))
+    return count
+
+
+def fits(kind, value, letter):
+    if kind == "LITERAL":
+        return letter == chr(value)
+    if kind == "NOT_LITERAL":
+        return letter != chr(value)
+    return True  # any, and classes
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"target_modules": "BAD"},
+        {"target_modules": ("q_proj", "BAD")},
+        {"target_modules": "all-linear", "exclude_modules": "BAD"},
+        {"target_modules": "all-linear", "rank_pattern": {"BAD": 3}},
+        {"target_modules": "all-linear", "alpha_pattern": {"BAD": 3}},
+    ],
+)
+def test_an_expression_that_takes_too_long_is_named_wherever_it_is_given(options, monkeypatch):
+    monkeypatch.setattr(patterns, "_CHILD", patterns._CHILD.replace(f"({patterns.SECONDS}, ", "(1, "))
+    model = nn.ModuleDict({"a" * 60: nn.Linear(2, 2), "q_proj": nn.Linear(2, 2)})
+    bad = CATASTROPHIC[len(str(options)) % 4]
+    with pytest.raises(ValueError, match="takes too long") as caught:
+        lora.inject(model, LoRAConfig(**json.loads(json.dumps(options).replace("BAD", bad))))
+    assert repr(bad) in str(caught.value) and "\n" not in str(caught.value)
+    assert not lora.adapters(model)
+
+
+def test_expressions_give_the_same_names_in_either_process():
+    expressions = [r".*\.[qv]_proj", r"(.*)_proj|x", r"(?i)LM_.*", r"model\.layers\.(\d|1\d)\..*", "é+", "x"]
+    names = [*NAMES, "é", "line\nbreak", "\ud800"]
+    here = {each: {name for name in names if re.fullmatch(each, name)} for each in expressions}
+    assert patterns._in_child(expressions, names) == here == patterns.matches(expressions, names)
+
+
+@pytest.mark.parametrize("error", [OSError("no processes here"), NotImplementedError("emscripten")])
+def test_without_other_processes_a_doubtful_expression_is_refused_and_a_plain_one_works(error, monkeypatch):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(patterns.subprocess, "run", refuse)
+    with pytest.raises(ValueError, match="cannot be started here .*: give names, or an expression with fewer repeats"):
+        lora.targets(tiny_llama(), r"(.+\.)+q_proj")
+    assert len(lora.targets(tiny_llama(), r".*\.q_proj")) == 2
+
+
+def test_a_child_that_does_not_answer_in_time_is_given_up(monkeypatch):
+    monkeypatch.setattr(patterns, "_WAIT", 0.5)
+    monkeypatch.setattr(patterns, "_CHILD", "import time; time.sleep(60)")
+    with pytest.raises(ValueError, match="takes too long"):
+        lora.targets(tiny_llama(), r"(.+\.)+q_proj")
+
+
+@pytest.mark.parametrize("text", ["(", "a{2,1}", "(" * 5000, "a{99999999999}", "*", "a" * 10**6 + "("])
+def test_what_is_no_expression_is_named_briefly(text):
+    with pytest.raises(ValueError, match="neither a name nor a regular expression") as caught:
+        lora.targets(tiny_llama(), text)
+    assert len(str(caught.value)) < 400
+
+
+def test_ten_thousand_targets_are_looked_up_and_not_tried_one_by_one():
+    names = [f"layers.{i}.mlp.{kind}" for i in range(3000) for kind in ("up", "down")]
+    found = meanings([f"{i}.mlp.up" for i in range(10_000)], names)  # 60 million comparisons otherwise
+    assert sum(map(bool, found.values())) == 3000 and found["7.mlp.up"] == {"layers.7.mlp.up"}

@@ -1,5 +1,6 @@
 """Tiers, the embedded base, and what is said when a model is damaged or out of reach."""
 
+import errno
 import http.server
 import json
 import shutil
@@ -258,6 +259,78 @@ def test_damaged_checksums_do_not_pass_for_good_ones(folder, content):
     (folder / checksums.NAME).write_text(content)
     with pytest.raises(ValueError, match="is damaged"):
         load_embedded(folder)
+
+
+def damage(folder, config=None, weights=None):
+    """Change a model folder, and record the change as if it were right."""
+    stored = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**stored, **(config or {})}))
+    tensors = load_file(folder / "model.safetensors")
+    if weights:
+        weights(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    checksums.write_checksums(folder)
+
+
+@pytest.mark.parametrize(
+    ("config", "weights", "words"),
+    [
+        ({"num_hidden_layers": 1}, None, "no place for 9 of its weights, 'model.layers.1.input_layernorm.weight'"),
+        ({"tie_word_embeddings": False}, None, "1 of its weights are missing, 'lm_head.weight'"),
+        (None, lambda t: t.update({"lm_head.weight": t["model.embed_tokens.weight"] + 1}), "ties the output head"),
+        (None, lambda t: t.update({"model.norm.weight": torch.full((32,), 1e300, dtype=torch.float64)}), "in float32"),
+        (None, lambda t: t["model.norm.weight"].fill_(float("nan")), "'model.norm.weight' is NaN or infinite"),
+        (
+            {"vocab_size": 8},
+            lambda t: t.update({"model.embed_tokens.weight": torch.zeros(8, 32)}),
+            "11 tokens, and its",
+        ),
+    ],
+)
+def test_what_transformers_only_warns_of_is_damage(folder, config, weights, words):
+    damage(folder, config, weights)
+    with pytest.raises(ValueError, match=f"is damaged .*{words}.*: .*reinstall") as caught:
+        load_embedded(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_the_tiers_dtype_cannot_hold_are_named(folder):
+    damage(folder, None, lambda t: t.update({"model.norm.weight": torch.full((32,), 1e6, dtype=torch.bfloat16)}))
+    with pytest.raises(ValueError, match="'model.norm.weight' is NaN or infinite in float16"):
+        _load(folder, "", torch.float16, "cpu", "reinstall")
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "special_tokens_map.json", "model-00001-of-00002.safetensors"])
+def test_a_file_of_another_save_is_not_taken_for_part_of_the_model(folder, name):
+    (folder / name).write_text("{}")
+    with pytest.raises(ValueError, match=f"{name}' is not of this model .*take it out"):
+        load_embedded(folder)
+
+
+@pytest.mark.parametrize("content", ['{"a": NaN}', '{"a": "1", "a": "2"}', "[" * 99_999, b"\xff\xfe"])
+def test_checksums_that_are_no_json_are_one_sentence(folder, content):
+    (folder / checksums.NAME).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match="checksums.json is damaged .*: .*reinstall") as caught:
+        load_embedded(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["folder", "file"])
+def test_what_may_not_be_read_is_named_with_its_remedy(folder, monkeypatch, place):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    if place == "file":
+        monkeypatch.setattr(checksums, "_sha256", refuse)
+    else:
+        monkeypatch.setattr(checksums.Path, "iterdir", refuse)
+    with pytest.raises(OSError, match="base' cannot be read .Permission denied.: .*reinstall"):
+        load_embedded(folder)
+
+
+def test_a_method_that_no_tier_knows_has_no_rate():
+    with pytest.raises(ValueError, match="unknown method 'qlorra': choose one of full, lora, qlora"):
+        TIERS["cpu"].lr("qlorra")
 
 
 def test_code_that_comes_with_a_model_is_never_run(folder):

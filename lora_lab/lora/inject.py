@@ -1,14 +1,17 @@
 """Put adapters into a model, switch them off, take them out, count what trains."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from lora_lab.lora.bases import ADAPTABLE
 from lora_lab.lora.config import LoRAConfig
 from lora_lab.lora.layers import LoRALinear
+from lora_lab.lora.moved import forget_tensors, note_tensors
+from lora_lab.lora.naming import named_modules, named_tensors, put
 from lora_lab.lora.targets import configs_by_module
 from lora_lab.quant.linear4bit import Linear4bit
 
@@ -16,43 +19,67 @@ from lora_lab.quant.linear4bit import Linear4bit
 def inject(model: nn.Module, config: LoRAConfig) -> nn.Module:
     """Replace every targeted layer by a `LoRALinear` around it, in place, and freeze all else.
 
-    The model's output does not move by a bit until something is trained, whatever the init.
+    The model's output does not move by a bit until something is trained, whatever the init. A model without weights,
+    built on the meta device, gets adapters without weights.
 
     Raises:
         ValueError: if a target, an exclusion, a layer number or a pattern's key matches nothing, the model has
-            adapters already, a target's weight is tied to another module, or an init does not fit a layer. The model
-            is then unchanged.
+            adapters already, a target's weight is tied to another module or offloaded, an init does not fit a layer,
+            or the model is wrapped for distributed training. The model is then unchanged.
     """
     require_no_adapters(model)
     return adapt(model, configs_by_module(model, config))
 
 
-def adapt(model: nn.Module, configs: Mapping[str, LoRAConfig]) -> nn.Module:
-    """`inject` with one configuration for each full name."""
+def adapt(
+    model: nn.Module,
+    configs: Mapping[str, LoRAConfig],
+    fill: Callable[[dict[str, LoRALinear]], None] | None = None,
+) -> nn.Module:
+    """`inject` with one configuration for each full name; `fill` may write to the layers, or refuse, before they are
+    placed."""
+    _refuse_distributed(model)
     _refuse_tied(model, list(configs))
+    modules = dict(named_modules(model))
     was_trainable = [parameter.requires_grad for parameter in model.parameters()]
     layers = {}
-    for name, config in configs.items():
-        base = model.get_submodule(name)
-        assert isinstance(base, ADAPTABLE)  # `targets` has seen to it
-        try:
-            layers[name] = LoRALinear(base, config).train(base.training)
-        except Exception as error:
-            for parameter, flag in zip(model.parameters(), was_trainable):
-                parameter.requires_grad_(flag)
-            if isinstance(error, ValueError):
-                raise ValueError(f"{name}: {error}") from error
-            raise
+    try:
+        for name, config in configs.items():
+            layers[name] = _adapted(name, modules[name], config)
+        if fill:
+            fill(layers)
+    except BaseException:
+        for parameter, flag in zip(model.parameters(), was_trainable):
+            parameter.requires_grad_(flag)
+        raise
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     for name, layer in layers.items():
-        model.set_submodule(name, layer)
+        put(model, name, layer)
+    note_tensors(model)
     return model
 
 
+def _adapted(name: str, base: nn.Module, config: LoRAConfig) -> LoRALinear:
+    assert isinstance(base, ADAPTABLE)  # `targets` has seen to it
+    if hasattr(base, "_hf_hook") and any(parameter.is_meta for parameter in base.parameters()):
+        raise ValueError(
+            f"{name} is offloaded by accelerate, so its weights are not there to be adapted: load the model onto one "
+            "device, or leave this layer out of target_modules"
+        )
+    try:
+        return LoRALinear(base, config).train(base.training)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
 def adapters(model: nn.Module) -> dict[str, LoRALinear]:
-    """The adapted layers of a model by name."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    """The adapted layers of a model by name, the name that each has without `torch.compile` or another wrapper."""
+    layers: dict[LoRALinear, str] = {}
+    for name, module in named_modules(model):
+        if isinstance(module, LoRALinear):
+            layers.setdefault(module, name)
+    return {name: layer for layer, name in layers.items()}
 
 
 def require_no_adapters(model: nn.Module) -> None:
@@ -74,7 +101,8 @@ def remove(model: nn.Module) -> nn.Module:
     The base stays frozen.
     """
     for name, layer in require_adapters(model).items():
-        model.set_submodule(name, layer.base)
+        put(model, name, layer.base)
+    forget_tensors(model)
     return model
 
 
@@ -116,8 +144,8 @@ def count_parameters(model: nn.Module) -> ParameterCount:
 def _refuse_tied(model: nn.Module, names: list[str]) -> None:
     """An update of one of two modules that share a weight would be lost, or doubled, on merging."""
     owners: dict[int, list[str]] = {}
-    for parameter_name, parameter in model.named_parameters(remove_duplicate=False):
-        owners.setdefault(id(parameter), []).append(parameter_name)
+    for tensor_name, tensor in named_tensors(model):
+        owners.setdefault(id(tensor), []).append(tensor_name)
     chosen = set(names)
     for shared in owners.values():
         owner = next((name for name in shared if name.rpartition(".")[0] in chosen), None)
@@ -126,3 +154,12 @@ def _refuse_tied(model: nn.Module, names: list[str]) -> None:
                 f"{owner} is tied: the same tensor is also {', '.join(n for n in shared if n != owner)}; "
                 "leave this layer out of target_modules, or untie it first"
             )
+
+
+def _refuse_distributed(model: nn.Module) -> None:
+    """DistributedDataParallel sums the gradients of those parameters that it found when it was made."""
+    if isinstance(model, DistributedDataParallel):
+        raise ValueError(
+            "the model is wrapped by DistributedDataParallel, which would not sum the gradients of adapters that come "
+            "later: put the adapters in first, and wrap the model then"
+        )

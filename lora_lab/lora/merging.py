@@ -11,6 +11,7 @@ from torch import nn
 from lora_lab.lora.bases import dense_weight
 from lora_lab.lora.inject import require_adapters
 from lora_lab.lora.layers import LoRALinear
+from lora_lab.lora.naming import put
 from lora_lab.quant.linear4bit import Linear4bit
 
 
@@ -79,7 +80,7 @@ def merge_and_remove(model: nn.Module, requantize: bool = False) -> nn.Module:
     if requantize and not losses:
         raise ValueError("requantize=True, but no adapter stands on a 4-bit layer: merge without it")
     for name, module in plain.items():
-        model.set_submodule(name, module)
+        put(model, name, module)
     total = _overall(losses)
     if total.update > 0:
         warnings.warn(

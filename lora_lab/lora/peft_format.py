@@ -10,7 +10,7 @@ What PEFT does with names differs a little from what `LoRAConfig` does, so here 
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -18,7 +18,9 @@ from torch import nn
 from lora_lab.lora.config import LoRAConfig
 from lora_lab.lora.inject import adapters
 from lora_lab.lora.layers import LoRALinear
-from lora_lab.lora.targets import for_module, refuse_other_kinds, regular_expression, targets
+from lora_lab.lora.naming import named_modules, unwrap
+from lora_lab.lora.patterns import matches
+from lora_lab.lora.targets import by_last_parts, for_module, refuse_other_kinds, targets
 from lora_lab.quant.linear4bit import Linear4bit
 
 # What we read, and what says nothing about the computation. Every other option must be empty: PEFT grows new ones with
@@ -59,9 +61,16 @@ def to_peft(model: nn.Module) -> dict[str, Any]:
     A PiSSA adapter is described as the plain LoRA of rank 2r that it equals.
 
     Raises:
-        ValueError: if layers differ in what the format says once for all.
+        ValueError: if layers differ in what the format says once for all, or one's scaling is not its config's.
     """
+    model = unwrap(model)
     layers = adapters(model)
+    for name, layer in layers.items():
+        if layer.scaling != layer.config.scaling:
+            raise ValueError(
+                f"{name}.scaling is {layer.scaling:g}, its config says {layer.config.scaling:g}, and a PEFT folder "
+                "states the config: set it back, or inject with another alpha"
+            )
     plain = {name: _plain(layer) for name, layer in layers.items()}
     r = Counter(rank for rank, _ in plain.values()).most_common(1)[0][0]
     alpha = Counter(alpha for _, alpha in plain.values()).most_common(1)[0][0]
@@ -92,10 +101,15 @@ def refuse_what_we_lack(stored: Mapping[str, Any]) -> None:
     for option, value in stored.items():
         if option not in _READ | _NEUTRAL and value not in _ONLY.get(option, _EMPTY):
             raise ValueError(
-                f"asks for {option}={value!r}, which lora_lab does not implement: load this adapter with peft"
+                f"asks for {option}={_short(value)}, which lora_lab does not implement: load this adapter with peft"
             )
     if missing := [key for key in ("r", "lora_alpha", "target_modules") if stored.get(key) is None]:
         raise ValueError(f"lacks {', '.join(missing)}: write the adapter again")
+    for option in ("target_modules", "exclude_modules"):
+        _refuse_other_than_names(option, stored.get(option))
+    layers = stored.get("layers_to_transform")
+    if not (layers is None or _is_number(layers) or (isinstance(layers, list) and all(map(_is_number, layers)))):
+        raise ValueError(f"has layers_to_transform={_short(layers)}, which is no list of integers: write it again")
 
 
 def from_peft(stored: Mapping[str, Any], model: nn.Module) -> dict[str, LoRAConfig]:
@@ -108,10 +122,10 @@ def from_peft(stored: Mapping[str, Any], model: nn.Module) -> dict[str, LoRAConf
     wanted = stored["target_modules"]
     if wanted == "all-linear":  # PEFT itself writes the names out
         wanted = targets(model, wanted)
-    stored = {**stored, "target_modules": wanted}
-    names = [name for name, _ in model.named_modules() if name and _adapts(stored, name)]
+    modules = _modules_once(model)
+    names = _adapted({**stored, "target_modules": wanted}, [name for name in modules if name])
     if not names:
-        raise ValueError(f"target_modules={wanted!r} matches no module of {type(model).__name__}")
+        raise ValueError(f"target_modules={_short(wanted)} matches no module of {type(unwrap(model)).__name__}")
     refuse_other_kinds(model, set(names))
     config = LoRAConfig(
         r=stored["r"],
@@ -124,41 +138,66 @@ def from_peft(stored: Mapping[str, Any], model: nn.Module) -> dict[str, LoRAConf
         init=_INITS[stored.get("init_lora_weights", True)],
     )
     for name in names:
-        if config.init == "pissa" and isinstance(model.get_submodule(name), Linear4bit):
+        if config.init == "pissa" and isinstance(modules[name], Linear4bit):
             raise ValueError(
                 f"init_lora_weights='pissa' starts from the dense weight, and {name} is a Linear4bit: load the adapter "
                 "on the dense model, save it with lora.save_adapter as plain LoRA, and load that"
             )
-    matchers = {key: _end_of_name(key) for key in (*config.rank_pattern, *config.alpha_pattern)}
-    return {name: for_module(config, name, matchers) for name in names}
+    ends = {key: rf"(.*\.)?({key})$" for key in (*config.rank_pattern, *config.alpha_pattern)}
+    matched = matches(ends.values(), names)
+    meant = {key: matched[end] for key, end in ends.items()}
+    return {name: for_module(config, name, meant) for name in names}
 
 
-def _adapts(stored: Mapping[str, Any], name: str) -> bool:
+def _modules_once(model: nn.Module) -> dict[str, nn.Module]:
+    """Every module under the first of its names."""
+    names: dict[nn.Module, str] = {}
+    for name, module in named_modules(model):
+        names.setdefault(module, name)
+    return {name: module for module, name in names.items()}
+
+
+def _adapted(stored: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     wanted = stored["target_modules"]
-    if _listed(stored.get("exclude_modules") or (), name) or not _listed(wanted, name):
-        return False
+    chosen = _listed(wanted, names) - _listed(stored.get("exclude_modules") or [], names)
     layers = stored.get("layers_to_transform")
-    if layers is None or layers == [] or isinstance(wanted, str) or name in wanted:
-        return True
-    number = next((int(part) for part in name.split(".")[2:-1] if part.isdecimal()), None)
-    return number in ([layers] if isinstance(layers, int) else layers)
+    if layers is None or layers == [] or isinstance(wanted, str):
+        return [name for name in names if name in chosen]
+    layers, in_full = [layers] if isinstance(layers, int) else layers, set(wanted)
+    return [name for name in names if name in chosen and (name in in_full or _number(name) in layers)]
 
 
-def _listed(entries: str | Collection[str], name: str) -> bool:
+def _number(name: str) -> int | None:
+    return next((int(part) for part in name.split(".")[2:-1] if part.isdecimal()), None)
+
+
+def _listed(entries: str | Sequence[str], names: Sequence[str]) -> set[str]:
     if isinstance(entries, str):
-        return regular_expression(entries).fullmatch(name) is not None
-    return any(f".{name}".endswith(f".{entry}") for entry in entries)
+        return matches([entries], names)[entries]
+    by_end = by_last_parts(names)
+    return {name for entry in entries for name in by_end.get(entry, ())}
 
 
-def _end_of_name(key: str) -> Callable[[str], bool]:
-    pattern = regular_expression(rf"(.*\.)?({key})$")
-    return lambda name: pattern.match(name) is not None
+def _refuse_other_than_names(option: str, value: Any) -> None:
+    if isinstance(value, str) or value is None:
+        return
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise ValueError(f"has {option}={_short(value)}, neither a string nor a list of strings: write it again")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _target_modules(model: nn.Module, adapted: list[str]) -> list[str] | str:
     """The full names; as one regular expression where one of them is also the end of another module's name."""
     inside = tuple(f"{name}." for name in adapted)
-    others = [name for name, _ in model.named_modules() if name not in adapted and not name.startswith(inside)]
+    others = [name for name in _modules_once(model) if name not in adapted and not name.startswith(inside)]
     if any(other.endswith(f".{name}") for other in others for name in adapted):
         return "|".join(re.escape(name) for name in sorted(adapted))
     return sorted(adapted)

@@ -1,8 +1,8 @@
 """Which modules a configuration means: names, exclusions, layer numbers, and patterns of rank and alpha."""
 
 import re
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -10,6 +10,8 @@ from torch import nn
 
 from lora_lab.lora.bases import ADAPTABLE
 from lora_lab.lora.config import LoRAConfig
+from lora_lab.lora.naming import named_modules, unwrap
+from lora_lab.lora.patterns import matches
 
 _V = TypeVar("_V", int, float)
 
@@ -23,7 +25,7 @@ def targets(
     """Full names of the modules that a choice of targets means, in the model's order.
 
     Args:
-        model: any module.
+        model: any module. Names are those that it has without `torch.compile` or another wrapper around it.
         target_modules: one of these, or a sequence that mixes the first three:
             "q_proj"              the last part of a name, exactly (never a substring)
             "self_attn.q_proj"    the last parts of a name
@@ -35,12 +37,14 @@ def targets(
 
     Raises:
         ValueError: for a target, an exclusion or a layer number that matches nothing, even when others matched, a
-            regular expression that is none, a choice that leaves nothing, or one of a module that cannot take an
-            adapter.
+            regular expression that is none or takes too long, a choice that leaves nothing, or one of a module that
+            cannot take an adapter.
     """
-    names = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
+    model = unwrap(model)
+    names = [name for name, _ in named_modules(model) if name]
     if target_modules == "all-linear":
-        chosen = _all_linear(model)
+        linear = {model.get_submodule(name) for name in _all_linear(model)}
+        chosen = {name for name, module in named_modules(model) if module in linear}
     else:
         chosen = _matching(model, names, "target", target_modules)
     chosen -= _matching(model, names, "excluded module", exclude_modules)
@@ -62,41 +66,48 @@ def configs_by_module(model: nn.Module, config: LoRAConfig) -> dict[str, LoRACon
             the same module different values.
     """
     names = targets(model, config.target_modules, config.exclude_modules, config.layers_to_transform)
-    matchers = {key: matcher(key) for key in (*config.rank_pattern, *config.alpha_pattern)}
+    meant = meanings((*config.rank_pattern, *config.alpha_pattern), names)
     for option, pattern in (("rank_pattern", config.rank_pattern), ("alpha_pattern", config.alpha_pattern)):
         for key in pattern:
-            if not any(map(matchers[key], names)):
+            if not meant[key]:
                 raise ValueError(f"{option} names {key!r}, which matches none of the adapted modules: {_advice(model)}")
-    return {name: for_module(config, name, matchers) for name in names}
+    return {name: for_module(config, name, meant) for name in names}
 
 
-def for_module(config: LoRAConfig, name: str, matchers: Mapping[str, Callable[[str], bool]]) -> LoRAConfig:
-    """`config` for one module: its patterns, whose keys `matchers` decide about, become one r and one alpha.
+def for_module(config: LoRAConfig, name: str, meant: Mapping[str, Collection[str]]) -> LoRAConfig:
+    """`config` for one module: its patterns, whose keys mean the modules in `meant`, become one r and one alpha.
 
     Raises:
         ValueError: if two keys match the module with different values.
     """
-    if not matchers:
+    if not meant:
         return config
-    r = _pattern_value("rank_pattern", config.rank_pattern, matchers, name, config.r)
-    alpha = _pattern_value("alpha_pattern", config.alpha_pattern, matchers, name, config.alpha)
+    r = _pattern_value("rank_pattern", config.rank_pattern, meant, name, config.r)
+    alpha = _pattern_value("alpha_pattern", config.alpha_pattern, meant, name, config.alpha)
     return replace(config, r=r, alpha=alpha, rank_pattern={}, alpha_pattern={})
 
 
-def matcher(target: str) -> Callable[[str], bool]:
-    """Says of a full name whether `target` means it: as its last part or parts, or as a regular expression for it."""
-    if re.fullmatch(r"[\w.]+", target):
-        return lambda name: name == target or name.endswith(f".{target}")
-    pattern = regular_expression(target)
-    return lambda name: pattern.fullmatch(name) is not None
+def meanings(wanted: Iterable[str], names: Sequence[str]) -> dict[str, set[str]]:
+    """For each entry the names that it means: as their last part or parts, or as a regular expression for them.
+
+    Raises:
+        ValueError: for an entry that is neither, or takes too long.
+    """
+    wanted = dict.fromkeys(wanted)
+    plain = [each for each in wanted if re.fullmatch(r"[\w.]+", each)]
+    by_end = by_last_parts(names)
+    return {each: by_end.get(each, set()) for each in plain} | matches(wanted.keys() - set(plain), names)
 
 
-def regular_expression(text: str) -> re.Pattern[str]:
-    """`re.compile`, or ValueError."""
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise ValueError(f"{text!r} is neither a name nor a regular expression ({error}): repair it") from error
+def by_last_parts(names: Iterable[str]) -> dict[str, set[str]]:
+    """Names by each of their ends: "a.b.c" by "a.b.c", "b.c" and "c"."""
+    ends = defaultdict(set)
+    for name in names:
+        end = name
+        while end:
+            ends[end].add(name)
+            end = end.partition(".")[2]
+    return dict(ends)
 
 
 def layer_number(name: str) -> int | None:
@@ -112,8 +123,9 @@ def layer_number(name: str) -> int | None:
 
 def refuse_other_kinds(model: nn.Module, names: set[str]) -> None:
     """ValueError if one of the named modules cannot take an adapter."""
+    modules = dict(named_modules(model))
     for name in sorted(names):
-        module = model.get_submodule(name)
+        module = modules[name]
         if type(module) not in ADAPTABLE:
             raise ValueError(
                 f"target {name!r} is a {type(module).__module__}.{type(module).__name__}: only torch.nn.Linear "
@@ -122,14 +134,14 @@ def refuse_other_kinds(model: nn.Module, names: set[str]) -> None:
 
 
 def _pattern_value(
-    option: str, pattern: Mapping[str, _V], matchers: Mapping[str, Callable[[str], bool]], name: str, default: _V
+    option: str, pattern: Mapping[str, _V], meant: Mapping[str, Collection[str]], name: str, default: _V
 ) -> _V:
     """The value of the keys that match `name`, or `default`.
 
     PEFT takes the first key that matches, but sorts the keys when it saves them, so that the first may be another one
     after loading. Here keys may overlap only where they agree.
     """
-    matched = {key: value for key, value in pattern.items() if matchers[key](name)}
+    matched = {key: value for key, value in pattern.items() if name in meant[key]}
     if len(set(matched.values())) > 1:
         raise ValueError(
             f"{option} gives {name} several values, {matched}: write keys that do not overlap, such as full names"
@@ -146,9 +158,8 @@ def _all_linear(model: nn.Module) -> set[str]:
 
 
 def _matching(model: nn.Module, names: list[str], what: str, wanted: str | Sequence[str]) -> set[str]:
-    chosen = set()
-    for target in [wanted] if isinstance(wanted, str) else wanted:
-        matched = set(filter(matcher(target), names))
+    chosen: set[str] = set()
+    for target, matched in meanings([wanted] if isinstance(wanted, str) else wanted, names).items():
         if not matched:
             raise ValueError(f"{what} {target!r} matches no module of {type(model).__name__}: {_advice(model)}")
         chosen |= matched
@@ -169,7 +180,7 @@ def _output_head(model: Any) -> nn.Module | None:
 
 
 def _advice(model: nn.Module) -> str:
-    last_parts = Counter(n.rpartition(".")[2] for n, m in model.named_modules() if n and type(m) in ADAPTABLE)
+    last_parts = Counter(n.rpartition(".")[2] for n, m in named_modules(model) if n and type(m) in ADAPTABLE)
     if type(model) in ADAPTABLE:
         return "a layer cannot be replaced in itself, so wrap it with LoRALinear(layer, config)"
     return f"its linear layers are called {', '.join(last_parts)}" if last_parts else "it has no linear layers"

@@ -15,6 +15,7 @@ from transformers.utils import logging
 from lora_lab.models.checksums import remedy, verify
 from lora_lab.models.hub import snapshot
 from lora_lab.models.tiers import get_tier
+from lora_lab.units import first_line
 
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 
@@ -33,7 +34,7 @@ def load_base(tier: str = "auto") -> Loaded:
         A transformers causal LM, on the tier's device and in its dtype, and its tokenizer.
 
     Raises:
-        ValueError: for an unknown tier, or damaged weights.
+        ValueError: for an unknown tier, or a model that is damaged or does not fit the tier's dtype.
         FileNotFoundError: if a file of the embedded base is missing.
         ConnectionError: if a hub model is not on this machine and the hub cannot be reached.
     """
@@ -73,17 +74,30 @@ def _load(folder: Path, name: str, dtype: torch.dtype, device: str, way_out: str
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, **safe)
     except Exception as error:  # the parsers of weights and tokenizers raise a dozen types, some of them bare Exception
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"the model in '{folder}' is damaged ({reason}): {way_out}") from error
-    if absent := sorted(report["missing_keys"]):  # transformers only warns, and fills them with random numbers
-        raise ValueError(
-            f"the model in '{folder}' is damaged ({len(absent)} of its weights are missing, "
-            f"'{absent[0]}' among them): {way_out}"
-        )
+        raise ValueError(f"the model in '{folder}' is damaged ({first_line(error)}): {way_out}") from error
+    if problem := _problem(model.to(device), tokenizer, report):
+        raise ValueError(f"the model in '{folder}' is damaged ({problem}): {way_out}")
     # The name goes into every adapter that is saved. A path would tell where this machine keeps its files, and an
     # invented name makes PEFT ask the hub; without a name it asks nobody.
     model.name_or_path = model.config._name_or_path = tokenizer.name_or_path = name
-    return model.to(device).eval(), tokenizer
+    return model.eval(), tokenizer
+
+
+def _problem(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, report: dict[str, Any]) -> str | None:
+    """What transformers warns of at most: weights that are random, ignored, not tied, or out of the dtype's range."""
+    if absent := sorted(report["missing_keys"]):
+        return f"{len(absent)} of its weights are missing, '{absent[0]}' among them"
+    if ignored := sorted(report["unexpected_keys"]):
+        return f"its config has no place for {len(ignored)} of its weights, '{ignored[0]}' among them"
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    if getattr(model.config, "tie_word_embeddings", False) and head is not None and head.weight is not embedding.weight:
+        return "its config ties the output head to the embedding, but their weights differ"
+    if len(tokenizer) > embedding.num_embeddings:
+        return f"its tokenizer has {len(tokenizer)} tokens, and its embedding {embedding.num_embeddings} rows"
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            return f"'{name}' is NaN or infinite in {str(parameter.dtype).removeprefix('torch.')}"
+    return None
 
 
 @contextmanager

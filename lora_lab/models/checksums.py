@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from lora_lab.files import atomic_path
+from lora_lab.files import atomic_path, read_json
 
 NAME = "checksums.json"
 REQUIRED = (
@@ -34,12 +34,7 @@ def write_checksums(folder: str | Path) -> dict[str, str]:
             raise FileNotFoundError(
                 f"'{folder / name}' is missing: write the model and its tokenizer before the checksums"
             )
-    names = sorted(
-        file.name
-        for file in folder.iterdir()
-        if file.suffix in (".json", ".jinja", ".safetensors") and file.name != NAME
-    )
-    sums = {name: _sha256(folder / name) for name in names}
+    sums = {name: _sha256(folder / name) for name in _files_that_loading_reads(folder)}
     with atomic_path(folder / NAME) as temporary:
         temporary.write_text(json.dumps(sums, indent=1) + "\n", encoding="utf-8", newline="\n")
     return sums
@@ -53,19 +48,32 @@ def verify(folder: str | Path) -> int:
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if a file is not the one that was recorded.
+        OSError: if a file cannot be read.
+        ValueError: if a file is not the one that was recorded, or one that loading would read was not recorded: what
+            is left of another save would be taken for part of this one.
     """
     folder = Path(folder)
     sums = _read(folder)
-    for name in dict.fromkeys((*REQUIRED, *sums)):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"the model's file '{folder / name}' is missing: {remedy(folder)}")
-        if _sha256(folder / name) != sums.get(name):
-            raise ValueError(
-                f"the model's file '{folder / name}' is damaged (its SHA-256 is not the one in {NAME}): "
-                f"{remedy(folder)}"
-            )
-    return sum((folder / name).stat().st_size for name in sums)
+    try:
+        for name in dict.fromkeys((*REQUIRED, *sums)):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(f"the model's file '{folder / name}' is missing: {remedy(folder)}")
+            if _sha256(folder / name) != sums.get(name):
+                raise ValueError(
+                    f"the model's file '{folder / name}' is damaged (its SHA-256 is not the one in {NAME}): "
+                    f"{remedy(folder)}"
+                )
+        for name in _files_that_loading_reads(folder):
+            if name not in sums:
+                raise ValueError(
+                    f"the file '{folder / name}' is not of this model ({NAME} does not know it): take it out of the "
+                    f"folder, or {remedy(folder)}"
+                )
+        return sum((folder / name).stat().st_size for name in sums)
+    except OSError as error:
+        if error.errno is None:  # one of the sentences above
+            raise
+        raise OSError(f"the model in '{folder}' cannot be read ({error.strerror}): {remedy(folder)}") from error
 
 
 def remedy(folder: Path) -> str:
@@ -78,14 +86,17 @@ def remedy(folder: Path) -> str:
 
 def _read(folder: Path) -> dict[str, str]:
     try:
-        sums = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        return read_json(folder / NAME, remedy(folder))
     except FileNotFoundError:
         raise FileNotFoundError(f"the model's file '{folder / NAME}' is missing: {remedy(folder)}") from None
-    except ValueError as error:
-        raise ValueError(f"the model's file '{folder / NAME}' is damaged (not JSON): {remedy(folder)}") from error
-    if not isinstance(sums, dict):
-        raise ValueError(f"the model's file '{folder / NAME}' is damaged (not a table): {remedy(folder)}")
-    return sums
+
+
+def _files_that_loading_reads(folder: Path) -> list[str]:
+    return sorted(
+        file.name
+        for file in folder.iterdir()
+        if file.suffix in (".json", ".jinja", ".safetensors") and file.name != NAME
+    )
 
 
 def _sha256(file: Path) -> str:

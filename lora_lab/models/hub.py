@@ -10,6 +10,8 @@ from pathlib import Path
 import huggingface_hub
 from huggingface_hub import constants
 
+from lora_lab.units import first_line
+
 # Weights in safetensors and plain text only: nothing that could hold code (.py, .bin, .pt, .pkl) is ever fetched.
 PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.jinja"]
 WITHOUT = 'use the embedded base, which needs no network: --tier cpu, or load_base("cpu")'
@@ -75,8 +77,7 @@ def snapshot(model: str, timeout: float = 3.0) -> Path:
                 f"the model '{model}' is not on this machine and the Hugging Face hub cannot be "
                 f"reached: connect to the network, or {WITHOUT}"
             ) from error
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise OSError(
-            f"the model '{model}' cannot be downloaded ({reason}): "
+            f"the model '{model}' cannot be downloaded ({first_line(error)}): "
             f"check the network and the free disk space, or {WITHOUT}"
         ) from error

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import torch
 
+from lora_lab.units import GIB, METHODS
+
 EMBEDDED = "embedded"
-GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ class Tier:
         return choose_dtype(self.device)[0]
 
     def lr(self, method: str) -> float:
-        """The peak learning rate for `"full"`, `"lora"` or `"qlora"`."""
+        """The peak learning rate for `"full"`, `"lora"` or `"qlora"`; ValueError for another method."""
+        if method not in METHODS:
+            raise ValueError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
         return self.full_lr if method == "full" else self.adapter_lr
 
 

@@ -1,0 +1,65 @@
+"""Names that do not depend on what a model is wrapped in.
+
+`torch.compile`, DataParallel, DistributedDataParallel, activation checkpointing and weight averaging put a module
+around another and a part such as "_orig_mod" or "module" into every name below. Here a wrapper is looked through, so
+that a model has the same names with and without it, and an adapter saved from one loads into the other.
+"""
+
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+_INNER = ("_orig_mod", "_checkpoint_wrapped_module")  # of torch.compile, of activation checkpointing
+_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
+
+
+def unwrap(module: nn.Module) -> nn.Module:
+    """The module that is wrapped, however often, or the module itself.
+
+    Raises:
+        ValueError: for FSDP, which cuts the weights into shards, so that no process holds a whole one.
+    """
+    if _is_sharded(module):
+        raise ValueError(
+            "the model's weights are sharded (FSDP), and adapters are put in, saved and loaded on whole weights: "
+            "do that before it is sharded, or gather its weights first"
+        )
+    for name in _INNER:
+        if isinstance(inner := module._modules.get(name), nn.Module):
+            return unwrap(inner)
+    return unwrap(module.module) if isinstance(module, _WRAPPERS) else module
+
+
+def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Every module under every name that it has, without wrappers; the model itself is "" and comes first."""
+    model = unwrap(model)
+    yield "", model
+    for name, child in model._modules.items():
+        if child is not None:
+            for below, module in named_modules(child):
+                yield f"{name}.{below}" if below else name, module
+
+
+def put(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Put a module in the place of the one with that name; a wrapper around that one goes with it."""
+    parent = unwrap(model)
+    *path, last = name.split(".")
+    for part in path:
+        child = parent._modules[part]
+        assert child is not None  # the name is one that `named_modules` gave
+        parent = unwrap(child)
+    setattr(parent, last, module)
+
+
+def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and the buffers that belong to the state, under every name that they have, without wrappers."""
+    for prefix, module in named_modules(model):
+        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if tensor is not None and name not in module._non_persistent_buffers_set:
+                yield f"{prefix}.{name}" if prefix else name, tensor
+
+
+def _is_sharded(module: nn.Module) -> bool:
+    by_tensor = any(type(parameter).__name__ == "DTensor" for parameter in module._parameters.values())
+    return by_tensor or type(module).__name__ == "FullyShardedDataParallel"

@@ -1,0 +1,87 @@
+"""Small wrong changes to writing and reading files."""
+
+from tests.mutants.library.mutation import Mutation
+
+FILES, REPLACING = "lora_lab/files.py", "lora_lab/replacing.py"
+_KILLED = "tests/test_files.py::test_a_process_killed_at_any_step_leaves_the_files_of_one_save"
+_TAKEN_BACK = "tests/test_files.py::test_a_replacement_that_fails_at_any_step_is_taken_back"
+
+MUTATIONS = (
+    Mutation(
+        file=REPLACING,
+        before="in reversed(files) if os.path.lexists(target / file)]",
+        after="in reversed(files) if not file.name]",
+        test=f"{_KILLED}[in place]",
+        wrong="new files go over the old ones one by one",
+    ),
+    Mutation(
+        file=REPLACING,
+        before="for file in reversed(files) if",
+        after="for file in files if",
+        test=f"{_KILLED}[in place]",
+        wrong="the weights go out last, so that what is left can be read",
+    ),
+    Mutation(
+        file=REPLACING,
+        before="        for source, place in reversed(moved):",
+        after="        for source, place in moved:",
+        test=f"{_TAKEN_BACK}[error-in place]",
+        wrong="the way back is walked in the wrong order",
+    ),
+    Mutation(
+        file=REPLACING,
+        before="    except BaseException:\n        for source",
+        after="    except Exception:\n        for source",
+        test=f"{_TAKEN_BACK}[^C-in place]",
+        wrong="an interruption is not taken back",
+    ),
+    Mutation(
+        file=REPLACING,
+        before="    return in_use or os.path.ismount(target)",
+        after="    return os.path.ismount(target)",
+        test="tests/test_files.py::test_the_current_folder_can_be_replaced_and_stays_the_current_one",
+        wrong="the current folder is swapped away",
+    ),
+    Mutation(
+        file=REPLACING,
+        before="            os.rename(new / entry, target / entry)\n",
+        after="            pass\n",
+        test="tests/test_files.py::test_what_arrives_while_a_folder_is_swapped_is_not_lost",
+        wrong="files that arrive during the swap are deleted with the old folder",
+    ),
+    Mutation(
+        file=REPLACING,
+        before="                os.link(target / entry, new / entry, follow_symlinks=False)",
+        after="                pass",
+        test=f"{_KILLED}[swap]",
+        wrong="what stays is carried over after the swap only",
+    ),
+    Mutation(
+        file=FILES,
+        before="        temporary.chmod(probe.stat().st_mode & 0o777)\n",
+        after="        temporary.chmod(0o644)\n",
+        test="tests/test_files.py::test_files_get_the_mode_that_the_umask_asks_for[63-384-448]",
+        wrong="everybody may read, whatever the umask says",
+    ),
+    Mutation(
+        file=FILES,
+        before="        temporary.chmod(target.stat().st_mode & 0o777)\n        return\n",
+        after="        pass\n",
+        test="tests/test_files.py::test_what_was_private_stays_private_when_it_is_replaced",
+        wrong="a private file is opened to others when it is replaced",
+    ),
+    Mutation(
+        file=FILES,
+        before="            raise _cannot_write(path, int(number[1])) from error\n",
+        after="            pass\n",
+        test="tests/test_files.py::test_the_error_that_safetensors_hides_is_the_disks",
+        wrong="a full disk is a SafetensorError",
+    ),
+    Mutation(
+        file=FILES,
+        before="    if len(content) < len(pairs):",
+        after="    if len(content) < 0:",
+        test="tests/test_files.py::test_json_that_cannot_be_trusted_is_one_sentence[twice]",
+        wrong="of two equal keys the last one wins",
+    ),
+)

@@ -1,0 +1,109 @@
+"""Small wrong changes to adapters on disk, to names, and to what else was trained."""
+
+from tests.mutants.library.mutation import Mutation
+
+_FILES = "tests/test_adapter_files.py"
+_PATTERNS = "tests/test_lora_patterns.py"
+_LOST = f"{_FILES}::test_what_was_trained_beside_the_adapters_is_never_lost_in_silence"
+_HARMLESS = f"{_PATTERNS}::test_an_expression_that_could_run_for_ever_is_not_tried_in_this_process"
+
+MUTATIONS = (
+    Mutation(
+        file="lora_lab/lora/checkpoint.py",
+        before="        if _identity(folder) == before:\n            return stored, tensors\n",
+        after="        return stored, tensors\n",
+        test=f"{_FILES}::test_a_reader_never_pairs_the_files_of_two_saves",
+        wrong="a reader takes the configuration of one save and the weights of another",
+    ),
+    Mutation(
+        file="lora_lab/lora/checkpoint.py",
+        before="    if not torch.isfinite(factor).all():  # finite",
+        after="    if not torch.isfinite(stored).all():  # finite",
+        test=f"{_FILES}::test_a_value_that_fits_the_file_but_not_the_factor_is_refused",
+        wrong="infinity is looked for before the cast",
+    ),
+    Mutation(
+        file="lora_lab/lora/checkpoint.py",
+        before='            _refuse_not_finite(f"{name}.{factor}", tensor)\n',
+        after="",
+        test=f"{_FILES}::test_an_adapter_that_is_not_finite_is_not_saved[nan]",
+        wrong="NaN is written over a good adapter",
+    ),
+    Mutation(
+        file="lora_lab/lora/checkpoint.py",
+        before="    _refuse_absent(name, factor)\n    factor",
+        after="    factor",
+        test=f"{_FILES}::test_an_adapter_is_not_lost_on_a_model_without_weights",
+        wrong="an adapter is copied to the meta device, where it is lost",
+    ),
+    Mutation(
+        file="lora_lab/lora/checkpoint.py",
+        before='tensor.to("cpu", copy=True).contiguous()',
+        after='tensor.to("cpu").contiguous()',
+        test=f"{_FILES}::test_layers_that_share_a_factor_are_saved",
+        wrong="two layers that share a factor cannot be saved",
+    ),
+    Mutation(
+        file="lora_lab/lora/inject.py",
+        before="            fill(layers)\n",
+        after="            put(model, *next(iter(layers.items())))\n            fill(layers)\n",
+        test=f"{_FILES}::test_a_value_that_fits_the_file_but_not_the_factor_is_refused",
+        wrong="a refused adapter stays in the model",
+    ),
+    Mutation(
+        file="lora_lab/lora/naming.py",
+        before="isinstance(module, _WRAPPERS) else module",
+        after="isinstance(module, nn.DataParallel) else module",
+        test=f"{_FILES}::test_a_wrapped_model_has_the_names_of_the_plain_one[all-linear-average]",
+        wrong="a wrapper's part stays in the names",
+    ),
+    Mutation(
+        file="lora_lab/lora/naming.py",
+        before="        parent = unwrap(child)\n",
+        after="        parent = child\n",
+        test=f"{_FILES}::test_a_wrapped_model_has_the_names_of_the_plain_one[all-linear-compiled layers]",
+        wrong="an adapter is put beside the layer that a wrapper holds",
+    ),
+    Mutation(
+        file="lora_lab/lora/moved.py",
+        before="for name, tensor in _outside(model) if tensor.requires_grad}",
+        after="for name, tensor in _outside(model) if not name}",
+        test=f"{_LOST}[plain-unfrozen]",
+        wrong="what still trains is left out unsaid",
+    ),
+    Mutation(
+        file="lora_lab/lora/moved.py",
+        before="        through |= {torch.bfloat16, torch.float16}\n",
+        after="        through |= set()\n",
+        test=f"{_FILES}::test_what_only_looks_like_training_is_saved",
+        wrong="a base that was in 16 bits for a while is taken for a trained one",
+    ),
+    Mutation(
+        file="lora_lab/lora/naming.py",
+        before="in (*module._parameters.items(), *module._buffers.items())",
+        after="in module._parameters.items()",
+        test=f"{_LOST}[plain-statistics]",
+        wrong="buffers are not noted",
+    ),
+    Mutation(
+        file="lora_lab/lora/patterns.py",
+        before='rest.count("*") + rest.count("+") <= budget',
+        after='rest.count("*") <= budget',
+        test=f"{_HARMLESS}[.+.+.+.+.+.+.+.+.+.+.+.+x]",
+        wrong="only one kind of repeat is counted",
+    ),
+    Mutation(
+        file="lora_lab/lora/patterns.py",
+        before=r'not re.search(r"\)[*+]|[*+][*+]", rest)',
+        after=r'not re.search(r"[*+][*+]", rest)',
+        test=f"{_HARMLESS}[(a+)+b]",
+        wrong="a repeated group is taken for harmless",
+    ),
+    Mutation(
+        file="lora_lab/lora/targets.py",
+        before='            end = end.partition(".")[2]\n',
+        after='            end = ""\n',
+        test="tests/test_lora.py::test_targets_match_whole_name_parts[target_modules0-names0]",
+        wrong="only full names are found",
+    ),
+)
