@@ -24,7 +24,7 @@ def lora_lab(*words, cwd=None, code="from lora_lab.cli import main; sys.exit(mai
         capture_output=True,
         text=True,
         cwd=cwd,
-        timeout=120,
+        timeout=600,
         env={**os.environ, "PYTHONPATH": path},
     )
 

@@ -468,7 +468,7 @@ for attempt in (tensors, text):
         print(error)
 print(Path("adapter/weights").read_text(), Path("alone").read_text(), os.listdir("."), os.listdir("adapter"))
 """
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=600)
     lines = done.stdout.splitlines()
     assert len(lines) == 3, done.stderr
     for sentence in lines[:2]:

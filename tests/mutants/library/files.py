@@ -6,6 +6,8 @@ FILES, REPLACING = "lora_lab/files.py", "lora_lab/replacing.py"
 _KILLED = "tests/test_files.py::test_a_process_killed_at_any_step_leaves_the_files_of_one_save"
 _TAKEN_BACK = "tests/test_files.py::test_a_replacement_that_fails_at_any_step_is_taken_back"
 
+TESTS = ("tests/test_files.py",)
+
 MUTATIONS = (
     Mutation(
         file=REPLACING,

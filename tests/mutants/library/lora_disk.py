@@ -7,6 +7,13 @@ _PATTERNS = "tests/test_lora_patterns.py"
 _LOST = f"{_FILES}::test_what_was_trained_beside_the_adapters_is_never_lost_in_silence"
 _HARMLESS = f"{_PATTERNS}::test_an_expression_that_could_run_for_ever_is_not_tried_in_this_process"
 
+TESTS = (
+    "tests/test_lora.py",
+    "tests/test_adapter_files.py",
+    "tests/test_lora_patterns.py",
+    "tests/test_lora_against_peft.py",
+)
+
 MUTATIONS = (
     Mutation(
         file="lora_lab/lora/checkpoint.py",

@@ -5,6 +5,11 @@ from tests.mutants.library.mutation import Mutation
 _MODELS, _CLI = "tests/test_models.py", "tests/test_cli.py"
 _WARNED = f"{_MODELS}::test_what_transformers_only_warns_of_is_damage"
 
+TESTS = (
+    "tests/test_models.py",
+    "tests/test_cli.py",
+)
+
 MUTATIONS = (
     Mutation(
         file="lora_lab/models/base.py",
