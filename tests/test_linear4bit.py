@@ -85,7 +85,12 @@ def test_the_weight_is_frozen_and_train_eval_train_changes_nothing():
 @pytest.mark.parametrize("double_quant", [False, True])
 def test_state_dict_holds_codes_and_constants_and_round_trips(double_quant):
     layer, _ = layer_and_twin(100, 33, double_quant=double_quant)
-    names = {"packed", "bias", *(("absmax_codes", "absmax_scale", "absmax_mean") if double_quant else ("absmax",))}
+    names = {
+        "packed",
+        "bias",
+        "_extra_state",
+        *(("absmax_codes", "absmax_scale", "absmax_mean") if double_quant else ("absmax",)),
+    }
     assert set(layer.state_dict()) == names
     other = quant.Linear4bit.from_linear(nn.Linear(100, 33), double_quant=double_quant)
     other.load_state_dict(layer.state_dict())
@@ -147,12 +152,169 @@ def test_weights_that_change_between_forward_and_backward_are_noticed():
         y.sum().backward()
 
 
-def test_a_gradient_of_the_gradient_is_refused():
+def twins(slab: int, monkeypatch, dtype: torch.dtype = torch.float64) -> tuple[quant.Linear4bit, nn.Linear]:
+    """A 4-bit layer, whole or in slabs, and its dense twin."""
+    monkeypatch.setattr(linear4bit, "SLAB", slab)
+    layer, twin = layer_and_twin(128, 96)
+    layer, twin = layer.to(dtype), twin.to(dtype)
+    with torch.no_grad():
+        twin.weight.copy_(layer.dequantize())
+    return layer, twin
+
+
+SLABS = [2**20, 2**11]
+
+
+@pytest.mark.parametrize("slab", SLABS)
+def test_second_and_third_derivatives_are_those_of_the_dense_layer(monkeypatch, slab):
+    def derivatives(m: nn.Module) -> list[torch.Tensor]:
+        x = torch.linspace(-1, 1, 5 * 128, dtype=torch.float64).view(5, 128).requires_grad_()
+        (first,) = torch.autograd.grad(m(x).pow(3).sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad(first.sin().sum(), x, create_graph=True)
+        (third,) = torch.autograd.grad(second.cos().sum(), x)
+        return [first, second, third]
+
+    for ours, theirs in zip(*map(derivatives, twins(slab, monkeypatch))):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_a_penalty_on_the_gradient_reaches_what_comes_before_the_layer():
+    """y = (a·w·x)², and the derivative of (dy/dx)² by a: 8 a³ w⁴ x² · 2."""
+    layer, _ = layer_and_twin(1, 1, bias=False)
+    w, a, x = layer.dequantize().item(), torch.tensor([[1.5]], requires_grad=True), torch.ones(1, 1, requires_grad=True)
+    (slope,) = torch.autograd.grad(layer(a * x).square().sum(), x, create_graph=True)
+    slope.square().sum().backward()
+    assert a.grad.item() == pytest.approx(16 * 1.5**3 * w**4, rel=1e-5)
+
+
+def test_backward_with_create_graph_and_checkpointing_agree_with_grad():
     layer, _ = layer_and_twin(64, 48)
-    x = torch.ones(1, 64, requires_grad=True)
-    (grad,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        grad.sum().backward()
+    grads = []
+    for forward in (layer, lambda x: checkpoint(layer, x, use_reentrant=False)):
+        x = torch.arange(192.0).view(3, 64).sin().requires_grad_()
+        forward(x).pow(3).sum().backward(create_graph=True)
+        grads.append(torch.autograd.grad(x.grad.square().sum(), x)[0])
+    assert torch.equal(*grads) and grads[0].any()
+
+
+def test_gradgradcheck_holds_for_input_and_bias():
+    layer, _ = layer_and_twin(16, 5)
+    layer = layer.double()
+    x = torch.randn(3, 16, dtype=torch.float64, requires_grad=True)
+
+    def product(x: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(layer, {"bias": b}, (x,)).pow(2)
+
+    b = layer.bias.detach().clone().requires_grad_()
+    assert torch.autograd.gradcheck(product, (x, b)) and torch.autograd.gradgradcheck(product, (x, b))
+
+
+def test_a_hessian_vector_product_over_qlora_adapters_is_that_over_dense_ones():
+    layer, twin = (each.double() for each in layer_and_twin(40, 24))
+    with torch.no_grad():
+        twin.weight.copy_(layer.dequantize())
+    config = lora.LoRAConfig(r=3)
+    products = []
+    for base in (layer, twin):
+        torch.manual_seed(1)
+        adapted = lora.LoRALinear(base, config)
+        nn.init.normal_(adapted.lora_B)
+        factors = [adapted.lora_A, adapted.lora_B]
+        inner = nn.Sequential(adapted, nn.Tanh(), quant.Linear4bit.from_linear(nn.Linear(24, 8)).double())
+        loss = inner(torch.randn(7, 40, dtype=torch.float64)).square().sum()
+        grads = torch.autograd.grad(loss, factors, create_graph=True)
+        vectors = [torch.ones_like(factor) for factor in factors]
+        products.append(torch.autograd.grad(grads, factors, vectors))
+    for ours, theirs in zip(*products):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("op", ["grad", "vmap", "hessian", "jvp", "vectorized"])
+def test_transforms_of_torch_func_see_the_dense_layer(op):
+    layer, twin = (each.double() for each in layer_and_twin(33, 12))
+    with torch.no_grad():
+        twin.weight.copy_(layer.dequantize())
+    x, t = torch.randn(2, 4, 33, dtype=torch.float64)
+    func = torch.func
+    ways = {
+        "grad": lambda f: func.grad(f)(x),
+        "vmap": lambda f: func.vmap(func.grad(f))(x),
+        "hessian": lambda f: func.hessian(f)(x[0]),
+        "jvp": lambda f: func.jvp(f, (x,), (t,))[1],
+        "vectorized": lambda f: torch.autograd.functional.hessian(f, x[0], vectorize=True),
+    }
+    ours, theirs = (ways[op](lambda x, m=m: m(x).pow(3).sum()) for m in (layer, twin))
+    torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+def rms(y: torch.Tensor, exact: torch.Tensor) -> float:
+    return float((y.double() - exact).norm() / exact.norm())
+
+
+@pytest.mark.parametrize("slab", SLABS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("way", ["plain", "autocast", "compute_dtype", "strided", "one vector"])
+def test_a_product_is_rounded_once_its_bias_included(monkeypatch, slab, dtype, way):
+    layer, _ = twins(slab, monkeypatch, torch.float32 if way in ("autocast", "compute_dtype") else dtype)
+    nn.init.normal_(layer.bias)
+    x = torch.randn(64, 128).to(dtype)
+    weight, bias = layer.dequantize(dtype), layer.bias.to(dtype)
+    wanted = nn.functional.linear(x, weight, bias)
+    exact = x.double() @ weight.double().T + bias.double()
+    if way == "autocast":
+        with torch.autocast("cpu", dtype=dtype):
+            y = layer(x.float())
+    elif way == "compute_dtype":
+        layer.compute_dtype = dtype
+        y = layer(x.float()).to(dtype)
+    elif way == "strided":
+        y = layer(x.view(4, 16, 128).transpose(0, 1)).transpose(0, 1).reshape(64, -1)
+    elif way == "one vector":
+        y = torch.stack([layer(row) for row in x])
+    else:
+        y = layer(x)
+    assert y.dtype == dtype and rms(y, exact) <= 1.02 * rms(wanted, exact)
+    assert rms(x @ weight.T + bias, exact) > 1.1 * rms(wanted, exact)  # what rounding twice would give
+
+
+@pytest.mark.parametrize("slab", SLABS)
+@pytest.mark.parametrize("bias_dtype", [torch.bfloat16, torch.float32])
+def test_a_trainable_bias_gets_its_gradient_also_where_the_input_needs_none(monkeypatch, slab, bias_dtype):
+    layer, _ = twins(slab, monkeypatch, torch.bfloat16)
+    layer.bias = nn.Parameter(layer.bias.detach().to(bias_dtype))
+    x, grad = torch.randn(512, 128).bfloat16(), torch.randn(512, 96).bfloat16()
+    layer(x).backward(grad)
+    assert layer.bias.grad.dtype == bias_dtype
+    assert rms(layer.bias.grad, grad.double().sum(0)) < (1e-6 if bias_dtype == torch.float32 else 4e-3)
+
+
+def test_a_compute_dtype_also_holds_for_a_backward_pass_within_autocast():
+    layer, _ = layer_and_twin(64, 48, compute_dtype=torch.float32, bias=False)
+    x = torch.randn(3, 64, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        layer(x).float().backward(torch.ones(3, 48))
+    torch.testing.assert_close(x.grad, layer.dequantize().sum(0).expand(3, 64))
+
+
+def test_nothing_is_kept_for_the_backward_pass():
+    layer, _ = layer_and_twin(64, 48)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(kept.append, lambda tensor: tensor):
+        layer(torch.randn(3, 64, requires_grad=True))
+    assert not kept
+
+
+def test_an_input_or_a_bias_of_another_size_is_named():
+    layer, _ = layer_and_twin(64, 48)
+    for wrong in (torch.ones(2, 63), torch.tensor(1.0)):
+        with pytest.raises(ValueError, match=r"give \[\.\.\., 64\]"):
+            layer(wrong)
+    with pytest.raises(ValueError, match="does not fit a weight"):
+        quant.Linear4bit(layer.weight_quantized, nn.Parameter(torch.ones(64)))
+    with pytest.raises(TypeError, match="no 4-bit weight"):
+        quant.Linear4bit(torch.ones(4, 4))
+    with pytest.raises(TypeError, match="no nn.Linear"):
+        quant.Linear4bit.from_linear(torch.ones(4, 4))
 
 
 def test_integers_are_refused_as_input_and_as_dtype():
@@ -161,16 +323,9 @@ def test_integers_are_refused_as_input_and_as_dtype():
         layer(torch.ones(1, 64, dtype=torch.long))
     with pytest.raises(TypeError, match="int8"):
         layer.dequantize(torch.int8)
-    for wrong in (torch.uint8, "bfloat16"):
+    for wrong in (torch.uint8, "bfloat16", torch.float8_e4m3fn):
         with pytest.raises(TypeError, match="no dtype to compute in"):
             quant.Linear4bit.from_linear(nn.Linear(4, 4), compute_dtype=wrong)
-
-
-def test_a_bias_is_added_in_the_compute_dtype():
-    layer, _ = layer_and_twin(64, 48, compute_dtype=torch.bfloat16)
-    x = torch.randn(4, 64)
-    wanted = x.bfloat16() @ layer.dequantize(torch.bfloat16).T + layer.bias.bfloat16()
-    assert torch.equal(layer(x), wanted.float())
 
 
 def test_float64_is_left_alone_by_autocast_as_in_the_dense_layer():

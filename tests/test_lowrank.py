@@ -112,8 +112,47 @@ def test_stable_rank_never_exceeds_rank_and_ignores_scale():
         (lambda: lowrank.rank_for_energy(torch.zeros(2, 2)), "zero matrix"),
         (lambda: lowrank.stable_rank(torch.zeros(2, 2)), "zero matrix"),
         (lambda: lowrank.effective_rank(torch.zeros(2, 2)), "zero matrix"),
+        (lambda: lowrank.truncated_svd(torch.ones(4, 6, device="meta"), 1), "meta device"),
+        (lambda: lowrank.stable_rank(torch.full((2, 2), 1.7e308, dtype=torch.float64)), "beyond float64"),
     ],
 )
 def test_bad_input_is_named(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int8, torch.uint8, torch.bool])
+def test_integers_have_factors_in_torchs_default_dtype(dtype):
+    weight = torch.tensor([[3, 1], [1, 2]]).to(dtype)
+    B, A = lowrank.truncated_svd(weight, 2)
+    assert B.dtype == A.dtype == torch.get_default_dtype()
+    torch.testing.assert_close(B @ A, weight.float())
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: lowrank.truncated_svd(torch.eye(2).numpy(), 1), "ndarray: torch.as_tensor"),
+        (lambda: lowrank.singular_values([[1.0]]), "list"),
+        (lambda: lowrank.stable_rank(torch.eye(2, dtype=torch.complex64)), "complex64"),
+        (lambda: lowrank.effective_rank(torch.eye(2).to_sparse()), "sparse"),
+        (lambda: lowrank.truncated_svd(torch.eye(2), True), "r must be an integer, got True"),
+        (lambda: lowrank.truncated_svd(torch.eye(2), 2.0), "2.0"),
+        (lambda: lowrank.truncated_svd(torch.eye(2), "2"), "'2'"),
+        (lambda: lowrank.zero_product(4, 6, 2.0), "2.0"),
+        (lambda: lowrank.zero_product(4, 6, 2, dtype=torch.int64), "int64"),
+        (lambda: lowrank.rank_for_energy(torch.eye(2), "0.9"), "'0.9'"),
+        (lambda: lowrank.rank_for_energy(torch.eye(2), True), "True"),
+    ],
+)
+def test_wrong_kinds_are_named(call, words):
+    with pytest.raises(TypeError, match=words):
+        call()
+
+
+@pytest.mark.parametrize("scale", [1e200, 1e-200, 5e-324])
+def test_ranks_and_shares_do_not_depend_on_the_scale(scale):
+    weight = torch.eye(3, dtype=torch.float64) * scale
+    assert lowrank.stable_rank(weight) == pytest.approx(3) and lowrank.effective_rank(weight) == pytest.approx(3)
+    assert lowrank.rank_for_energy(weight, 0.6) == 2
+    assert lowrank.energy_fractions(weight).tolist() == pytest.approx([1 / 3, 2 / 3, 1])

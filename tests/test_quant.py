@@ -1,6 +1,7 @@
 """Codebooks, blocks and double quantization, against published tables, brute force and bitsandbytes."""
 
 import copy
+import dataclasses
 import math
 import pickle
 import subprocess
@@ -424,7 +425,7 @@ def test_nf4_beats_int4_and_both_fp4_on_normal_weights():
         (ValueError, lambda: quant.quantize(torch.tensor([1.0, math.nan])), "NaN"),
         (ValueError, lambda: quant.quantize(torch.ones(4), block_size=48), "48"),
         (ValueError, lambda: quant.quantize(torch.ones(4), block_size=8192), "8192"),
-        (ValueError, lambda: quant.quantize(torch.ones(4), block_size=64.0), "64.0"),
+        (TypeError, lambda: quant.quantize(torch.ones(4), block_size=64.0), "64.0"),
         (ValueError, lambda: quant.quantize(torch.ones(4, device="meta")), "meta"),
         (ValueError, lambda: quant.asymmetric_integers(0), "not 0"),
         (TypeError, lambda: quant.quantize([1.0, 2.0]), "list"),
@@ -444,9 +445,93 @@ def test_nf4_beats_int4_and_both_fp4_on_normal_weights():
         (TypeError, lambda: quant.quantize(torch.ones(4, dtype=torch.float64)), "float64"),
         (ValueError, lambda: quant.normal_float(1), "not 1"),
         (ValueError, lambda: quant.get_codebook("nf3"), "NF4"),
+        (ValueError, lambda: quant.get_codebook("int8_asymetric"), "INT8_ASYMMETRIC"),
+        (TypeError, lambda: quant.get_codebook(None), "None"),
+        (TypeError, lambda: quant.quantize(torch.ones(4), block_size=True), "block_size .* True"),
+        (TypeError, lambda: quant.quantize(torch.ones(4), "NF4"), "get_codebook"),
+        (TypeError, lambda: quant.quantize([1.0]), "list"),
+        (TypeError, lambda: quant.quantize(torch.eye(4).to_sparse()), "sparse.*to_dense"),
+        (TypeError, lambda: quant.quantize(torch.ones(4), dtype=torch.int8), "int8"),
+        (TypeError, lambda: quant.quantize(torch.ones(4)).dequantize("bfloat16"), "'bfloat16'"),
+        (TypeError, lambda: quant.quantize(torch.ones(4)).dequantize(torch.float8_e8m0fnu), "e8m0"),
+        (ValueError, lambda: quant.quantize(torch.full((4,), 999.0)).dequantize(torch.float8_e4m3fn), "999.*448"),
+        (TypeError, lambda: quant.normal_float(4.0), "4.0"),
+        (TypeError, lambda: quant.asymmetric_integers("4"), "'4'"),
+        (TypeError, lambda: quant.lloyd(4, 64.0), "64.0"),
+        (TypeError, lambda: quant.lloyd(keep=0), "keep=0"),
+        (TypeError, lambda: quant.Codebook("bad", [0.0, 1.0]), "list"),
+        (TypeError, lambda: quant.Codebook("bad", torch.tensor([0.0, 1.0]), "yes"), "'yes'"),
+        (TypeError, lambda: quant.quantize_constants(torch.ones(3).half()), "float16"),
+        (TypeError, lambda: quant.quantize_constants(torch.ones(3), "INT8"), "'INT8'"),
+        (ValueError, lambda: quant.quantize_constants(torch.tensor([math.nan])), "finite"),
+        (ValueError, lambda: quant.pack(torch.tensor([17, 1], dtype=torch.uint8)), "0 to 15"),
+        (ValueError, lambda: quant.unpack(torch.ones(2, dtype=torch.uint8), 5), "5 codes"),
+        (TypeError, lambda: quant.snr_db(torch.ones(2), [1.0, 1.0]), "list"),
         (ValueError, lambda: quant.Codebook("bad", torch.tensor([1.0, 0.0])), "ascending"),
     ],
 )
 def test_bad_input_is_named(error, call, words):
     with pytest.raises(error, match=words):
         call()
+
+
+def test_every_codebook_that_is_exported_is_found_by_its_name_in_any_case():
+    books = {name: book for name, book in vars(quant).items() if isinstance(book, quant.Codebook)}
+    assert len(books) == 10
+    for name, book in books.items():
+        assert quant.get_codebook(name) is quant.get_codebook(name.lower()) is quant.get_codebook(book.name) is book
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("book", [quant.NF4, *ASYMMETRIC], ids=lambda book: book.name)
+@pytest.mark.parametrize("second", [quant.DYNAMIC8, quant.INT8, quant.FP8_E4M3], ids=lambda book: book.name)
+@pytest.mark.parametrize(("sign", "power"), [(1, 8), (-1, 50)])
+def test_what_reaches_the_end_of_a_dtype_is_restored_finite_after_double_quantization(dtype, book, second, sign, power):
+    end = torch.finfo(dtype).max
+    generator = torch.Generator().manual_seed(0)
+    blocks = torch.randn(300, 64, generator=generator).double()
+    reach = 1 - 0.9 * torch.rand(300, generator=generator) ** power  # most blocks end near the end, few do not
+    blocks *= reach[:, None] * end / blocks.abs().amax(dim=1, keepdim=True)
+    spread = blocks.flatten().to(dtype)
+    flat = spread.clone()
+    flat[700:764], flat[640:700] = sign * end, sign * 0.98 * end
+    for weight in (spread, flat):
+        q, plain = quant.quantize(weight, book, 64, second), quant.quantize(weight, book)
+        restored = q.dequantize()
+        assert torch.isfinite(restored).all() and torch.isfinite(q._by_formula().to(dtype)).all()
+        assert (restored.double() - weight.double()).abs().max() < 0.2 * end
+        changed = q.constants.codes != quant.quantize_constants(plain.absmax, second).codes
+        assert not changed[plain._reach().double() < 0.9 * end].any()  # the nearest code, as in bitsandbytes
+
+
+def test_parts_that_do_not_belong_together_are_refused():
+    q = quant.quantize(normal(256), double_quant=True)
+    plain = quant.quantize(normal(256))
+    for changes, words in [
+        ({"packed": q.packed[:3]}, "128 bytes"),
+        ({"packed": q.packed.view(torch.int8)}, "int8"),
+        ({"constants": plain.constants[:1]}, "4 constants"),
+        ({"constants": plain.constants.half()}, "float16"),
+        ({"codebook": quant.INT4_ASYMMETRIC}, "offsets"),
+        ({"offsets": plain.constants}, "no offsets"),
+        ({"block_size": 32}, "8 constants"),
+        ({"shape": torch.Size([255, 2])}, "510 values"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            dataclasses.replace(q, **changes)
+    for changes in ({"codes": q.constants.codes.int()}, {"scale": q.constants.scale[:0]}, {"mean": torch.ones(2)}):
+        with pytest.raises(ValueError, match="constants"):
+            dataclasses.replace(q.constants, **changes)
+
+
+def test_levels_do_not_change_under_their_midpoints():
+    levels = torch.tensor([0.0, 0.5, 1.0])
+    book = quant.Codebook("mine", levels)
+    levels[1] = 0.9
+    assert book.values.tolist() == [0.0, 0.5, 1.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_weights_can_be_restored_in_eight_bits_rounded_once(dtype):
+    q = quant.quantize(normal(100, 3), double_quant=True)
+    assert torch.equal(q.dequantize(dtype).float(), q._by_formula().to(dtype).float())

@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.nn.utils import prune
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
 
-from lora_lab import models, quant
+from lora_lab import lora, models, quant
 from lora_lab.quant import shards
 from tests.test_lora import IDS, assert_same, snapshot
 
@@ -440,3 +441,104 @@ def test_dequantize_model_undoes_quantize_model_up_to_the_error(tmp_path):
         assert tensor.dtype == torch.bfloat16
         floor = 19 if "proj.weight" in name else math.inf
         assert quant.snr_db(before[name], tensor) >= floor
+
+
+# ---- layers that another cannot stand in for ------------------------------------------------------------------------
+
+
+def small() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 4))
+
+
+def pruned(model: nn.Module) -> None:
+    prune.l1_unstructured(model[2], "weight", 0.5)
+
+
+def pruned_bias(model: nn.Module) -> None:
+    prune.l1_unstructured(model[2], "bias", 0.5)
+
+
+def hooked(model: nn.Module) -> None:
+    model[2].register_forward_hook(lambda *_: None)
+
+
+def hooked_before(model: nn.Module) -> None:
+    model[2].register_forward_pre_hook(lambda *_: None)
+
+
+def hooked_behind(model: nn.Module) -> None:
+    model[2].register_full_backward_hook(lambda *_: None)
+
+
+def with_its_own_forward(model: nn.Module) -> None:
+    model[2].forward = model[2].forward
+
+
+def without_weight(model: nn.Module) -> None:
+    model[2].weight = None
+
+
+CHANGES = [
+    (pruned, "2 has no parameter weight: after pruning .*prune.remove"),
+    (pruned_bias, "2 has no parameter bias"),
+    (
+        lambda m: nn.utils.parametrizations.weight_norm(m[2]),
+        "2 is parametrized, so its weight .*remove_parametrizations",
+    ),
+    (lambda m: nn.utils.parametrizations.spectral_norm(m[2]), "2 is parametrized"),
+    (lambda m: m.append(nn.LazyLinear(3)), "3 is lazy and has no weight yet"),
+    (hooked, "2 has forward hooks, which the layer in its place"),
+    (hooked_before, "2 has forward pre hooks"),
+    (hooked_behind, "2 has backward hooks"),
+    (with_its_own_forward, "2 has a forward of its own"),
+    (without_weight, "2 has no weight"),
+    (lambda m: m.append(nn.Linear(4, 0)), r"3: nothing to quantize: .*\(0, 4\)"),
+    (lambda m: m.append(nn.Linear(0, 4)), r"3: nothing to quantize: .*\(4, 0\)"),
+]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("change", "words"), CHANGES, ids=[words[:22] for _, words in CHANGES])
+def test_a_layer_that_cannot_be_replaced_is_named_and_the_model_is_unchanged(change, words):
+    model = small()
+    change(model)
+    before, modules = list(model.state_dict()), list(model.modules())
+    with pytest.raises(ValueError, match=words):
+        quant.quantize_model(model)
+    assert list(model.state_dict()) == before and list(model.modules()) == modules
+    name = words.partition(" ")[0].rstrip(":")
+    quant.quantize_model(model, skip=(name,))
+    assert type(model[0]) is quant.Linear4bit and model[int(name)] in modules
+
+
+def test_hooks_are_not_lost_on_the_way_back_or_by_a_merge_either():
+    model = quant.quantize_model(small())
+    handle = model[2].register_forward_hook(lambda *_: None)
+    with pytest.raises(ValueError, match="2 has forward hooks"):
+        quant.dequantize_model(model)
+    assert type(model[0]) is quant.Linear4bit
+    handle.remove()
+    lora.inject(model, lora.LoRAConfig(r=2, target_modules=["0"]))[0].register_forward_hook(lambda *_: None)
+    with pytest.raises(ValueError, match="0 has forward hooks"):
+        lora.merge_and_remove(model)
+    assert lora.adapters(model)
+
+
+def test_a_4_bit_layer_in_two_places_is_made_dense_in_both():
+    layer = quant.Linear4bit.from_linear(nn.Linear(8, 8))
+    dense = quant.dequantize_model(nn.Sequential(layer, nn.ReLU(), layer))
+    assert type(dense[0]) is nn.Linear and dense[0] is dense[2]
+    with pytest.raises(ValueError, match="in itself"):
+        quant.dequantize_model(layer)
+
+
+def test_a_model_that_is_4_bit_already_is_not_streamed_into(whole):
+    with pytest.raises(ValueError, match="q_proj is 4-bit already"):
+        quant.quantize_model(quant.quantize_model(llama(), skip=("lm_head", "up_proj")), checkpoint=whole)
+
+
+@pytest.mark.parametrize("skip", [3, ("lm_head", 3), (None,), ("",)])
+def test_names_to_skip_are_strings(skip):
+    with pytest.raises(TypeError, match="skip"):
+        quant.quantize_model(small(), skip=skip)

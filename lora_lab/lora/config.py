@@ -3,11 +3,13 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args
 
-from lora_lab.lora.inits import INITS
+from lora_lab.lora.inits import INITS, Init
 
 _V = TypeVar("_V")
+
+UpdateDtype = Literal["input", "factors"]
 
 
 class FrozenMapping(Mapping[str, _V], Generic[_V]):
@@ -52,12 +54,14 @@ class LoRAConfig:
             given by its full name is adapted whatever its layer.
         init: how A and B start: "kaiming" (PEFT's default), "gaussian", "pissa" or "orthogonal"; see
             `lora_lab.lora.inits`. None of them moves the output.
+        update_dtype: what B A x is computed in: the dtype of the "input", or that of the "factors", float32, as PEFT
+            does over a 16-bit base; see `LoRALinear` for what the two cost. A choice for this run: no file keeps it.
 
     Raises:
         TypeError: for a rank or a layer that is not an integer, an alpha or a dropout that is not a number, a
             use_rslora that is not a truth value, or a name that is not a string.
         ValueError: for r < 1, an alpha that is not a positive number, dropout outside [0, 1), no targets, an empty or
-            negative choice of layers, an unknown init, or an odd rank with init="orthogonal".
+            negative choice of layers, an unknown init or update_dtype, or an odd rank with init="orthogonal".
     """
 
     r: int = 8
@@ -69,11 +73,12 @@ class LoRAConfig:
     alpha_pattern: Mapping[str, float] = FrozenMapping()
     exclude_modules: str | Sequence[str] = ()
     layers_to_transform: int | Sequence[int] | None = None
-    init: str = "kaiming"
+    init: Init = "kaiming"
+    update_dtype: UpdateDtype = "input"
 
     def __post_init__(self) -> None:
-        if self.init not in INITS:
-            raise ValueError(f"init={self.init!r} is unknown: choose one of {', '.join(INITS)}")
+        _check_choice("init", self.init, tuple(INITS))
+        _check_choice("update_dtype", self.update_dtype, get_args(UpdateDtype))
         _check_rank("r", self.r, self.init)
         _check_alpha("alpha", self.alpha)
         if isinstance(self.dropout, bool) or not isinstance(self.dropout, (int, float)):
@@ -103,6 +108,11 @@ class LoRAConfig:
     def scaling(self) -> float:
         """α/r, or α/√r for rsLoRA."""
         return self.alpha / (math.sqrt(self.r) if self.use_rslora else self.r)
+
+
+def _check_choice(what: str, value: Any, choices: tuple[str, ...]) -> None:
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{what}={value!r} is unknown: choose one of {', '.join(choices)}")
 
 
 def _check_rank(what: str, r: Any, init: str) -> None:

@@ -9,6 +9,7 @@ Each function fills A [r, d_in] and B [d_out, r], which arrive as zeros, in plac
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,8 @@ from lora_lab.lora.bases import dense_weight
 from lora_lab.quant.linear4bit import Linear4bit
 
 Base = nn.Linear | Linear4bit
+
+Init = Literal["kaiming", "gaussian", "pissa", "orthogonal"]
 
 
 def kaiming(lora_A: Tensor, lora_B: Tensor, base: Base, scaling: float) -> None:
@@ -55,12 +58,12 @@ def pissa(lora_A: Tensor, lora_B: Tensor, base: Base, scaling: float) -> None:
 
     Source: Meng et al., "PiSSA", arXiv 2404.02948, section 3.
     """
-    B, A = lowrank.truncated_svd(dense_weight(base).to(lora_A.dtype), len(lora_A))
+    B, A = lowrank.truncated_svd(dense_weight(base).double(), len(lora_A))  # in float64 until A and B round
     lora_A.copy_(A / math.sqrt(scaling))
     lora_B.copy_(B / math.sqrt(scaling))
 
 
-INITS: dict[str, Callable[[Tensor, Tensor, Base, float], None]] = {
+INITS: dict[Init, Callable[[Tensor, Tensor, Base, float], None]] = {
     "kaiming": kaiming,
     "gaussian": gaussian,
     "pissa": pissa,
@@ -69,6 +72,6 @@ INITS: dict[str, Callable[[Tensor, Tensor, Base, float], None]] = {
 
 
 @torch.no_grad()
-def start(init: str, lora_A: Tensor, lora_B: Tensor, base: Base, scaling: float) -> None:
+def start(init: Init, lora_A: Tensor, lora_B: Tensor, base: Base, scaling: float) -> None:
     """Fill A and B, given as zeros, by the init of that name."""
     INITS[init](lora_A, lora_B, base, scaling)

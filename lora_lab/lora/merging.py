@@ -12,7 +12,9 @@ from lora_lab.lora.bases import dense_weight
 from lora_lab.lora.inject import require_adapters
 from lora_lab.lora.layers import LoRALinear
 from lora_lab.lora.naming import put
+from lora_lab.quant.blockwise import quantize
 from lora_lab.quant.linear4bit import Linear4bit
+from lora_lab.quant.swap import refuse_unswappable
 
 
 def merge(model: nn.Module) -> nn.Module:
@@ -68,6 +70,8 @@ def merge_and_remove(model: nn.Module, requantize: bool = False) -> nn.Module:
         ValueError: for requantize=True where no layer is 4-bit. The model is then unchanged, as after any error.
     """
     layers = require_adapters(model)
+    for name, layer in layers.items():
+        refuse_unswappable(name, layer)
     losses = []
     plain: dict[str, nn.Module] = {}
     for name, layer in layers.items():
@@ -124,10 +128,11 @@ def requantization_losses(model: nn.Module) -> dict[str, RequantizationLoss]:
 
 
 def _requantized(layer: LoRALinear, base: Linear4bit) -> Linear4bit:
+    """Q(W₀ + ΔW): the sum is rounded once, to four bits, and not to 16 before that."""
     double_quant = base.constants_codebook if base.double_quant else False
-    return Linear4bit.from_linear(
-        layer.merged_linear(), base.codebook, base.block_size, double_quant, base.compute_dtype
-    )
+    total = layer.dense_sum().float()
+    weight = quantize(total, base.codebook, base.block_size, double_quant, dtype=base.weight_dtype)
+    return Linear4bit(weight, base.bias, base.compute_dtype)
 
 
 @torch.no_grad()

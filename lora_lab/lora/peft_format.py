@@ -16,6 +16,7 @@ from typing import Any
 from torch import nn
 
 from lora_lab.lora.config import LoRAConfig
+from lora_lab.lora.inits import Init
 from lora_lab.lora.inject import adapters
 from lora_lab.lora.layers import LoRALinear
 from lora_lab.lora.naming import named_modules, unwrap
@@ -46,7 +47,13 @@ _NEUTRAL = {
     "megatron_core",
     "qalora_group_size",
 }
-_INITS = {True: "kaiming", False: "kaiming", "gaussian": "gaussian", "orthogonal": "orthogonal", "pissa": "pissa"}
+_INITS: dict[Any, Init] = {
+    True: "kaiming",
+    False: "kaiming",
+    "gaussian": "gaussian",
+    "orthogonal": "orthogonal",
+    "pissa": "pissa",
+}
 _ONLY: dict[str, tuple[Any, ...]] = {
     "peft_type": ("LORA",),
     "bias": ("none",),

@@ -4,7 +4,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from torch import nn
 
@@ -12,6 +12,7 @@ from lora_lab.lora.bases import ADAPTABLE
 from lora_lab.lora.config import LoRAConfig
 from lora_lab.lora.naming import named_modules, unwrap
 from lora_lab.lora.patterns import matches
+from lora_lab.quant.heads import heads
 
 _V = TypeVar("_V", int, float)
 
@@ -30,7 +31,7 @@ def targets(
             "q_proj"              the last part of a name, exactly (never a substring)
             "self_attn.q_proj"    the last parts of a name
             r".*\\.[01]\\..*proj"   a regular expression for the whole name
-            "all-linear"          every linear layer except the output head
+            "all-linear"          every linear layer except heads, see `lora_lab.quant.heads`
         exclude_modules: which of them to leave out, in the same terms.
         layers_to_transform: numbers of the layers to keep; None keeps all. See `LoRAConfig`. A target that is given
             by its full name, such as "lm_head", is kept whatever its layer, as in PEFT.
@@ -150,8 +151,8 @@ def _pattern_value(
 
 
 def _all_linear(model: nn.Module) -> set[str]:
-    head = _output_head(model)
-    chosen = {n for n, module in model.named_modules() if n and type(module) in ADAPTABLE and module is not head}
+    passed_over = heads(model)
+    chosen = {n for n, m in model.named_modules() if n and type(m) in ADAPTABLE and m not in passed_over}
     if not chosen:
         raise ValueError(f"'all-linear' found no nn.Linear or Linear4bit in {type(model).__name__}")
     return chosen
@@ -173,10 +174,6 @@ def _of_layers(names: set[str], layers: Sequence[int]) -> set[str]:
             there = ", ".join(map(str, sorted({number for number in found.values() if number is not None})))
             raise ValueError(f"layers_to_transform names layer {layer}, but targets are in layers {there or 'none'}")
     return {name for name in names if found[name] in layers}
-
-
-def _output_head(model: Any) -> nn.Module | None:
-    return model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
 
 
 def _advice(model: nn.Module) -> str:

@@ -10,17 +10,22 @@ Source: Dettmers et al., arXiv 2110.02861 (blocks) and arXiv 2305.14314 (4-bit c
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from lora_lab.quant.codebooks import DYNAMIC8, NF4, Codebook
-from lora_lab.quant.double import QuantizedConstants, quantize_constants
+from lora_lab.quant.double import QuantizedConstants, quantize_constants, toward_zero
 from lora_lab.quant.lookup import chunk_size, codes_per_byte, divide, encode, restore
 
 BLOCK_SIZES = tuple(2**k for k in range(4, 13))
+
+QUANTIZABLE = (torch.float32, torch.bfloat16, torch.float16)
+
+_EIGHT_BITS = (torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz)
+RESTORABLE = (*QUANTIZABLE, torch.float64, *_EIGHT_BITS)
 
 Constants = Tensor | QuantizedConstants
 
@@ -38,6 +43,9 @@ class QuantizedTensor:
         shape: of the original.
         dtype: of the original.
         offsets: like `constants`, for asymmetric codebooks; else None.
+
+    Raises:
+        ValueError: for parts that do not belong together.
     """
 
     packed: Tensor
@@ -47,6 +55,27 @@ class QuantizedTensor:
     shape: torch.Size
     dtype: torch.dtype
     offsets: Constants | None = None
+
+    def __post_init__(self) -> None:
+        numel = math.prod(self.shape)
+        blocks = -(-numel // self.block_size)
+        packed = -(-numel // codes_per_byte(self.codebook))
+        if self.packed.dtype != torch.uint8 or self.packed.dim() != 1 or self.packed.numel() != packed:
+            raise ValueError(
+                f"{numel} values in {self.codebook.name} are {packed} bytes (uint8), "
+                f"not {self.packed.dtype} of shape {tuple(self.packed.shape)}"
+            )
+        if (self.offsets is not None) != self.codebook.asymmetric:
+            raise ValueError(
+                f"{self.codebook.name} has {'' if self.codebook.asymmetric else 'no '}offsets: use `quantize`"
+            )
+        for constants in (self.constants,) if self.offsets is None else (self.constants, self.offsets):
+            plain = constants.codes if isinstance(constants, QuantizedConstants) else constants
+            if plain.shape != (blocks,) or not (plain is not constants or plain.dtype == torch.float32):
+                raise ValueError(
+                    f"{numel} values in blocks of {self.block_size} have {blocks} constants (float32), "
+                    f"not {plain.dtype} of shape {tuple(plain.shape)}"
+                )
 
     @property
     def absmax(self) -> Tensor:
@@ -66,18 +95,26 @@ class QuantizedTensor:
     def dequantize(self, dtype: torch.dtype | None = None) -> Tensor:
         """The restored tensor, in `dtype` or in the one that was quantized.
 
-        The product is formed in float32 and rounded once, as bitsandbytes does.
+        The product is formed in float32 and rounded once, as bitsandbytes does. In the dtype that was quantized it is
+        finite. A dtype of 16 bits with a smaller range makes infinities of what lies beyond, as `.to` does.
 
         Raises:
-            TypeError: for a dtype that is not floating.
+            TypeError: for a dtype that is not floating, or not of 8 bits at least.
+            ValueError: for a dtype of 8 bits whose range is too small, where `.to` would give NaN.
         """
-        dtype = dtype or self.dtype
-        if not dtype.is_floating_point:
-            raise TypeError(f"cannot restore weights as {dtype}: choose a floating dtype")
+        dtype = self.dtype if dtype is None else dtype
+        if dtype not in RESTORABLE:
+            raise TypeError(f"cannot restore weights as {dtype!r}: choose a floating dtype such as torch.bfloat16")
+        if dtype in _EIGHT_BITS and (reach := float(self._reach().max())) > torch.finfo(dtype).max:
+            raise ValueError(f"the weights reach {reach:g}, and {dtype} ends at {torch.finfo(dtype).max:g}: scale them")
         if self.offsets is not None or torch.compiler.is_compiling():  # a compiler fuses the formula by itself
             return self._by_formula().to(dtype)
         out = torch.empty(self.shape, dtype=dtype, device=self.packed.device)
         return restore(self.packed, self.absmax, self.codebook, self.block_size, out)
+
+    def _reach(self) -> Tensor:
+        """The largest magnitude that each block can restore, float32 [blocks]."""
+        return self.absmax.abs() if self.offsets is None else self.absmax.abs() + _plain(self.offsets).abs()
 
     def _by_formula(self) -> Tensor:
         """ŵ = codebook[code] · absmax (+ offset), float32."""
@@ -91,7 +128,12 @@ class QuantizedTensor:
 
 
 def quantize(
-    tensor: Tensor, codebook: Codebook = NF4, block_size: int = 64, double_quant: bool | Codebook = False
+    tensor: Tensor,
+    codebook: Codebook = NF4,
+    block_size: int = 64,
+    double_quant: bool | Codebook = False,
+    *,
+    dtype: torch.dtype | None = None,
 ) -> QuantizedTensor:
     """Quantize a tensor of any shape to four bits per value, or to eight if the codebook has more than 16 levels.
 
@@ -101,9 +143,11 @@ def quantize(
         block_size: a power of two from 16 to 4096.
         double_quant: also quantize the constants, to 8 bits: True for bitsandbytes' dynamic map, or one of the
             codebooks that `lora_lab.quant.double` names.
+        dtype: what `dequantize` restores by default; None is that of the tensor.
 
     Raises:
-        TypeError: for a tensor of another dtype, or a codebook or `double_quant` that is none.
+        TypeError: for a tensor of another dtype or a sparse one, a block size that is no integer, a codebook or
+            `double_quant` that is none, or a `dtype` to restore that is not floating.
         ValueError: for a tensor that is empty, not finite or on the meta device, or a block size that is not offered.
 
     >>> q = quantize(torch.tensor([0.5, -1.0]))
@@ -112,13 +156,19 @@ def quantize(
     """
     if not isinstance(tensor, Tensor):
         raise TypeError(f"cannot quantize a {type(tensor).__name__}: give a tensor")
+    if tensor.layout != torch.strided or tensor.is_nested:
+        raise TypeError(f"cannot quantize a tensor of layout {tensor.layout}: make it dense first, with .to_dense()")
     if not isinstance(codebook, Codebook):
         raise TypeError(f"codebook={codebook!r} is no Codebook: give one, such as quant.NF4 or get_codebook('NF4')")
     if not isinstance(double_quant, (bool, Codebook)):
         raise TypeError(f"double_quant={double_quant!r} is neither True nor False nor a Codebook: choose one of them")
-    if tensor.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+    if tensor.dtype not in QUANTIZABLE:
         raise TypeError(f"cannot quantize {tensor.dtype}: convert to float32, bfloat16 or float16 first")
-    if block_size not in BLOCK_SIZES or not isinstance(block_size, int):
+    if dtype is not None and dtype not in RESTORABLE:
+        raise TypeError(f"cannot restore weights as {dtype!r}: choose a floating dtype such as torch.bfloat16")
+    if isinstance(block_size, bool) or not isinstance(block_size, int):
+        raise TypeError(f"block_size must be an integer such as 64, got {block_size!r}")
+    if block_size not in BLOCK_SIZES:
         raise ValueError(f"block_size {block_size} is not offered: choose one of {', '.join(map(str, BLOCK_SIZES))}")
     if tensor.is_meta:
         raise ValueError("the tensor is on the meta device and has no values: load it before quantizing")
@@ -129,23 +179,54 @@ def quantize(
         for chunk in tensor.detach().flatten().split(chunk_size(tensor.device))
     ]
     codes, absmax, offset = (torch.cat(part) for part in zip(*parts))
-    second = DYNAMIC8 if double_quant is True else double_quant
+    offsets = offset if codebook.asymmetric else None
+    plain = QuantizedTensor(codes, absmax, codebook, block_size, tensor.shape, dtype or tensor.dtype, offsets)
+    if double_quant is False:
+        return plain
+    return _doubly_quantized(plain, DYNAMIC8 if double_quant is True else double_quant)
 
-    def stored(constants: Tensor) -> Constants:
-        return quantize_constants(constants, second) if isinstance(second, Codebook) else constants
 
-    offsets = stored(offset) if codebook.asymmetric else None
-    return QuantizedTensor(codes, stored(absmax), codebook, block_size, tensor.shape, tensor.dtype, offsets)
+def _doubly_quantized(q: QuantizedTensor, second: Codebook) -> QuantizedTensor:
+    """`q` with 8-bit constants; their rounding never takes a block beyond the range of the dtype that was quantized."""
+    constants = quantize_constants(q.absmax, second)
+    offsets = None if q.offsets is None else quantize_constants(_plain(q.offsets), second)
+    stored = replace(q, constants=constants, offsets=offsets)
+    for step in range(2 * len(second)):  # hardly ever more than none, and then one
+        beyond = ~torch.isfinite(stored._reach().to(q.dtype))
+        if not beyond.any():
+            break
+        if offsets is not None and step % 2:
+            offsets = toward_zero(offsets, beyond)
+        else:
+            constants = toward_zero(constants, beyond)
+        stored = replace(q, constants=constants, offsets=offsets)
+    return stored
 
 
 def pack(codes: Tensor) -> Tensor:
-    """Codes below 16, uint8 [n], two a byte, the first in the high nibble: uint8 [ceil(n / 2)]."""
+    """Codes below 16, uint8 [n], two a byte, the first in the high nibble: uint8 [ceil(n / 2)].
+
+    Raises:
+        ValueError: for codes of another dtype or shape, or above 15, which would spoil their neighbours.
+    """
+    if codes.dtype != torch.uint8 or codes.ndim != 1 or (codes > 15).any():
+        raise ValueError(f"codes are uint8 [n] from 0 to 15, not {codes.dtype} of shape {tuple(codes.shape)}")
+    return _pack(codes)
+
+
+def _pack(codes: Tensor) -> Tensor:
     pairs = F.pad(codes, (0, len(codes) % 2)).view(-1, 2)
     return torch.add(pairs[:, 1], pairs[:, 0], alpha=16)
 
 
 def unpack(packed: Tensor, n: int) -> Tensor:
-    """The first `n` codes, uint8 [n]: `pack` undone."""
+    """The first `n` codes, uint8 [n]: `pack` undone.
+
+    Raises:
+        ValueError: for bytes of another dtype or shape, or too few of them.
+    """
+    if packed.dtype != torch.uint8 or packed.ndim != 1 or not 0 <= n <= 2 * len(packed):
+        raise ValueError(f"cannot take {n} codes from {packed.dtype} of shape {tuple(packed.shape)}: two are in a byte")
     return torch.stack([packed >> 4, packed & 15], dim=1).flatten()[:n]
 
 
@@ -164,7 +245,7 @@ def _quantize_blocks(values: Tensor, codebook: Codebook, block_size: int) -> tup
     if not torch.isfinite(absmax).all():
         raise ValueError("the tensor holds NaN or infinity, which would spoil its block: repair it before quantizing")
     codes = encode(divide(blocks, absmax[:, None]), codebook).view(-1)[: len(values)]
-    return pack(codes) if codes_per_byte(codebook) == 2 else codes, absmax, offset
+    return _pack(codes) if codes_per_byte(codebook) == 2 else codes, absmax, offset
 
 
 def _plain(constants: Constants) -> Tensor:

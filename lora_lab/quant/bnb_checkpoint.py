@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -30,6 +31,8 @@ from lora_lab.quant.bnb_format import (
 from lora_lab.quant.linear4bit import Linear4bit
 from lora_lab.quant.shards import WEIGHTS, Checkpoint, first, read_json
 from lora_lab.quant.stream import Source, advice, fill, misfit, refuse_tied, tie
+from lora_lab.quant.swap import refuse_unswappable
+from lora_lab.units import first_line
 
 CONFIG = "config.json"
 _DENSE = "quantize_model(model, checkpoint=…) quantizes a dense checkpoint"
@@ -99,7 +102,10 @@ def save_bitsandbytes(model: Any, folder: str | Path) -> Path:
         tensors |= weight_tensors(f"{name}.weight", layer.weight_quantized)
     config = json.dumps(_config(model, layers), indent=2, sort_keys=True) + "\n"
     with atomic_folder(folder) as temporary:
-        save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
+        try:
+            save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
+        except SafetensorError as error:  # a full disk, say
+            raise OSError(f"cannot write {WEIGHTS} in {folder}: {first_line(error)}") from error
         (temporary / CONFIG).write_text(config, encoding="utf-8")
         if getattr(model, "generation_config", None) is not None:
             model.generation_config.save_pretrained(temporary)
@@ -135,6 +141,7 @@ def _refuse_misfits(model: nn.Module, checkpoint: Checkpoint, weights: Mapping[s
         needed = tuple(linears[name].weight.shape)
         if stored.shape != needed:
             raise misfit(model, checkpoint, f"{name} is stored with shape {stored.shape}, where {needed} is needed")
+        refuse_unswappable(name, linears[name])
 
 
 def _dense_tensors(model: nn.Module, layers: Mapping[str, Linear4bit]) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ A codebook is a list of levels for weights that have been divided by the largest
 so that they lie in [-1, 1]. A value is stored as the index of its nearest level.
 """
 
+import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,7 @@ class Codebook:
             level i + 1 only above it, so a value on the midpoint takes the lower level.
 
     Raises:
+        TypeError: for a name that is no string, levels that are no tensor, or an `asymmetric` that is no truth value.
         ValueError: for levels that are not ascending, not finite, not float32, or too many for a byte.
     """
 
@@ -37,6 +39,10 @@ class Codebook:
 
     def __post_init__(self) -> None:
         values = self.values
+        if not isinstance(self.name, str) or not isinstance(self.asymmetric, bool):
+            raise TypeError(f"Codebook({self.name!r}, …, {self.asymmetric!r}): a string, levels, True or False")
+        if not isinstance(values, Tensor):
+            raise TypeError(f"codebook {self.name!r} needs a tensor of levels, got a {type(values).__name__}")
         if values.dtype != torch.float32 or values.ndim != 1 or not 2 <= len(values) <= 256 or not values.is_cpu:
             raise ValueError(
                 f"codebook {self.name!r} needs 2 to 256 float32 levels on the CPU, "
@@ -44,6 +50,8 @@ class Codebook:
             )
         if not torch.isfinite(values).all() or (values.diff() < 0).any():
             raise ValueError(f"the levels of codebook {self.name!r} must be finite and ascending")
+        values = values.detach().clone()  # the midpoints belong to the levels, which must not change under them
+        object.__setattr__(self, "values", values)
         object.__setattr__(self, "midpoints", (values[1:] + values[:-1]) / 2)
 
     def __len__(self) -> int:
@@ -99,14 +107,14 @@ def normal_float(bits: int = 4) -> Codebook:
         bits: 2 to 8.
 
     Raises:
+        TypeError: for bits that are not an integer.
         ValueError: for other numbers of bits.
 
     Source: bitsandbytes, `functional.create_normal_map`, which makes the published table, and Yoshida, "NF4 Isn't
     Information Theoretically Optimal (and that's Good)", arXiv 2306.06965, who writes it down. Equation 4 of "QLoRA"
     (Dettmers et al., arXiv 2305.14314) is not the recipe of the table in its appendix E.
     """
-    if not 2 <= bits <= 8:
-        raise ValueError(f"NF-k is defined here for 2 to 8 bits, not {bits}")
+    _check_bits("NF-k is", bits)
     half = 2 ** (bits - 1)
     p_max = round(((1 - 1 / (2 * (2 * half - 1))) + (1 - 1 / (2 * (2 * half)))) / 2, 7)
 
@@ -117,6 +125,13 @@ def normal_float(bits: int = 4) -> Codebook:
     above, below = quantiles(half), -quantiles(half - 1)
     levels = torch.cat([below, torch.zeros(1, **EXACTLY), above]).sort().values
     return Codebook(f"NF{bits}", levels / levels.max())
+
+
+def _check_bits(what: str, bits: Any) -> None:
+    if isinstance(bits, bool) or not isinstance(bits, int):
+        raise TypeError(f"{what} defined for whole numbers of bits, 2 to 8, not for {bits!r}")
+    if not 2 <= bits <= 8:
+        raise ValueError(f"{what} defined here for 2 to 8 bits, not {bits}")
 
 
 def _e2m1() -> list[float]:
@@ -164,10 +179,10 @@ def asymmetric_integers(bits: int) -> Codebook:
         bits: 2 to 8.
 
     Raises:
+        TypeError: for bits that are not an integer.
         ValueError: for other numbers of bits.
     """
-    if not 2 <= bits <= 8:
-        raise ValueError(f"asymmetric integers are defined here for 2 to 8 bits, not {bits}")
+    _check_bits("asymmetric integers are", bits)
     steps = 2**bits - 1
     levels = torch.tensor([2 * i / steps - 1 for i in range(steps + 1)], **EXACTLY)
     return Codebook(f"INT{bits}_ASYMMETRIC", levels, asymmetric=True)
@@ -209,14 +224,22 @@ def dynamic_map() -> Codebook:
 DYNAMIC8 = dynamic_map()
 
 CODEBOOKS = {book.name: book for book in (NF4, FP4_E2M1, FP4_BNB, FP4_E3M0, INT4)}
+"""Those that a 4-bit weight can be stored in."""
+
+_ALL = (*CODEBOOKS.values(), INT4_ASYMMETRIC, INT8, INT8_ASYMMETRIC, FP8_E4M3, DYNAMIC8)
+_BY_NAME = {book.name.upper(): book for book in _ALL}
 
 
 def get_codebook(name: str) -> Codebook:
-    """A 4-bit codebook by its name.
+    """One of this package's codebooks by its name, "NF4" or "int8_asymmetric"; capitals do not matter.
 
     Raises:
-        ValueError: for an unknown name; it lists the known ones.
+        TypeError: for a name that is no string.
+        ValueError: for an unknown name; it lists near ones, or all.
     """
-    if name not in CODEBOOKS:
-        raise ValueError(f"unknown codebook {name!r}: choose one of {', '.join(CODEBOOKS)}")
-    return CODEBOOKS[name]
+    if not isinstance(name, str):
+        raise TypeError(f"a codebook's name is a string such as 'NF4', not {name!r}")
+    if name.upper() not in _BY_NAME:
+        near = difflib.get_close_matches(name.upper(), _BY_NAME, n=5, cutoff=0.5) or list(_BY_NAME)
+        raise ValueError(f"unknown codebook {name!r}: choose one of {', '.join(near)}")
+    return _BY_NAME[name.upper()]

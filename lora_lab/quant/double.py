@@ -14,7 +14,7 @@ The mean is subtracted first, because the constants are all positive and the cod
 Source: Dettmers et al., "QLoRA", arXiv 2305.14314, section 3, "Double Quantization".
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -35,12 +35,28 @@ class QuantizedConstants:
         scale: float32 [ceil(n / 256)], the largest |absmax - mean| of each block of 256.
         mean: float32 [].
         codebook: the levels, more than 16.
+
+    Raises:
+        ValueError: for parts that do not belong together.
     """
 
     codes: Tensor
     scale: Tensor
     mean: Tensor
     codebook: Codebook = DYNAMIC8
+
+    def __post_init__(self) -> None:
+        codes, scale, mean = self.codes, self.scale, self.mean
+        if codes.dtype != torch.uint8 or scale.dtype != torch.float32 or mean.dtype != torch.float32:
+            raise ValueError(
+                f"constants are uint8 codes with float32 scale and mean, not {codes.dtype}, {scale.dtype}, {mean.dtype}"
+            )
+        blocks = -(-codes.numel() // BLOCK_SIZE)
+        if codes.dim() != 1 or scale.dim() != 1 or scale.numel() != blocks or mean.dim():
+            raise ValueError(
+                f"constants of shape {tuple(codes.shape)} need one scale for each {BLOCK_SIZE} of them and one mean, "
+                f"got scales of {tuple(scale.shape)} and a mean of {tuple(mean.shape)}"
+            )
 
     def dequantize(self) -> Tensor:
         """absmax, float32 [n]."""
@@ -64,8 +80,15 @@ def quantize_constants(absmax: Tensor, codebook: Codebook = DYNAMIC8) -> Quantiz
         codebook: symmetric, of 17 to 256 levels.
 
     Raises:
-        ValueError: for another codebook.
+        TypeError: for constants that are not a float32 tensor, or a codebook that is none.
+        ValueError: for another codebook, or constants that are not a finite vector.
     """
+    if not isinstance(absmax, Tensor) or absmax.dtype != torch.float32:
+        raise TypeError(f"constants are a float32 tensor, not {getattr(absmax, 'dtype', type(absmax).__name__)}")
+    if not isinstance(codebook, Codebook):
+        raise TypeError(f"codebook={codebook!r} is no Codebook: give one, such as quant.INT8")
+    if absmax.ndim != 1 or len(absmax) == 0 or not torch.isfinite(absmax).all():
+        raise ValueError(f"constants are one finite number for each block, got shape {tuple(absmax.shape)}")
     if len(codebook) <= 16 or codebook.asymmetric:
         raise ValueError(
             f"codebook {codebook.name!r} does not serve for constants: choose a symmetric 8-bit one, DYNAMIC8, "
@@ -77,5 +100,11 @@ def quantize_constants(absmax: Tensor, codebook: Codebook = DYNAMIC8) -> Quantiz
     centred = absmax - mean
     blocks = F.pad(centred, (0, -len(centred) % BLOCK_SIZE)).view(-1, BLOCK_SIZE)
     scale = blocks.abs().amax(dim=1)
-    codes = encode(divide(blocks, scale[:, None]), codebook).flatten()[: len(absmax)]
+    codes = encode(divide(blocks, scale[:, None]), codebook).flatten()[: len(absmax)].clone()  # without the padding
     return QuantizedConstants(codes, scale, mean, codebook)
+
+
+def toward_zero(stored: QuantizedConstants, where: Tensor) -> QuantizedConstants:
+    """The next smaller constant, in magnitude, `where` bool [n] says so."""
+    codes = stored.codes - where * stored.dequantize().sign()
+    return replace(stored, codes=codes.clamp(0, len(stored.codebook) - 1).to(torch.uint8))

@@ -4,6 +4,7 @@
 
 The weight itself gets no gradient. It is dequantized anew in every forward and every backward pass, so that
 only one dense copy of one layer exists at a time, or, of a large weight on a CPU, one slab: that makes QLoRA fit.
+The product is rounded once, its bias included, as by `torch.nn.functional.linear`.
 
 Source: Dettmers et al., "QLoRA", arXiv 2305.14314, equation 5, its first term.
 """
@@ -14,13 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
-from torch.autograd.function import once_differentiable
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 
+from lora_lab.quant import state
 from lora_lab.quant.blockwise import QuantizedTensor, quantize
 from lora_lab.quant.codebooks import NF4, Codebook
 from lora_lab.quant.double import QuantizedConstants
 from lora_lab.quant.lookup import restore_rows
+
+COMPUTE_DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 
 SLAB = 2**20
 """Values of a large weight that exist in dense form at a time on a CPU: a slab stays in the cache until it is used."""
@@ -39,8 +43,9 @@ class Linear4bit(nn.Module):
         compute_dtype: dtype of the product; None takes the input's, or autocast's where that is on.
 
     Raises:
-        TypeError: for a compute_dtype that is not a floating dtype.
-        ValueError: for a weight that is not a matrix, or has an asymmetric codebook or one of more than 16 levels.
+        TypeError: for a weight that is no `QuantizedTensor`, or a compute_dtype that is not one to compute in.
+        ValueError: for a weight that is not a matrix, or has an asymmetric codebook or one of more than 16 levels, or a
+            bias of another length.
     """
 
     packed: nn.Parameter
@@ -54,10 +59,14 @@ class Linear4bit(nn.Module):
         self, weight: QuantizedTensor, bias: nn.Parameter | None = None, compute_dtype: torch.dtype | None = None
     ) -> None:
         super().__init__()
+        if not isinstance(weight, QuantizedTensor):
+            raise TypeError(f"a {type(weight).__name__} is no 4-bit weight: call Linear4bit.from_linear(linear)")
         if len(weight.shape) != 2:
             raise ValueError(f"a linear layer needs a weight [d_out, d_in], got shape {tuple(weight.shape)}")
-        if not (compute_dtype is None or (isinstance(compute_dtype, torch.dtype) and compute_dtype.is_floating_point)):
+        if compute_dtype is not None and compute_dtype not in COMPUTE_DTYPES:
             raise TypeError(f"compute_dtype={compute_dtype!r} is no dtype to compute in: give torch.bfloat16, say")
+        if bias is not None and bias.shape != weight.shape[:1]:
+            raise ValueError(f"a bias of shape {tuple(bias.shape)} does not fit a weight of {tuple(weight.shape)}")
         if len(weight.codebook) > 16 or weight.codebook.asymmetric:
             raise ValueError(
                 f"a 4-bit layer cannot hold codebook {weight.codebook.name!r}: choose a symmetric one of at most 16 "
@@ -76,7 +85,6 @@ class Linear4bit(nn.Module):
         else:
             self.register_buffer("absmax", weight.constants)
         self.register_parameter("bias", bias)
-        self._register_state_dict_hook(_note_format)
 
     @classmethod
     def from_linear(
@@ -91,6 +99,8 @@ class Linear4bit(nn.Module):
 
         Args, Raises: as for `quantize`, but double quantization is on unless it is switched off.
         """
+        if not isinstance(linear, nn.Linear):
+            raise TypeError(f"a {type(linear).__name__} is no nn.Linear: quant.quantize takes any tensor")
         return cls(quantize(linear.weight, codebook, block_size, double_quant), linear.bias, compute_dtype)
 
     @property
@@ -123,17 +133,17 @@ class Linear4bit(nn.Module):
 
         Raises:
             TypeError: for an input that is not floating.
+            ValueError: for an input whose last dimension is not d_in.
         """
         if not x.is_floating_point():
             raise TypeError(f"a linear layer cannot take {x.dtype}: convert the input to a floating dtype")
+        if x.shape[-1:] != (self.in_features,):
+            raise ValueError(f"an input of shape {tuple(x.shape)} does not fit: give [..., {self.in_features}]")
         device = x.device.type
         casts = torch.is_autocast_enabled(device) and x.dtype != torch.float64  # which autocast leaves alone
         autocast = torch.get_autocast_dtype(device) if casts else None
         dtype = self.compute_dtype or autocast or x.dtype
-        y = _FrozenProduct.apply(x.to(dtype), self)
-        if self.bias is not None:
-            y = y + self.bias.to(dtype)
-        return y.to(autocast or x.dtype)
+        return _product(x.to(dtype), self.bias, self).to(autocast or x.dtype)
 
     def extra_repr(self) -> str:
         """What `print(model)` shows."""
@@ -153,14 +163,17 @@ class Linear4bit(nn.Module):
                 self._buffers[name] = constant.to(moved.device)
         return self
 
+    def get_extra_state(self) -> Tensor:
+        """The format of the codes, for `state_dict`, as `lora_lab.quant.state` stores it."""
+        return state.as_tensor(self._format())
+
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *others: Any
     ) -> None:
         """Refuse codes of another format, which would fit by their number and mean other weights."""
-        stored = local_metadata.get("format")
-        if stored is not None and stored != self._format():
-            error_msgs = others[-1]
-            error_msgs.append(f"{prefix}packed was stored as {stored}, and this layer is {self._format()}.")
+        parts: dict[str, Tensor] = {"packed": self.packed} | dict(self.named_buffers())
+        if reason := state.refusal(state_dict, prefix, local_metadata, self._format(), parts):
+            others[-1].append(reason)
             return
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *others)
 
@@ -170,37 +183,65 @@ class Linear4bit(nn.Module):
         return f"{shape} in {self.codebook.name}, blocks of {self.block_size}, constants in {constants}"
 
 
-def _note_format(layer: Linear4bit, state_dict: Any, prefix: str, local_metadata: dict[str, Any]) -> None:
-    """In the metadata of a `state_dict`, which `torch.save` keeps, not as a key, which other tools would stumble on."""
-    local_metadata["format"] = layer._format()
+def _product(x: Tensor, bias: Tensor | None, layer: Linear4bit, transposed: bool = False) -> Tensor:
+    """x · Wᵀ + b, or, transposed, x · W: x [..., d] in the dtype to compute in."""
+    if _transforms():
+        return _rounded_once(x, bias, layer, transposed)
+    return _FrozenProduct.apply(x, bias, layer, transposed)
 
 
 class _FrozenProduct(torch.autograd.Function):
-    """x · Wᵀ where W is dequantized twice instead of being kept from forward to backward."""
+    """The product with W dequantized each time instead of being kept for the backward pass.
+
+    The backward pass is the same product with W transposed, and so on: gradients of gradients are right too.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: Linear4bit) -> Tensor:
-        ctx.layer, ctx.versions = layer, _versions(layer)
-        with torch.autocast(x.device.type, enabled=False):  # the dtype has been chosen
-            if not _in_slabs(x, layer):
-                return F.linear(x, layer.dequantize(x.dtype))
-            y = x.new_empty(*x.shape[:-1], layer.out_features)
-            for rows, slab in _slabs(layer, x.dtype, dim=0):
-                y[..., rows] = x @ slab.T
-            return y
+    def forward(ctx: Any, x: Tensor, bias: Tensor | None, layer: Linear4bit, transposed: bool) -> Tensor:
+        ctx.layer, ctx.transposed, ctx.versions = layer, transposed, _versions(layer)
+        ctx.bias_dtype = None if bias is None else bias.dtype
+        return _rounded_once(x, bias, layer, transposed)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor, None]:
-        layer = ctx.layer
-        if _versions(layer) != ctx.versions:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        if _versions(ctx.layer) != ctx.versions:
             raise RuntimeError("a 4-bit weight was overwritten between forward and backward: run the forward again")
-        if not _in_slabs(grad_y, layer):
-            return grad_y @ layer.dequantize(grad_y.dtype), None
-        grad_x = grad_y.new_empty(*grad_y.shape[:-1], layer.in_features)
-        for columns, slab in _slabs(layer, grad_y.dtype, dim=1):
-            grad_x[..., columns] = grad_y @ slab
-        return grad_x, None
+        of_x, of_bias, *_ = ctx.needs_input_grad
+        grad_x = _product(grad, None, ctx.layer, not ctx.transposed) if of_x else None
+        grad_bias = grad.reshape(-1, grad.shape[-1]).sum(dim=0, dtype=ctx.bias_dtype) if of_bias else None
+        return grad_x, grad_bias, None, None
+
+
+def _rounded_once(x: Tensor, bias: Tensor | None, layer: Linear4bit, transposed: bool) -> Tensor:
+    """The product of matrices: of other shapes torch may add a bias after rounding."""
+    rows = x.reshape(-1, x.shape[-1])
+    b = None if bias is None else bias.to(x.dtype)
+    product = _slab_product if not _transforms() and _in_slabs(x, layer) else _dense_product
+    if torch.is_autocast_enabled(x.device.type):  # the dtype has been chosen
+        with torch.autocast(x.device.type, enabled=False):
+            y = product(rows, b, layer, transposed)
+    else:
+        y = product(rows, b, layer, transposed)
+    return y.view(*x.shape[:-1], y.shape[-1])
+
+
+def _dense_product(x: Tensor, bias: Tensor | None, layer: Linear4bit, transposed: bool) -> Tensor:
+    weight = layer.dequantize(x.dtype)
+    return x @ weight if transposed else F.linear(x, weight, bias)
+
+
+def _slab_product(x: Tensor, bias: Tensor | None, layer: Linear4bit, transposed: bool) -> Tensor:
+    y = x.new_empty(len(x), layer.in_features if transposed else layer.out_features)
+    for part, slab in _slabs(layer, x.dtype, dim=int(transposed)):
+        y[:, part] = x @ slab if transposed else F.linear(x, slab, None if bias is None else bias[part])
+    return y
+
+
+def _transforms() -> bool:
+    """Whether torch.func or forward-mode AD is at work: they see through plain operations, which keep the dense W."""
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def _versions(layer: Linear4bit) -> list[int]:

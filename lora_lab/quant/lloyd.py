@@ -34,8 +34,13 @@ def lloyd(bits: int = 4, block_size: int = 64, keep: Collection[float] = ()) -> 
         keep: levels that must be there exactly, of those that NF-k has: -1, 0 and 1.
 
     Raises:
+        TypeError: for bits or a block size that is no integer, or levels that are no collection.
         ValueError: for other numbers of bits, shorter blocks, or levels that NF-k does not have.
     """
+    if isinstance(block_size, bool) or not isinstance(block_size, int):
+        raise TypeError(f"block_size must be an integer such as 64, got {block_size!r}")
+    if not isinstance(keep, Collection):
+        raise TypeError(f"keep={keep!r} is no collection of levels: give (-1, 0, 1), say")
     if not set(keep) <= {-1, 0, 1}:
         raise ValueError(f"cannot keep {sorted(set(keep) - {-1, 0, 1})}: only -1, 0 and 1 are levels of every NF-k")
     if block_size < 2:

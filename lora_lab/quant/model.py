@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from lora_lab.quant.codebooks import NF4, Codebook
+from lora_lab.quant.heads import output_layers, task_heads
 from lora_lab.quant.linear4bit import Linear4bit
 from lora_lab.quant.shards import DTYPES, Checkpoint
 from lora_lab.quant.stream import Source, fill, refuse_shape, refuse_tied, tie
+from lora_lab.quant.swap import is_made_anew, refuse_unswappable
 
 _LEAVE_TIED = "name it in skip=, or untie it first"
 
@@ -32,7 +34,9 @@ def quantize_model(
     """Replace every `nn.Linear` of `model` by a `Linear4bit`, in place.
 
     Nothing else is reached: GPT-2's `Conv1D`, and the experts of a mixture, which transformers 5 keeps as 3-D
-    parameters, stay dense.
+    parameters, stay dense, as do subclasses of `nn.Linear`. So do the heads of a transformers model, which
+    `lora_lab.quant.heads` knows: a classifier's `score` is fresh before fine-tuning. (It is frozen by `lora.inject`,
+    like all else.)
 
     With `checkpoint`, the weights come from its safetensors, one tensor at a time, into a model that was built without
     any. So a model is quantized that would not fit into memory in 16 bits:
@@ -46,7 +50,8 @@ def quantize_model(
     Args:
         model: any module.
         skip: layers that stay dense, by the last part or parts of their names. A tied `lm_head` must: its weight is the
-            embedding.
+            embedding. "lm_head" stands for a layer over the vocabulary of any name. The head of another task stays
+            dense whatever is named; skip=() leaves nothing out.
         codebook, block_size, double_quant, compute_dtype: as for `Linear4bit.from_linear`.
         on_layer: called as on_layer(name, weight, layer) after each layer, while its dense weight [d_out, d_in] is
             there; `ErrorReport().add` is one.
@@ -56,10 +61,10 @@ def quantize_model(
 
     Raises:
         FileNotFoundError: if the folder has no safetensors checkpoint.
-        TypeError: for a weight of a dtype that cannot be quantized, naming the layer.
+        TypeError: for a weight of a dtype that cannot be quantized, naming the layer, or a name that is no string.
         ValueError: if there is no layer to quantize, `skip` is a lone string or names no linear layer, a layer that is
-            not skipped is tied, a weight is not finite (naming the layer), or the checkpoint is damaged or does not fit
-            the model.
+            not skipped is tied, pruned, parametrized, lazy, empty or has hooks, a weight is not finite (naming the
+            layer), or the checkpoint is damaged or does not fit the model.
 
     After an error the model is unchanged.
     """
@@ -96,12 +101,18 @@ def dequantize_model(model: nn.Module) -> nn.Module:
 
     The dense model computes what the 4-bit one did, so adapters trained on the one can be merged into the other
     without loss.
+
+    Raises:
+        ValueError: for a 4-bit layer on its own, or one with hooks. The model is then unchanged.
     """
-    for name, module in list(model.named_modules()):
-        if isinstance(module, Linear4bit):
-            dense = _linear(module.dequantize())
-            dense.register_parameter("bias", module.bias)
-            model.set_submodule(name, dense.train(module.training))
+    if isinstance(model, Linear4bit):
+        raise ValueError("a layer cannot be replaced in itself: call layer.dequantize() for its weight")
+    layers = {name: m for name, m in model.named_modules(remove_duplicate=False) if isinstance(m, Linear4bit)}
+    for name, layer in layers.items():
+        refuse_unswappable(name, layer)
+    dense = {layer: _dense(layer) for layer in layers.values()}  # one for a layer in two places
+    for name, layer in layers.items():
+        model.set_submodule(name, dense[layer])
     return model
 
 
@@ -114,8 +125,10 @@ def _stream(
     device: str | torch.device | None,
 ) -> nn.Module:
     """`quantize_model` with a checkpoint."""
-    if dtype is not None and not dtype.is_floating_point:
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise ValueError(f"dtype={dtype} cannot hold weights: choose torch.bfloat16, torch.float16 or torch.float32")
+    if quantized_already := [name for name, m in model.named_modules() if isinstance(m, Linear4bit)]:
+        raise ValueError(f"{quantized_already[0]} is 4-bit already: build the model anew, without weights")
     tie(model)
     refuse_tied(model, names, _LEAVE_TIED)
 
@@ -136,11 +149,23 @@ def _linear_names(model: nn.Module, skip: Iterable[str]) -> list[str]:
     """The layers to quantize, in the model's order."""
     if isinstance(skip, str):
         raise ValueError(f"skip={skip!r} is one string: give a sequence of names, ({skip!r},)")
+    if not isinstance(skip, Iterable):
+        raise TypeError(f"skip={skip!r} is no sequence of names: give ('lm_head',), or () to skip nothing")
     if type(model) is nn.Linear:
         raise ValueError("a layer cannot be replaced in itself: call Linear4bit.from_linear(linear)")
     skipped = tuple(skip)
-    linears = [name for name, module in model.named_modules() if type(module) is nn.Linear and name]
-    names = [name for name in linears if not any(_is_called(name, each) for each in skipped)]
+    if wrong := [each for each in skipped if not isinstance(each, str) or not each]:
+        raise TypeError(f"skip holds {wrong[0]!r}: give names of layers as strings")
+    linears = [name for name, m in model.named_modules() if name and (type(m) is nn.Linear or is_made_anew(m))]
+    heads = task_heads(model) if skipped else set()
+    heads |= output_layers(model) if "lm_head" in skipped else set()
+    names = [
+        name
+        for name in linears
+        if model.get_submodule(name) not in heads and not any(_is_called(name, each) for each in skipped)
+    ]
+    for name in names:
+        refuse_unswappable(name, model.get_submodule(name))
     if not names:
         raise ValueError(f"{type(model).__name__} has no nn.Linear to quantize outside skip={skipped}")
     called = {each for each in skipped if any(_is_called(name, each) for name in linears)}
@@ -169,6 +194,12 @@ def _refuse_stored(model: nn.Module, checkpoint: Checkpoint, name: str) -> None:
             "checkpoint (quant.load_bitsandbytes reads 4-bit ones of bitsandbytes)"
         )
     refuse_shape(model, checkpoint, name, model.get_parameter(name).shape)
+
+
+def _dense(layer: Linear4bit) -> nn.Linear:
+    dense = _linear(layer.dequantize())
+    dense.register_parameter("bias", layer.bias)
+    return dense.train(layer.training)
 
 
 def _linear(weight: Tensor) -> nn.Linear:

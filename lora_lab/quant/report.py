@@ -28,6 +28,7 @@ def snr_db(weight: Tensor, restored: Tensor) -> float:
         ∞ if both are equal (a weight of zeros included), -∞ if zeros were restored as something else.
 
     Raises:
+        TypeError: for what is no tensor, or complex.
         ValueError: for two shapes, or a value that is not finite.
 
     >>> snr_db(torch.tensor([3.0, 4.0]), torch.tensor([3.0, 4.5]))      # 10 · log₁₀(25 / 0.25)
@@ -132,6 +133,9 @@ class ErrorReport:
 @torch.no_grad()
 def _energies(weight: Tensor, restored: Tensor) -> tuple[float, float]:
     """‖W‖² and ‖W - Ŵ‖² in float64, a chunk at a time: whole copies would be the peak of a model that is streamed."""
+    for each in (weight, restored):
+        if not isinstance(each, Tensor) or each.is_complex():
+            raise TypeError(f"cannot compare a {getattr(each, 'dtype', type(each).__name__)}: give real tensors")
     if weight.shape != restored.shape:
         raise ValueError(f"cannot compare shape {tuple(weight.shape)} with shape {tuple(restored.shape)}")
     signal = noise = 0.0

@@ -1,0 +1,98 @@
+"""Wrong LoRA layers and merges."""
+
+from tests.mutants.library.mutation import Mutation
+
+LAYERS = "lora_lab/lora/layers.py"
+
+TESTS = (
+    "tests/test_lora_update.py",
+    "tests/test_lora_inits.py",
+    "tests/test_lora_merging.py",
+    "tests/test_lora.py",
+    "tests/test_lora_against_peft.py",
+)
+
+MUTATIONS = (
+    Mutation(
+        file=LAYERS,
+        before="total = weight.to(torch.promote_types(weight.dtype, delta.dtype)) + delta",
+        after="total = weight + delta.to(weight.dtype)",
+        test="tests/test_lora_update.py::test_a_merged_weight_is_the_sum_rounded_once[False-factors0-dtype0]",
+        wrong="merged bf16 weights are rounded twice",
+    ),
+    Mutation(
+        file=LAYERS,
+        before="with torch.autocast(B.device.type, enabled=False):",
+        after="with torch.autocast(B.device.type, enabled=torch.is_autocast_enabled(B.device.type)):",
+        test="tests/test_lora_update.py::test_a_merged_weight_is_the_sum_rounded_once[True-factors0-dtype0]",
+        wrong="within autocast a merge is in 16 bits",
+    ),
+    Mutation(
+        file="lora_lab/lora/merging.py",
+        before="total = layer.dense_sum().float()",
+        after="total = layer.merged_linear().weight.float()",
+        test="tests/test_lora_update.py::test_requantizing_rounds_the_sum_to_four_bits_and_not_to_16_before",
+        wrong="rounded to 16 bits before it is to four",
+    ),
+    Mutation(
+        file="lora_lab/lora/config.py",
+        before="return self.alpha / (math.sqrt(self.r) if self.use_rslora else self.r)",
+        after="return self.alpha / math.sqrt(self.r)",
+        test="tests/test_lora_update.py::"
+        "test_with_the_dtype_of_the_factors_the_layer_is_peft_s_in_outputs_and_gradients[0.0-shape0-dtype0]",
+        wrong="α/√r for α/r",
+    ),
+    Mutation(
+        file=LAYERS,
+        before="torch.cat([B - self.start_B, self.start_B], dim=1)",
+        after="torch.cat([B, self.start_B], dim=1)",
+        test="tests/test_lora_inits.py::test_pissa_trains_the_strongest_directions_and_its_update_is_the_difference_"
+        "from_the_start",
+        wrong="PiSSA's start is not subtracted",
+    ),
+    Mutation(
+        file=LAYERS,
+        before="self.start_B, self.start_A, thinned - x)",
+        after="self.start_B, self.start_A, x - thinned)",
+        test="tests/test_lora_inits.py::test_dropout_thins_out_the_trained_product_of_pissa_only",
+        wrong="dropout thins out PiSSA's frozen product too",
+    ),
+    Mutation(
+        file=LAYERS,
+        before="self.merged_weight, self._merged_from = None, ()",
+        after="self._merged_from = ()",
+        test="tests/test_lora_update.py::test_a_merged_weight_is_the_sum_rounded_once[False-factors0-dtype0]",
+        wrong="unmerge forgets the merged weight",
+    ),
+    Mutation(
+        file=LAYERS,
+        before="if u.dtype == h.dtype and h.dtype.itemsize == 2:",
+        after="if u.dtype == h.dtype and h.dtype.itemsize == 1:",
+        test="tests/test_lora_update.py::test_the_update_is_not_rounded_before_it_is_added[shape0-dtype0]",
+        wrong="the update is rounded before it is added",
+    ),
+    Mutation(
+        file=LAYERS,
+        before='if self.config.update_dtype == "factors":',
+        after='if self.config.update_dtype == "float32":',
+        test="tests/test_lora_update.py::"
+        "test_with_the_dtype_of_the_factors_the_layer_is_peft_s_in_outputs_and_gradients[0.0-shape0-dtype0]",
+        wrong="the dtype of the update cannot be chosen",
+    ),
+    Mutation(
+        file=LAYERS,
+        before="if dense_dtype(base) == torch.float64",
+        after="if like.dtype == torch.float64",
+        test="tests/test_lora_update.py::test_over_a_float64_base_of_four_bits_too_the_factors_are_float64",
+        wrong="float32 factors over a 4-bit base in float64",
+    ),
+    Mutation(
+        file=LAYERS,
+        before="of rank {len(self.lora_A)} with scaling {self.scaling:.9g}",
+        after="of rank {len(self.lora_A)}",
+        test="tests/test_quant_state.py::"
+        "test_a_state_is_not_loaded_into_an_adapter_that_means_something_else[True-other0-"
+        "scaling 2, and this layer is LoRA of rank 8 with scaling 4]",
+        wrong="factors load into a layer with another scaling",
+    ),
+)
