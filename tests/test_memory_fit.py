@@ -69,7 +69,7 @@ def test_the_cheapest_method_gives_up_checkpointing_then_rank_then_bits():
     seen = set()
     for budget_gb in sorted({need for *_, need in ladder}, reverse=True):
         first = next((method, checkpointing) for method, checkpointing, need in ladder if need <= budget_gb)
-        choice = memory.cheapest_method(TINY, budget_gb, seq_len=64)
+        choice = memory.cheapest_method(budget_gb, TINY, seq_len=64)
         assert (choice.method, choice.checkpointing) == first
         assert choice.estimate.peak_bytes / 1e9 <= budget_gb
         seen.add(first)
@@ -78,7 +78,7 @@ def test_the_cheapest_method_gives_up_checkpointing_then_rank_then_bits():
 
 def test_an_8b_model_on_a_t4_needs_four_bits():
     budget_gb = memory.get_gpu("t4").usable_bytes / 1e9
-    choice = memory.cheapest_method("llama-3.1-8b", budget_gb, seq_len=1024)
+    choice = memory.cheapest_method(budget_gb, "llama-3.1-8b", seq_len=1024)
     assert choice.method == "qlora"
     assert str(choice).startswith("qlora") and str(choice).endswith("GB of tensors")
 
@@ -90,15 +90,15 @@ def test_a_budget_that_nothing_fits_names_the_smallest_that_would():
     assert memory.fit(enough, config="llama-3.1-8b", method="qlora") == 1
 
     with pytest.raises(ValueError, match="the least is qlora with checkpointing, which needs") as caught:
-        memory.cheapest_method("llama-3.1-70b", 24)
+        memory.cheapest_method(24, "llama-3.1-70b")
     enough = float(str(caught.value).split("needs ")[1].split(" ")[0])
-    assert memory.cheapest_method("llama-3.1-70b", enough).method == "qlora"
+    assert memory.cheapest_method(enough, "llama-3.1-70b").method == "qlora"
 
 
 def test_where_adapters_cannot_go_only_full_fine_tuning_is_offered():
-    assert memory.cheapest_method("gpt2", 24, seq_len=512).method == "full"
+    assert memory.cheapest_method(24, "gpt2", seq_len=512).method == "full"
     with pytest.raises(ValueError, match="the least is full with checkpointing"):
-        memory.cheapest_method("gpt2", 0.1, seq_len=512)
+        memory.cheapest_method(0.1, "gpt2", seq_len=512)
 
 
 @pytest.mark.parametrize(
@@ -115,8 +115,8 @@ def test_where_adapters_cannot_go_only_full_fine_tuning_is_offered():
         (ValueError, lambda: memory.fit(16, "r", TINY, method="full"), "no rank"),
         (ValueError, lambda: memory.fit(16, config=TINY, seq_len=301), "301"),
         (ValueError, lambda: memory.fit(16, config="lama-3.1-8b"), "llama-3.1-8b"),
-        (ValueError, lambda: memory.cheapest_method(TINY, -1), "-1 GB"),
-        (ValueError, lambda: memory.cheapest_method(TINY, 16, seq_len=301), "301"),
+        (ValueError, lambda: memory.cheapest_method(-1, TINY), "-1 GB"),
+        (ValueError, lambda: memory.cheapest_method(16, TINY, seq_len=301), "301"),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(error, call, words):

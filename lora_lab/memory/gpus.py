@@ -5,18 +5,18 @@ Units: NVIDIA's "80 GB" is 80 GiB of chips (GiB = 2³⁰ bytes), of which the dr
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedConfig
 
 from lora_lab.memory.presets import load_config
+from lora_lab.memory.settings import check_choice, check_count, check_switch
 from lora_lab.memory.shapes import active_parameters
 from lora_lab.memory.sizes import sizes
+from lora_lab.units import GIB, METHODS, Method
 
 if TYPE_CHECKING:
     from lora_lab.memory.result import MemoryEstimate
-
-GIB = 2**30
 
 # What a process holds beyond its tensors. The context: 130 to 150 MiB on a T4, up to about 500 MiB on recent GPUs with
 # all libraries loaded. The allocator's fragments: 7 % to 49 % of the tensors, measured over published T4 runs.
@@ -124,7 +124,13 @@ def get_gpu(name: str) -> GPU:
 
 
 def process_bytes(tensor_bytes: int) -> tuple[int, int]:
-    """Least and most that a process with so many bytes of tensors is likely to hold on the GPU."""
+    """Least and most that a process with so many bytes of tensors is likely to hold on the GPU.
+
+    Raises:
+        TypeError, ValueError: for what is no number of bytes.
+    """
+    if tensor_bytes:  # a process may hold none
+        check_count("tensor_bytes", tensor_bytes)
     low, high = (
         round(tensor_bytes * (1 + fragments)) + context for fragments, context in zip(FRAGMENTATION, CONTEXT_BYTES)
     )
@@ -136,7 +142,12 @@ def gpus_that_fit(estimate: "MemoryEstimate") -> list[Fit]:
 
     Args:
         estimate: of `memory.estimate`, `simulate` or `measure`; its peak counts tensors only.
+
+    Raises:
+        TypeError: for anything else.
     """
+    if not hasattr(estimate, "peak_bytes"):
+        raise TypeError(f"gpus_that_fit takes an estimate, such as memory.estimate(...), not {estimate!r}")
     low, high = process_bytes(estimate.peak_bytes)
     return [
         Fit(gpu, estimate.peak_bytes, (low, high), high <= gpu.usable_bytes)
@@ -146,7 +157,7 @@ def gpus_that_fit(estimate: "MemoryEstimate") -> list[Fit]:
 
 
 def flops_per_token(
-    config: PreTrainedConfig | str, method: str = "lora", seq_len: int = 2048, checkpointing: bool = False
+    config: PreTrainedConfig | str, method: Method = "lora", seq_len: int = 2048, checkpointing: bool = False
 ) -> int:
     """Floating-point operations of one training step per token.
 
@@ -160,12 +171,12 @@ def flops_per_token(
     gradient costs twice that whatever is trained. The adapters' own products, under 2 %, are left out.
 
     Raises:
+        TypeError: for a sequence that is no integer, or a checkpointing that is neither True nor False.
         ValueError: for an unknown method or a sequence shorter than 1.
     """
-    if method not in ("full", "lora", "qlora"):
-        raise ValueError(f"unknown method {method!r}: choose one of full, lora, qlora")
-    if seq_len < 1:
-        raise ValueError(f"seq_len={seq_len}: choose at least 1")
+    check_choice("method", method, METHODS)
+    check_count("seq_len", seq_len)
+    check_switch("checkpointing", checkpointing)
     config = load_config(config)
     s, n = sizes(config), active_parameters(config)
     attention = 2 * seq_len * s.layers * s.q_width
@@ -176,7 +187,7 @@ def flops_per_token(
 def tokens_per_second(
     config: PreTrainedConfig | str,
     gpu: GPU | str,
-    method: str = "lora",
+    method: Method = "lora",
     seq_len: int = 2048,
     checkpointing: bool = False,
     utilisation: tuple[float, float] = UTILISATION,
@@ -190,9 +201,15 @@ def tokens_per_second(
     Raises:
         ValueError: for an unknown GPU or method, or a utilisation that is not 0 < low <= high <= 1.
     """
+    if not _is_range(utilisation):
+        raise ValueError(f"utilisation={utilisation!r} is no range of shares: give 0 < low <= high <= 1")
     low, high = utilisation
-    if not 0 < low <= high <= 1:
-        raise ValueError(f"utilisation={utilisation} is no range of shares: give 0 < low <= high <= 1")
-    gpu = get_gpu(gpu) if isinstance(gpu, str) else gpu
+    gpu = gpu if isinstance(gpu, GPU) else get_gpu(gpu)
     peak = 1e12 * gpu.tflops / flops_per_token(config, method, seq_len, checkpointing)
     return low * peak, high * peak
+
+
+def _is_range(shares: Any) -> bool:
+    if not isinstance(shares, (tuple, list)) or len(shares) != 2:
+        return False
+    return all(isinstance(share, (int, float)) for share in shares) and 0 < shares[0] <= shares[1] <= 1

@@ -38,8 +38,13 @@ def measure(model: nn.Module, step: Callable[[], object]) -> MemoryEstimate:
         is in use on the whole device.
 
     Raises:
+        TypeError: for a model that is no `nn.Module`, or a step that cannot be called.
         ValueError: for a model without parameters, on several devices, or on one that cannot be measured.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"measure takes a torch.nn.Module and a step, not the model {model!r}")
+    if not callable(step):
+        raise TypeError(f"measure calls its step, which {step!r} does not allow: give a function without arguments")
     device = _device(model)
     if device.type == "cuda":
         peaks, process, optimizers = _on_cuda(model, step, device)

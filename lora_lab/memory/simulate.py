@@ -6,7 +6,7 @@ autograd keeps and frees as always, and so the peak comes out without weights an
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -16,17 +16,18 @@ from transformers import PreTrainedConfig, masking_utils
 from lora_lab import lora
 from lora_lab.memory.phases import watch_phases
 from lora_lab.memory.result import COMPONENTS, PHASES, MemoryEstimate, Moment
-from lora_lab.memory.settings import Setup
+from lora_lab.memory.settings import Options, Setup
 from lora_lab.memory.step import build_model, make_batch, make_optimizer, refuse_what_cannot_run, training_step
 from lora_lab.memory.storages import Storages, states, weights_by_component
 from lora_lab.quant import Linear4bit
+from lora_lab.units import Method, first_line
 
 KNOWN_ERROR = "within 1 % of what torch's CPU allocator hands out; a GPU's libraries take workspace of their own"
 
 aten = torch.ops.aten
 
 
-def simulate(config: PreTrainedConfig | str, method: str = "lora", **options: Any) -> MemoryEstimate:
+def simulate(config: PreTrainedConfig | str, method: Method = "lora", **options: Unpack[Options]) -> MemoryEstimate:
     """Predict the memory of a training step by running it on fake tensors: an 8B model in seconds, without weights.
 
     It is not the first step: the optimizer's states are there from its beginning. 4-bit weights are dequantized whole,
@@ -76,7 +77,7 @@ def simulate_model(setup: Setup, model: nn.Module) -> MemoryEstimate:
         except (RuntimeError, NotImplementedError) as error:
             raise ValueError(
                 f"{type(model).__name__} does not run on fake tensors with these settings "
-                f"({str(error).strip().splitlines()[0]}): memory.estimate counts in closed form"
+                f"({first_line(error)}): memory.estimate counts in closed form"
             ) from error
         ledger.enter(PHASES[0])
     return ledger.estimate(lora.count_parameters(model).trainable)
