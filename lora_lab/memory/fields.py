@@ -54,7 +54,12 @@ def check_fields(values: Mapping[str, Any]) -> None:
             raise _refusal(name, share, "a number from 0 to 1")
 
 
+def brief(value: Any) -> str:
+    """As Python writes it, on one line that is no longer than a sentence bears."""
+    huge = isinstance(value, int) and abs(value) > 10**40  # Python refuses to write those of over 4,300 digits
+    text = "a number of over 40 digits" if huge else " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 def _refusal(name: str, value: Any, rule: str) -> ValueError:
-    text = "a number of over 40 digits" if isinstance(value, int) and abs(value) > 10**40 else repr(value)
-    shown = text if len(text) <= 60 else f"{text[:57]}..."
-    return ValueError(f"the config says {name}={shown}, which must be {rule}")
+    return ValueError(f"the config says {name}={brief(value)}, which must be {rule}")

@@ -12,6 +12,7 @@ from typing import Any, Literal, Unpack, get_args
 from transformers import PreTrainedConfig
 
 from lora_lab.memory.estimate import estimate
+from lora_lab.memory.fields import brief
 from lora_lab.memory.presets import load_config
 from lora_lab.memory.reach import adapted
 from lora_lab.memory.result import MemoryEstimate
@@ -146,7 +147,7 @@ def _budget_first(first: Any, second: Any) -> tuple[Any, Any]:
 
 def _bytes(budget_gb: Any) -> int:
     if not _is_number(budget_gb):
-        raise TypeError(f"a budget is a number of GB, got {budget_gb!r}")
+        raise TypeError(f"a budget is a number of GB, got {brief(budget_gb)}")
     if not budget_gb > 0:  # NaN neither
         raise ValueError(f"a budget of {budget_gb} GB holds nothing: give a positive number")
     if budget_gb > MOST // GB:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedConfig
 
+from lora_lab.memory.fields import brief
 from lora_lab.memory.presets import load_config
 from lora_lab.memory.settings import check_choice, check_count, check_switch
 from lora_lab.memory.shapes import active_parameters
@@ -119,7 +120,7 @@ def get_gpu(name: str) -> GPU:
         ValueError: for an unknown name; it lists the known ones.
     """
     if not isinstance(name, str) or name.strip().lower() not in GPUS:
-        raise ValueError(f"unknown GPU {name!r}: choose one of {', '.join(GPUS)}")
+        raise ValueError(f"unknown GPU {brief(name)}: choose one of {', '.join(GPUS)}")
     return GPUS[name.strip().lower()]
 
 
@@ -129,7 +130,7 @@ def process_bytes(tensor_bytes: int) -> tuple[int, int]:
     Raises:
         TypeError, ValueError: for what is no number of bytes.
     """
-    if tensor_bytes:  # a process may hold none
+    if tensor_bytes != 0 or isinstance(tensor_bytes, bool):  # a process may hold none
         check_count("tensor_bytes", tensor_bytes)
     low, high = (
         round(tensor_bytes * (1 + fragments)) + context for fragments, context in zip(FRAGMENTATION, CONTEXT_BYTES)
@@ -147,7 +148,7 @@ def gpus_that_fit(estimate: "MemoryEstimate") -> list[Fit]:
         TypeError: for anything else.
     """
     if not hasattr(estimate, "peak_bytes"):
-        raise TypeError(f"gpus_that_fit takes an estimate, such as memory.estimate(...), not {estimate!r}")
+        raise TypeError(f"gpus_that_fit takes an estimate, such as memory.estimate(...), not {brief(estimate)}")
     low, high = process_bytes(estimate.peak_bytes)
     return [
         Fit(gpu, estimate.peak_bytes, (low, high), high <= gpu.usable_bytes)
@@ -202,7 +203,7 @@ def tokens_per_second(
         ValueError: for an unknown GPU or method, or a utilisation that is not 0 < low <= high <= 1.
     """
     if not _is_range(utilisation):
-        raise ValueError(f"utilisation={utilisation!r} is no range of shares: give 0 < low <= high <= 1")
+        raise ValueError(f"utilisation={brief(utilisation)} is no range of shares: give 0 < low <= high <= 1")
     low, high = utilisation
     gpu = gpu if isinstance(gpu, GPU) else get_gpu(gpu)
     peak = 1e12 * gpu.tflops / flops_per_token(config, method, seq_len, checkpointing)

@@ -15,7 +15,7 @@ from typing import Any
 
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
-from lora_lab.memory.fields import check_config, check_fields
+from lora_lab.memory.fields import brief, check_config, check_fields
 from lora_lab.units import first_line
 
 
@@ -71,7 +71,7 @@ def load_config(config: PreTrainedConfig | str | os.PathLike[str]) -> PreTrained
     name = os.fsdecode(config)
     near = difflib.get_close_matches(name.rpartition("/")[2].lower(), PRESETS, n=4, cutoff=0.5)
     raise ValueError(
-        f"{name!r} is neither a preset nor a folder: "
+        f"{brief(name)} is neither a preset nor a folder: "
         f"{'near it are' if near else 'the presets are'} {', '.join(near or PRESETS)}"
     )
 
@@ -90,7 +90,7 @@ def _from_folder(folder: Path) -> PreTrainedConfig:
         for part in (stored.get("text_config"), stored):
             check_fields(part if isinstance(part, dict) else {})
         if stored.get("model_type") not in list(CONFIG_MAPPING):
-            raise ValueError(f"model_type={stored.get('model_type')!r} is no architecture that transformers knows")
+            raise ValueError(f"model_type={brief(stored.get('model_type'))} is no architecture that transformers knows")
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         check_config(config)
     except Exception as error:  # its classes check what they are given, each with errors of its own

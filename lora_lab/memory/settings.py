@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedConfig
 
 from lora_lab.lora import LoRAConfig
+from lora_lab.memory.fields import brief
 from lora_lab.memory.presets import load_config
 from lora_lab.memory.sizes import FAMILIES, Sizes, sizes
 from lora_lab.quant import BLOCK_SIZES
@@ -196,15 +197,15 @@ def _refuse_too_few_experts(s: Sizes) -> None:
 def check_choice(name: str, value: Any, known: Sequence[Any]) -> None:
     """Raises ValueError for a value that is none of `known`, and lists them."""
     if not any(value is one or (type(value) is type(one) and value == one) for one in known):
-        raise ValueError(f"unknown {name} {value!r}: choose one of {', '.join(map(str, known))}")
+        raise ValueError(f"unknown {name} {brief(value)}: choose one of {', '.join(map(str, known))}")
 
 
 def check_count(name: str, value: Any) -> None:
     """Raises TypeError for what is no integer, ValueError for one that counts nothing."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
+        raise TypeError(f"{name} must be an integer, got {brief(value)}")
     if value < 1:
-        raise ValueError(f"{name}={value}: choose at least 1")
+        raise ValueError(f"{name}={brief(value)}: choose at least 1")
     if value > MOST:
         raise ValueError(f"{name} is over {MOST:.0e}: choose what a machine can hold")
 
@@ -212,4 +213,4 @@ def check_count(name: str, value: Any) -> None:
 def check_switch(name: str, value: Any) -> None:
     """Raises TypeError for what is neither True nor False."""
     if not isinstance(value, bool):
-        raise TypeError(f"{name}={value!r} must be True or False")
+        raise TypeError(f"{name}={brief(value)} must be True or False")

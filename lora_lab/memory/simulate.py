@@ -49,7 +49,9 @@ def simulate(config: PreTrainedConfig | str, method: Method = "lora", **options:
     """
     setup = Setup(config, method, **options)
     refuse_what_cannot_run(setup)
-    return simulate_model(setup, build_model(setup, "meta"))
+    with _refusing(type(setup.config).__name__):
+        model = build_model(setup, "meta")
+    return simulate_model(setup, model)
 
 
 def simulate_model(setup: Setup, model: nn.Module) -> MemoryEstimate:
@@ -63,7 +65,7 @@ def simulate_model(setup: Setup, model: nn.Module) -> MemoryEstimate:
         ValueError: for a model whose code needs values, not only shapes.
     """
     ledger = _Ledger()
-    with FakeTensorMode(allow_non_fake_inputs=True), ledger, _as_if_real():
+    with _refusing(type(model).__name__), FakeTensorMode(allow_non_fake_inputs=True), ledger, _as_if_real():
         _materialise(model)
         for component, tensors in weights_by_component(model).items():
             ledger.hold(tensors, component)
@@ -71,16 +73,24 @@ def simulate_model(setup: Setup, model: nn.Module) -> MemoryEstimate:
         _make_states(optimizer)
         ledger.hold(states(optimizer), "optimizer states")
         ledger.start()
-        try:
-            with ledger.watching(model):
-                training_step(setup, model, optimizer, batch)
-        except (RuntimeError, NotImplementedError) as error:
-            raise ValueError(
-                f"{type(model).__name__} does not run on fake tensors with these settings "
-                f"({first_line(error)}): memory.estimate counts in closed form"
-            ) from error
+        with ledger.watching(model):
+            training_step(setup, model, optimizer, batch)
         ledger.enter(PHASES[0])
     return ledger.estimate(lora.count_parameters(model).trainable)
+
+
+@contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """The code of a model is anybody's, and fails as it likes without values, or in sizes that none has."""
+    try:
+        yield
+    except (ValueError, MemoryError):
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"{what} does not run on fake tensors with these settings ({first_line(error)}): "
+            "memory.estimate counts in closed form"
+        ) from error
 
 
 class _Ledger(Storages):

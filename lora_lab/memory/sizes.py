@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from lora_lab.memory.fields import check_config
+from lora_lab.memory.presets import load_config
 
 # What distinguishes the families from Llama: 4 norms a layer instead of 2, a norm on each head's query and key,
 # one matrix for query, key and value and one for gate and up, biases that no field of the config names.
@@ -75,12 +75,13 @@ class Sizes:
         return self.model_type in QK_NORM
 
 
-def sizes(config: PreTrainedConfig) -> Sizes:
+def sizes(config: PreTrainedConfig | str) -> Sizes:
     """Read a config.
 
     Raises:
         ValueError: for an architecture whose shapes are not known here; for a config whose numbers make no model.
     """
+    config = load_config(config)  # refuses numbers that count nothing
     kind = config.model_type
     if kind not in FAMILIES:
         inner = ", or give config.text_config for its text part" if hasattr(config, "text_config") else ""
@@ -93,7 +94,6 @@ def sizes(config: PreTrainedConfig) -> Sizes:
         raise ValueError(
             f"the config of {kind!r} lacks a number for {', '.join(missing)}: give the whole config.json of the model"
         )
-    check_config(config)
     if getattr(config, "add_cross_attention", False):
         raise ValueError("no closed form for a GPT-2 with cross-attention: memory.simulate builds it as it is")
     heads = config.num_attention_heads
