@@ -221,3 +221,15 @@ def test_fewer_curves_than_colours_end_with_the_point() -> None:
     fig = show.error_against_bits({"a": [(4.0, 9.0)], "b": [(4.1, 8.0)]}, 4.2, "t")
     assert [line.get_color() for line in fig.axes[0].lines if len(line.get_xdata()) == 1][-1] == show.POINT
     plt.close("all")
+
+
+def test_a_third_format_is_refused_and_not_left_out() -> None:
+    with pytest.raises(ValueError, match="holds 3"):
+        show.relative_errors(["p"], {"a": [1.0], "b": [1.0], "c": [1.0]}, "x", "t")
+    plt.close("all")
+
+
+def test_a_seed_with_fewer_scores_is_refused_and_does_not_shorten_the_others() -> None:
+    with pytest.raises(ValueError, match="1 values where there are 2 places"):
+        show.score_curves({"a": [[0.1, 0.2], [0.3]]}, [1, 2], "a", "t")
+    plt.close("all")

@@ -14,7 +14,7 @@ from lora_lab.memory.presets import load_config
 from lora_lab.memory.settings import check_choice, check_count, check_switch
 from lora_lab.memory.shapes import active_parameters
 from lora_lab.memory.sizes import sizes
-from lora_lab.units import GIB, METHODS, Method
+from lora_lab.units import GB, GIB, METHODS, Method
 
 if TYPE_CHECKING:
     from lora_lab.memory.result import MemoryEstimate
@@ -106,10 +106,10 @@ class Fit:
     certain: bool
 
     def __str__(self) -> str:
-        low, high = (size / 1e9 for size in self.process_bytes)
+        low, high = (size / GB for size in self.process_bytes)
         return (
-            f"{self.gpu.name}: tensors {self.tensor_bytes / 1e9:.2f} GB, process {low:.2f} to {high:.2f} GB "
-            f"of {self.gpu.usable_bytes / 1e9:.2f} GB: {'fits' if self.certain else 'tight'}"
+            f"{self.gpu.name}: tensors {self.tensor_bytes / GB:.2f} GB, process {low:.2f} to {high:.2f} GB "
+            f"of {self.gpu.usable_bytes / GB:.2f} GB: {'fits' if self.certain else 'tight'}"
         )
 
 
