@@ -4,10 +4,19 @@ Only what parsing needs is imported here, so that `lora-lab --help` answers at o
 """
 
 import argparse
+import re
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
+
+from lora_lab.console import lasting_output
+from lora_lab.units import METHODS, first_line
+
+SEEDS = range(2**63)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -17,25 +26,79 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after `lora-lab`; by default those of the command line.
 
     Returns:
-        The exit status: 0 done, 1 the result is not what it should be, 2 bad input (one sentence on stderr),
-        130 interrupted.
+        The exit status: 0 done, 1 the result is not what it should be, 2 bad input, or a disk that is full (one
+        sentence on stderr), 130 interrupted or terminated. That a reader of the output went away changes nothing.
     """
+    with lasting_output() as out, _terminated_like_interrupted():
+        try:
+            status = _run(argv)
+        except SystemExit:  # the parser's, after its help or its sentence
+            if _is_whole(out):
+                raise
+            status = 2
+        return status if _is_whole(out) else 2
+
+
+def _run(argv: Sequence[str] | None) -> int:
     options = _parser().parse_args(argv)
     try:
         return options.command(options)
     except (ValueError, OSError) as error:  # what the library raises for bad input: the sentence is the message
-        print(f"lora-lab: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
+        _say(in_flags(" ".join(str(error).split()) or first_line(error), vars(options).keys() - {"model", "command"}))
         return 2
-    except KeyboardInterrupt:
-        print("lora-lab: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        _say(str(stop) or "interrupted")
         return 130
+
+
+def in_flags(message: str, options: Iterable[str]) -> str:
+    """A sentence of the library in the words of the command line: `seq_len=0` becomes `--seq-len 0`.
+
+    Args:
+        message: names arguments as Python does.
+        options: the names of those that are flags here.
+    """
+    for name in sorted(options):
+        flag = f"--{name.replace('_', '-')}"
+        message = re.sub(rf"(?<![\w-]){name}=True\b", flag, message)
+        message = re.sub(rf"(?<![\w-]){name}=(?=\S)", f"{flag} ", message)
+        if "_" in name:  # a word that no sentence has otherwise
+            message = re.sub(rf"(?<![\w-]){name}\b", flag, message)
+    return message.replace("memory.simulate", "--simulate").replace("memory.estimate", "the command without --simulate")
+
+
+def _is_whole(out: Any) -> bool:
+    """Whether all that was printed could be written; if not, that is said, once."""
+    out.flush()
+    if (failure := out.failure) is None:
+        return True
+    out.failure = None
+    _say(f"cannot write the output ({failure.strerror or failure}): make room, or write it elsewhere")
+    return False
+
+
+def _say(sentence: str) -> None:
+    print(f"lora-lab: {sentence}", file=sys.stderr)
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM unwinds as Ctrl-C does, so that no temporary file stays and nothing is half done."""
+    if threading.current_thread() is not threading.main_thread():  # only there signals can be handled
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence, without repeating the usage."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see '{self.prog} --help'\n")
+        self.exit(2, f"{self.prog}: {' '.join(message.split())}; see '{self.prog} --help'\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -55,14 +118,20 @@ def _parser() -> argparse.ArgumentParser:
         description="Fine-tune the base model to answer in JSON from a passage, measure before "
         "and after, save the adapter; exit status 1 if the target is missed.",
     )
-    demo.add_argument("--method", choices=("full", "lora", "qlora"), default="qlora", help="default: %(default)s")
-    demo.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    demo.add_argument("--method", choices=METHODS, default="qlora", help="default: %(default)s")
+    demo.add_argument("--seed", type=_seed, default=0, help="default: %(default)s")
     demo.add_argument(
         "--tier",
+        type=_word,
         default="auto",
         help="auto, cpu, t4, l4 or a100: model and batch for the machine; default: %(default)s",
     )
-    demo.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for the adapter; default: %(default)s")
+    demo.add_argument(
+        "--out",
+        type=_folder,
+        default=Path("out/demo"),
+        help="folder for the adapter; default: %(default)s",
+    )
     demo.set_defaults(command=_demo)
     _add_memory(commands)
     return parser
@@ -75,9 +144,9 @@ def _add_memory(commands: Any) -> None:
         description="Predict the memory of one training step, before a weight is downloaded; "
         "exit status 1 if it does not fit into --gpu or --budget.",
     )
-    parser.add_argument("model", help="a preset such as llama-3.1-8b, or a folder with a config.json")
-    parser.add_argument("--method", choices=("full", "lora", "qlora"), default="qlora", help="default: %(default)s")
-    parser.add_argument("--r", type=int, default=16, help="rank of the adapters; default: %(default)s")
+    parser.add_argument("model", type=_word, help="a preset such as llama-3.1-8b, or a folder with a config.json")
+    parser.add_argument("--method", choices=METHODS, default="qlora", help="default: %(default)s")
+    parser.add_argument("--r", type=_whole, default=16, help="rank of the adapters; default: %(default)s")
     parser.add_argument(
         "--target-modules",
         type=_names,
@@ -85,32 +154,61 @@ def _add_memory(commands: Any) -> None:
         metavar="NAMES",
         help="all-linear, or names such as q_proj,v_proj; default: %(default)s",
     )
-    parser.add_argument("--batch-size", type=int, default=1, help="default: %(default)s")
-    parser.add_argument("--seq-len", type=int, default=2048, help="tokens; default: %(default)s")
+    parser.add_argument("--batch-size", type=_whole, default=1, help="default: %(default)s")
+    parser.add_argument("--seq-len", type=_whole, default=2048, help="tokens; default: %(default)s")
     parser.add_argument(
-        "--optimizer", default="adamw", help="adamw, adamw8bit, paged_adamw8bit, adafactor or sgd; default: %(default)s"
+        "--optimizer",
+        type=_word,
+        default="adamw",
+        help="adamw, adamw8bit, paged_adamw8bit, adafactor or sgd; default: %(default)s",
     )
-    parser.add_argument("--precision", default="mixed", help="mixed, bf16 or fp32; default: %(default)s")
+    parser.add_argument("--precision", type=_word, default="mixed", help="mixed, bf16 or fp32; default: %(default)s")
     parser.add_argument("--checkpointing", action="store_true", help="repeat the forward pass instead of keeping it")
-    parser.add_argument("--attention", default="sdpa", help="sdpa or eager; default: %(default)s")
-    parser.add_argument("--offload", default=None, help="optimizer or weights, to the host's memory")
+    parser.add_argument("--attention", type=_word, default="sdpa", help="sdpa or eager; default: %(default)s")
+    parser.add_argument("--offload", type=_word, default=None, help="optimizer or weights, to the host's memory")
     room = parser.add_mutually_exclusive_group()
-    room.add_argument("--gpu", help="does it fit there? t4, l4, a100-80gb, ...")
-    room.add_argument("--budget", metavar="BYTES", help="does it fit into so much, such as 16GB or 14.5GiB?")
+    room.add_argument("--gpu", type=_word, help="does it fit there? t4, l4, a100-80gb, ...")
+    room.add_argument(
+        "--budget", type=_word, metavar="BYTES", help="does it fit into so much, such as 16GB or 14.5GiB?"
+    )
     parser.add_argument(
         "--simulate",
         action="store_true",
         help="run the model's own code on tensors without values: nearer, but takes seconds to a minute",
     )
     parser.add_argument("--json", action="store_true", help="bytes, for a script")
-    parser.add_argument("--plot", metavar="FILE", help="draw the three methods as bars (png, svg or pdf)")
+    parser.add_argument("--plot", type=_word, metavar="FILE", help="draw the three methods as bars (png, svg or pdf)")
     parser.set_defaults(command=_memory)
+
+
+def _word(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty: give a value, or leave the option out")
+    return text
+
+
+def _folder(text: str) -> Path:
+    return Path(_word(text))  # an empty path would be the current folder
+
+
+def _whole(text: str) -> int:
+    if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number of at most 18 digits")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if re.fullmatch(r"[0-9]{1,19}", text) and int(text) in SEEDS:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text[:40]!r} is no seed: give a whole number from 0 to {SEEDS[-1]}")
 
 
 def _names(text: str) -> str | tuple[str, ...]:
     """One name or pattern as it is, several as a tuple."""
-    names = tuple(filter(None, text.split(",")))
-    return names if len(names) > 1 else text
+    names = tuple(filter(None, (name.strip() for name in text.split(","))))
+    if not names:
+        raise argparse.ArgumentTypeError(f"{text!r} names nothing: give all-linear, or names such as q_proj,v_proj")
+    return names if len(names) > 1 else names[0]
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -3,19 +3,21 @@
 import logging
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from torch import nn
 from tqdm import tqdm
 
 from lora_lab import lora, models, quant, train
 from lora_lab.data import tasks
 from lora_lab.data.tasks import Example, Task
-from lora_lab.files import writable_folder
+from lora_lab.files import atomic_folder, writable_folder
 from lora_lab.train import Report
-from lora_lab.units import Method
+from lora_lab.units import METHODS, Method, first_line
 
 TARGET = 0.95  # held-out exact match that the demo must pass
 
@@ -32,9 +34,15 @@ def run(method: Method = "qlora", seed: int = 0, tier: str = "auto", out: str | 
     Returns:
         0 if the held-out exact match passes `TARGET` and the saved adapter gives the same answers when `peft` loads it,
         else 1.
+
+    Raises:
+        TypeError, ValueError: for a method, seed or tier that there is not, before anything is loaded.
+        OSError: if `out` cannot be written in, again before, or the disk is full.
+        KeyboardInterrupt: if it is interrupted; it says what was trained and where it is.
     """
     started = time.perf_counter()
     chosen = models.get_tier(tier)
+    _refuse(method, seed)
     out = writable_folder(out)  # refuse before an hour of training, not after
     task = tasks.open_book(train=chosen.steps * chosen.batch_size, heldout=chosen.heldout, seed=seed)
     model, tokenizer = models.load_base(tier)
@@ -44,18 +52,29 @@ def run(method: Method = "qlora", seed: int = 0, tier: str = "auto", out: str | 
     before = _measured(model, tokenizer, task, "before")
     train.prepare(model, method, seed=seed)
     history = _trained(model, tokenizer, task, method, chosen, seed)
-    after = _measured(model, tokenizer, task, "after")
-
-    print("\n" + _score_table(before, after))
-    print("\n" + _size_table(model, sizes, method))
-    _print_samples(task.heldout[:3], before.answers, after.answers)
-    same = _saved_and_reloaded(model, tokenizer, task, after.answers, method, tier, out)
+    saved = _saved(model, tokenizer, method, out)  # at once: whatever happens to what follows, this is not lost
+    with _interruption_says(f"interrupted after the training: {saved}"):
+        after = _measured(model, tokenizer, task, "after")
+        print("\n" + _score_table(before, after))
+        print("\n" + _size_table(model, sizes, method))
+        _print_samples(task.heldout[:3], before.answers, after.answers)
+        print(f"\n{saved[0].upper()}{saved[1:]}.")
+        same = method == "full" or _answers_the_same(tokenizer, task, after.answers, method, tier, out)
     seconds = time.perf_counter() - started
     print(f"\n{len(history.losses)} steps in {history.seconds[-1]:.0f} s; all of it in {seconds:.0f} s.")
     exact = after.scores["exact"]
     verdict = "reached" if exact > TARGET else "NOT reached"
     print(f"Held-out exact match {exact:.1%}, target above {TARGET:.0%}: {verdict}.")
     return 0 if exact > TARGET and same else 1
+
+
+def _refuse(method: str, seed: int) -> None:
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise TypeError(f"seed must be an integer, got {seed!r}")
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed={seed} is none that torch takes: choose one from 0 to {2**63 - 1}")
 
 
 def base_bytes(model: nn.Module) -> dict[str, int]:
@@ -83,18 +102,22 @@ def _trained(model: Any, tokenizer: Any, task: Task, method: Method, tier: model
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             bar.update()
 
-        return train.finetune(
-            model,
-            tokenizer,
-            task,
-            method,
-            lr=tier.lr(method),
-            steps=tier.steps,
-            batch_size=tier.batch_size,
-            seed=seed,
-            checkpointing=tier.checkpointing,
-            on_step=on_step,
-        )
+        try:
+            return train.finetune(
+                model,
+                tokenizer,
+                task,
+                method,
+                lr=tier.lr(method),
+                steps=tier.steps,
+                batch_size=tier.batch_size,
+                seed=seed,
+                checkpointing=tier.checkpointing,
+                on_step=on_step,
+            )
+        except KeyboardInterrupt as stop:
+            stop.args = (f"interrupted after {bar.n} of {tier.steps} steps of training: nothing was saved",)
+            raise
 
 
 def _score_table(before: Report, after: Report) -> str:
@@ -122,16 +145,35 @@ def _print_samples(examples: Sequence[Example], before: Sequence[str], after: Se
         print(f"\nprompt  {example.prompt}\nbefore  {was[:160]}\nafter   {now}")
 
 
-def _saved_and_reloaded(
-    model: Any, tokenizer: Any, task: Task, answers: list[str], method: str, tier: str, out: Path
-) -> bool:
-    """Save; then let `peft` put the adapter onto the base as trained, and compare the answers."""
-    if method == "full":
-        model.save_pretrained(out)
-        tokenizer.save_pretrained(out)
-        print(f"\nModel saved in {out}.")
-        return True
-    lora.save_adapter(model, out)
+def _saved(model: Any, tokenizer: Any, method: Method, out: Path) -> str:
+    """Save what was trained, all of it or nothing; a sentence that says where it is."""
+    with _interruption_says(f"interrupted after the training, while it was saved: what is in {out} is as it was"):
+        if method != "full":
+            lora.save_adapter(model, out)
+            return f"adapter saved in {out}"
+        try:
+            with atomic_folder(out) as temporary:
+                model.save_pretrained(temporary)
+                tokenizer.save_pretrained(temporary)
+        except (OSError, SafetensorError) as error:  # the latter is what a full disk is to safetensors
+            reason = getattr(error, "strerror", None) or first_line(error)
+            raise OSError(
+                f"cannot save the model in '{out}' ({reason}): make room, or choose another folder"
+            ) from error
+        return f"model saved in {out}"
+
+
+@contextmanager
+def _interruption_says(sentence: str) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        stop.args = (sentence,)
+        raise
+
+
+def _answers_the_same(tokenizer: Any, task: Task, answers: list[str], method: Method, tier: str, out: Path) -> bool:
+    """Let `peft` put the adapter onto the base as trained, and compare the answers."""
     base, _ = models.load_base(tier)
     if method == "qlora":
         quant.dequantize_model(quant.quantize_model(base))
@@ -139,7 +181,6 @@ def _saved_and_reloaded(
     again = train.answer(_read_by_peft(base, out), tokenizer, examples, max_new_tokens=80)
     agree = sum(a == b for a, b in zip(again, answers))
     onto = "dequantized base" if method == "qlora" else "base"
-    print(f"\nAdapter saved in {out}.")
     print(f"Loaded by peft onto the {onto}, it gives the same answers to {agree} of {len(examples)} prompts.")
     return agree == len(examples)
 

@@ -73,6 +73,14 @@ def test_help_answers_without_importing_torch():
         (["demo", "--seed", "x"], "'x'"),
         (["demo", "--sed", "1"], "--sed"),
         (["doctor", "--loud"], "--loud"),
+        (["demmo"], "'demo'"),
+        (["demo", "--seed", "-1"], "'-1'"),
+        (["demo", "--seed", "9" * 19], "no seed"),
+        (["demo", "--seed", "9" * 5000], "no seed"),
+        (["demo", "--seed", "٣"], "no seed"),
+        (["demo", "--out", ""], "--out"),
+        (["demo", "--tier", " "], "--tier"),
+        (["demo", "--method", "two\nlines"], "two"),
     ],
 )
 def test_a_word_that_is_not_understood_is_one_sentence_and_status_2(capsys, words, named):
@@ -130,6 +138,7 @@ def test_a_bug_of_ours_keeps_its_traceback(demo):
         (["--tier", "a10"], ["unknown tier 'a10'", "a100"]),
         (["--tier", "l4"], ["Qwen/Qwen2.5-7B-Instruct", "network", "--tier cpu"]),
         (["--out", "file/out"], ["cannot write in the folder", "choose another folder"]),
+        (["--out", "file"], ["cannot write in the folder", "choose another folder"]),
     ],
 )
 def test_the_real_demo_refuses_bad_input_before_it_works(tmp_path, monkeypatch, capsys, words, named):

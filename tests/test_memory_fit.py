@@ -1,9 +1,12 @@
 """From a budget back to the setting: the answer fits, and one more does not."""
 
+from dataclasses import fields
+
 import pytest
 from transformers import AutoConfig
 
 from lora_lab import memory
+from lora_lab.memory import settings
 from lora_lab.memory.fit import _largest
 
 TINY = AutoConfig.for_model(
@@ -69,7 +72,7 @@ def test_the_cheapest_method_gives_up_checkpointing_then_rank_then_bits():
     seen = set()
     for budget_gb in sorted({need for *_, need in ladder}, reverse=True):
         first = next((method, checkpointing) for method, checkpointing, need in ladder if need <= budget_gb)
-        choice = memory.cheapest_method(TINY, budget_gb, seq_len=64)
+        choice = memory.cheapest_method(budget_gb, TINY, seq_len=64)
         assert (choice.method, choice.checkpointing) == first
         assert choice.estimate.peak_bytes / 1e9 <= budget_gb
         seen.add(first)
@@ -78,7 +81,7 @@ def test_the_cheapest_method_gives_up_checkpointing_then_rank_then_bits():
 
 def test_an_8b_model_on_a_t4_needs_four_bits():
     budget_gb = memory.get_gpu("t4").usable_bytes / 1e9
-    choice = memory.cheapest_method("llama-3.1-8b", budget_gb, seq_len=1024)
+    choice = memory.cheapest_method(budget_gb, "llama-3.1-8b", seq_len=1024)
     assert choice.method == "qlora"
     assert str(choice).startswith("qlora") and str(choice).endswith("GB of tensors")
 
@@ -90,15 +93,15 @@ def test_a_budget_that_nothing_fits_names_the_smallest_that_would():
     assert memory.fit(enough, config="llama-3.1-8b", method="qlora") == 1
 
     with pytest.raises(ValueError, match="the least is qlora with checkpointing, which needs") as caught:
-        memory.cheapest_method("llama-3.1-70b", 24)
+        memory.cheapest_method(24, "llama-3.1-70b")
     enough = float(str(caught.value).split("needs ")[1].split(" ")[0])
-    assert memory.cheapest_method("llama-3.1-70b", enough).method == "qlora"
+    assert memory.cheapest_method(enough, "llama-3.1-70b").method == "qlora"
 
 
 def test_where_adapters_cannot_go_only_full_fine_tuning_is_offered():
-    assert memory.cheapest_method("gpt2", 24, seq_len=512).method == "full"
+    assert memory.cheapest_method(24, "gpt2", seq_len=512).method == "full"
     with pytest.raises(ValueError, match="the least is full with checkpointing"):
-        memory.cheapest_method("gpt2", 0.1, seq_len=512)
+        memory.cheapest_method(0.1, "gpt2", seq_len=512)
 
 
 @pytest.mark.parametrize(
@@ -115,11 +118,44 @@ def test_where_adapters_cannot_go_only_full_fine_tuning_is_offered():
         (ValueError, lambda: memory.fit(16, "r", TINY, method="full"), "no rank"),
         (ValueError, lambda: memory.fit(16, config=TINY, seq_len=301), "301"),
         (ValueError, lambda: memory.fit(16, config="lama-3.1-8b"), "llama-3.1-8b"),
-        (ValueError, lambda: memory.cheapest_method(TINY, -1), "-1 GB"),
-        (ValueError, lambda: memory.cheapest_method(TINY, 16, seq_len=301), "301"),
+        (ValueError, lambda: memory.cheapest_method(-1, TINY), "-1 GB"),
+        (ValueError, lambda: memory.cheapest_method(16, TINY, seq_len=301), "301"),
+        (ValueError, lambda: memory.fit(float("inf"), config=TINY), "no machine's"),
+        (ValueError, lambda: memory.fit(10**400, config=TINY), "no machine's"),
+        (ValueError, lambda: memory.cheapest_method(1e300, TINY), "no machine's"),
+        (TypeError, lambda: memory.fit([16], config=TINY), "\\[16\\]"),
+        (TypeError, lambda: memory.cheapest_method(TINY, TINY), "a number of GB, got LlamaConfig"),
+        (TypeError, lambda: memory.cheapest_method(16, 16), "from a int"),
+        (TypeError, lambda: memory.cheapest_method(16, TINY, method="lora"), "method was given"),
+        (TypeError, lambda: memory.cheapest_method(16, TINY, checkpointing=True), "checkpointing was given"),
+        (ValueError, lambda: memory.fit(16, ["r"], TINY), "cannot solve for"),
+        (ValueError, lambda: memory.estimate(TINY, ["lora"]), "unknown method"),
+        (ValueError, lambda: memory.estimate(TINY, block_size=64.0), "unknown block_size 64.0"),
+        (ValueError, lambda: memory.estimate(TINY, block_size=True), "unknown block_size True"),
+        (ValueError, lambda: memory.estimate(TINY, batch_size=10**400), "batch_size is over"),
+        (TypeError, lambda: memory.estimate(TINY, batch_size=2.0), "batch_size must be an integer"),
+        (TypeError, lambda: memory.estimate(TINY, seq_len=True), "seq_len must be an integer"),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(error, call, words):
     with pytest.raises(error, match=words) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_the_old_order_of_cheapest_method_is_understood_with_a_warning_that_names_the_new_one():
+    wanted = memory.cheapest_method(0.02, TINY, seq_len=64)
+    with pytest.warns(FutureWarning, match=r"write cheapest_method\(budget_gb, config\)") as warned:
+        assert memory.cheapest_method(TINY, 0.02, seq_len=64) == wanted
+    assert warned[0].filename == __file__
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_new_order_warns_of_nothing():
+    memory.cheapest_method(0.02, TINY, seq_len=64)
+    memory.cheapest_method(config=TINY, budget_gb=0.02, seq_len=64)
+
+
+def test_the_options_of_the_keyword_functions_are_the_fields_of_a_setup():
+    options = settings.Options.__required_keys__ | settings.Options.__optional_keys__
+    assert options == {field.name for field in fields(memory.Setup)} - {"config", "method"}

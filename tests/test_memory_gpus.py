@@ -101,8 +101,61 @@ def test_tokens_a_second_are_a_range_in_proportion_to_the_utilisation_and_the_gp
         (lambda: gpus.flops_per_token("gpt2", seq_len=0), "seq_len=0"),
         (lambda: gpus.tokens_per_second("gpt2", "t4", utilisation=(0.5, 0.4)), "utilisation"),
         (lambda: gpus.tokens_per_second("gpt2", "t4", utilisation=(0, 0.4)), "utilisation"),
+        (lambda: gpus.tokens_per_second("gpt2", "t4", utilisation=0.5), "utilisation=0.5"),
+        (lambda: gpus.tokens_per_second("gpt2", "t4", utilisation=(0.5,)), "utilisation"),
+        (lambda: gpus.tokens_per_second("gpt2", "t4", utilisation=(float("nan"), 1)), "utilisation"),
+        (lambda: gpus.tokens_per_second("gpt2", 4), "unknown GPU 4"),
+        (lambda: gpus.get_gpu(""), "unknown GPU ''"),
+        (lambda: gpus.process_bytes(-1), "tensor_bytes=-1"),
     ],
 )
 def test_bad_input_is_refused(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: gpus.flops_per_token("gpt2", seq_len="8"), "seq_len must be an integer, got '8'"),
+        (lambda: gpus.flops_per_token("gpt2", seq_len=True), "seq_len must be an integer"),
+        (lambda: gpus.flops_per_token("gpt2", checkpointing="yes"), "checkpointing='yes'"),
+        (lambda: gpus.gpus_that_fit("gpt2"), "takes an estimate"),
+        (lambda: gpus.process_bytes(None), "tensor_bytes must be an integer"),
+        (lambda: gpus.process_bytes(1.5), "tensor_bytes must be an integer"),
+    ],
+)
+def test_wrong_kinds_are_refused(call, words):
+    with pytest.raises(TypeError, match=words):
+        call()
+
+
+# What a GPU is built of, from the white papers and data sheets of its architecture: tensor cores, 16-bit products
+# with fp32 sums per core and clock (each a multiplication and an addition), and the boost clock in GHz that the speed
+# is stated at. GeForce cards sum in fp32 at half of their rate.
+BUILT = {
+    "t4": (320, 64, 1.59),
+    "v100-16gb": (640, 64, 1.53),
+    "v100-32gb": (640, 64, 1.53),
+    "a10g": (320, 64, 1.71),
+    "rtx-3090": (328, 64, 1.695),
+    "l4": (232, 128, 2.04),
+    "rtx-4090": (512, 64, 2.52),
+    "rtx-5090": (680, 64, 2.407),
+    "a100-40gb": (432, 256, 1.41),
+    "a100-80gb": (432, 256, 1.41),
+    "l40s": (568, 128, 2.52),
+    "h100": (528, 512, 1.83),
+    "h200": (528, 512, 1.83),
+}
+SPARSE = {"l4": 242, "l40s": 724, "a100-40gb": 624, "a100-80gb": 624, "h100": 1979, "h200": 1979, "b200": 4500}
+
+
+@pytest.mark.parametrize("name", gpus.GPUS)
+def test_the_speed_is_the_dense_one_that_its_cores_and_their_clock_give(name):
+    assert name in BUILT or name in SPARSE
+    if name in BUILT:
+        cores, products, clock = BUILT[name]
+        assert gpus.GPUS[name].tflops == pytest.approx(cores * 2 * products * clock / 1000, rel=0.02)
+    if name in SPARSE:  # which data sheets print
+        assert gpus.GPUS[name].tflops == pytest.approx(SPARSE[name] / 2, rel=0.005)

@@ -248,3 +248,29 @@ def test_the_process_grows_by_what_was_measured(method, precision):
     assert measured > 100e6
     assert grown == pytest.approx(measured, rel=0.05), (grown, measured)
     assert "profiler" not in done.stderr
+
+
+@pytest.mark.parametrize("fails_at", [1, 2])
+def test_a_step_that_fails_leaves_nothing_behind_and_the_next_can_be_measured(fails_at):
+    model, calls = nn.Linear(3, 5), []
+
+    def step() -> None:
+        calls.append(None)
+        model(torch.ones(2, 3)).sum().backward()
+        if len(calls) == fails_at:
+            raise RuntimeError("the step's own")
+
+    with pytest.raises(RuntimeError, match="the step's own"):
+        memory.measure(model, step)
+    assert not model._forward_hooks and not model._forward_pre_hooks
+    assert not sys.modules["torch.optim.optimizer"]._global_optimizer_pre_hooks
+    assert memory.measure(model, step).peak_bytes > 0
+
+
+@pytest.mark.parametrize(
+    ("model", "step", "words"),
+    [("gpt2", lambda: None, "'gpt2'"), (None, lambda: None, "None"), (nn.Linear(2, 2), None, "calls its step")],
+)
+def test_what_cannot_be_measured_is_no_traceback_from_the_profiler(model, step, words):
+    with pytest.raises(TypeError, match=words):
+        memory.measure(model, step)

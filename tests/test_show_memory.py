@@ -134,3 +134,16 @@ def test_the_figures_can_be_shown_with_alt_text(steps):
         show.predicted_against_measured({"x": [(1, 2)]}, "c"),
     ):
         assert show.picture(fig, alt="what it shows").text == "what it shows"
+
+
+CLOSED = memory.estimate(CONFIG, "qlora", seq_len=40)
+
+
+def test_a_bar_ends_at_the_peak():
+    axes = show.memory_bars({"qlora": CLOSED}, "It fits").axes[0]
+    assert max(bar.get_x() + bar.get_width() for bar in axes.patches) * 1e6 == pytest.approx(CLOSED.peak_bytes)
+
+
+def test_the_peak_of_a_closed_form_is_marked():
+    (axes,) = show.memory_timeline(CLOSED, "The loss is a hump").axes
+    assert axes.lines[0].get_ydata()[0] * 1e6 == pytest.approx(CLOSED.peak_bytes)

@@ -24,10 +24,11 @@ from lora_lab.memory.reach import (
     quantized_weights,
 )
 from lora_lab.memory.result import COMPONENTS, PHASES, MemoryEstimate, Moment
-from lora_lab.memory.settings import METHODS, OPTIMIZERS, PRECISIONS, Setup
+from lora_lab.memory.settings import OPTIMIZERS, PRECISIONS, Setup
 from lora_lab.memory.shapes import LinearShape, ParameterGroups, active_parameters, linears, parameters
 from lora_lab.memory.simulate import simulate
 from lora_lab.memory.step import real_step
+from lora_lab.units import METHODS
 
 __all__ = [
     "COMPONENTS",

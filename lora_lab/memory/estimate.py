@@ -3,7 +3,7 @@
 The peak is the largest of these moments, never the sum of all parts.
 """
 
-from typing import Any
+from typing import Unpack
 
 from transformers import PreTrainedConfig
 
@@ -11,9 +11,10 @@ from lora_lab.memory.activations import depth, final_norm, layer
 from lora_lab.memory.optimizers import state_bytes, update_bytes
 from lora_lab.memory.reach import adapted, quantized_weights
 from lora_lab.memory.result import COMPONENTS, PHASES, MemoryEstimate, Moment
-from lora_lab.memory.settings import Setup
+from lora_lab.memory.settings import Options, Setup
 from lora_lab.memory.shapes import Weight, parameters, weights
 from lora_lab.memory.sizes import sizes
+from lora_lab.units import Method
 
 KNOWN_ERROR = (
     "0.1 % in the median and 1.2 % at most against memory.simulate, over 50 settings of models from 124 M to 72 B; "
@@ -23,7 +24,7 @@ KNOWN_ERROR = (
 Bytes = dict[str, int]
 
 
-def estimate(config: PreTrainedConfig | str, method: str = "lora", **options: Any) -> MemoryEstimate:
+def estimate(config: PreTrainedConfig | str, method: Method = "lora", **options: Unpack[Options]) -> MemoryEstimate:
     """Predict the memory of a training step by closed forms, in milliseconds.
 
     Weights, constants, gradients and optimizer states are exact; activations are sums of the tensors that autograd

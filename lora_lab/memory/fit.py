@@ -4,20 +4,22 @@ A budget is for tensors, in GB = 10⁹ bytes. A GPU must also hold the process a
 """
 
 import math
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, Unpack, get_args
 
 from transformers import PreTrainedConfig
 
 from lora_lab.memory.estimate import estimate
+from lora_lab.memory.fields import brief
 from lora_lab.memory.presets import load_config
 from lora_lab.memory.reach import adapted
 from lora_lab.memory.result import MemoryEstimate
-from lora_lab.memory.settings import METHODS
+from lora_lab.memory.settings import MOST, Fixed, Options
+from lora_lab.units import GB, METHODS, Method
 
-GB = 10**9
-SOLVABLE = ("batch_size", "seq_len", "r")
+Solvable = Literal["batch_size", "seq_len", "r"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Choice:
         estimate: its memory.
     """
 
-    method: str
+    method: Method
     checkpointing: bool
     estimate: MemoryEstimate
 
@@ -41,10 +43,10 @@ class Choice:
 
 def fit(
     budget_gb: float,
-    solve_for: str = "batch_size",
+    solve_for: Solvable = "batch_size",
     config: PreTrainedConfig | str | None = None,
-    method: str = "lora",
-    **options: Any,
+    method: Method = "lora",
+    **options: Unpack[Options],
 ) -> int:
     """The largest batch, sequence or rank with which a training step stays within a budget.
 
@@ -66,10 +68,11 @@ def fit(
     True
     """
     budget = _bytes(budget_gb)
-    if solve_for not in SOLVABLE:
-        raise ValueError(f"cannot solve for {solve_for!r}: choose one of {', '.join(SOLVABLE)}")
-    if solve_for in options:
-        raise TypeError(f"{solve_for}={options[solve_for]!r} was given, but is what fit solves for: leave it out")
+    if solve_for not in get_args(Solvable):
+        raise ValueError(f"cannot solve for {solve_for!r}: choose one of {', '.join(get_args(Solvable))}")
+    given: dict[str, Any] = {**options}
+    if solve_for in given:
+        raise TypeError(f"{solve_for}={given[solve_for]!r} was given, but is what fit solves for: leave it out")
     if config is None:
         raise TypeError("fit needs a model: give config, a preset's name for one")
     if solve_for == "r" and method == "full":
@@ -77,31 +80,36 @@ def fit(
     config = load_config(config)
 
     def needs(value: int) -> int:
-        return estimate(config, method, **options, **{solve_for: value}).peak_bytes
+        return estimate(config, method, **(given | {solve_for: value})).peak_bytes
 
     if needs(1) > budget:
         raise ValueError(
             f"{budget_gb:g} GB is too little: even {solve_for}=1 needs {_up(needs(1))} GB of tensors, "
             "so give at least that, or a cheaper method (see memory.cheapest_method)"
         )
-    return _largest(lambda value: needs(value) <= budget, _limit(solve_for, config, method, options))
+    return _largest(lambda value: needs(value) <= budget, _limit(solve_for, config, given))
 
 
-def cheapest_method(config: PreTrainedConfig | str, budget_gb: float, **options: Any) -> Choice:
+def cheapest_method(budget_gb: float, config: PreTrainedConfig | str, **options: Unpack[Fixed]) -> Choice:
     """The method that gives up least to stay within a budget.
 
     It tries full fine-tuning, then LoRA, which gives up full rank, then QLoRA, which gives up 16-bit weights; each
     first without and then with checkpointing, which gives up time.
 
     Args:
-        config: as for `memory.estimate`.
         budget_gb: for tensors, GB = 10⁹ bytes.
+        config: as for `memory.estimate`.
         options: as for `memory.estimate`, without method and checkpointing.
 
     Raises:
+        TypeError: for a method or checkpointing, which are what it chooses.
         ValueError: if nothing fits, with the smallest budget that would do; and as `memory.estimate`.
     """
+    budget_gb, config = _budget_first(budget_gb, config)
     budget = _bytes(budget_gb)
+    for name in ("method", "checkpointing"):
+        if name in options:
+            raise TypeError(f"{name} was given, but is what cheapest_method chooses: leave it out")
     config = load_config(config)
     choices, refused = [], None
     for method in METHODS:
@@ -125,12 +133,30 @@ def cheapest_method(config: PreTrainedConfig | str, budget_gb: float, **options:
     )
 
 
-def _bytes(budget_gb: float) -> int:
-    if isinstance(budget_gb, bool) or not isinstance(budget_gb, (int, float)):
-        raise TypeError(f"a budget is a number of GB, got {budget_gb!r}")
-    if not (math.isfinite(budget_gb) and budget_gb > 0):
+def _budget_first(first: Any, second: Any) -> tuple[Any, Any]:
+    """Budget and config, as they are or from the order of version 0.1, which is understood for one release more."""
+    if _is_number(second) and not _is_number(first):
+        warnings.warn(
+            "cheapest_method(config, budget_gb) is the old order: write cheapest_method(budget_gb, config), as in fit",
+            FutureWarning,
+            stacklevel=3,
+        )
+        return second, first
+    return first, second
+
+
+def _bytes(budget_gb: Any) -> int:
+    if not _is_number(budget_gb):
+        raise TypeError(f"a budget is a number of GB, got {brief(budget_gb)}")
+    if not budget_gb > 0:  # NaN neither
         raise ValueError(f"a budget of {budget_gb} GB holds nothing: give a positive number")
+    if budget_gb > MOST // GB:
+        raise ValueError(f"a budget of over {MOST // GB:.0e} GB is no machine's: give the GB that there are")
     return round(budget_gb * GB)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _up(count: int) -> str:
@@ -138,7 +164,7 @@ def _up(count: int) -> str:
     return f"{math.ceil(count / 10**7) / 100:.2f}"
 
 
-def _limit(solve_for: str, config: PreTrainedConfig, method: str, options: dict[str, Any]) -> int | None:
+def _limit(solve_for: Solvable, config: PreTrainedConfig, options: Mapping[str, Any]) -> int | None:
     if solve_for == "seq_len":
         return config.max_position_embeddings
     if solve_for == "r":

@@ -5,18 +5,19 @@ Units: NVIDIA's "80 GB" is 80 GiB of chips (GiB = 2³⁰ bytes), of which the dr
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedConfig
 
+from lora_lab.memory.fields import brief
 from lora_lab.memory.presets import load_config
+from lora_lab.memory.settings import check_choice, check_count, check_switch
 from lora_lab.memory.shapes import active_parameters
 from lora_lab.memory.sizes import sizes
+from lora_lab.units import GB, GIB, METHODS, Method
 
 if TYPE_CHECKING:
     from lora_lab.memory.result import MemoryEstimate
-
-GIB = 2**30
 
 # What a process holds beyond its tensors. The context: 130 to 150 MiB on a T4 (141 in the rows below), up to about
 # 500 MiB on recent GPUs with all libraries loaded (our guess). The allocator's fragments: torch reserved 1.04 to 1.49
@@ -108,10 +109,10 @@ class Fit:
     certain: bool
 
     def __str__(self) -> str:
-        low, high = (size / 1e9 for size in self.process_bytes)
+        low, high = (size / GB for size in self.process_bytes)
         return (
-            f"{self.gpu.name}: tensors {self.tensor_bytes / 1e9:.2f} GB, process {low:.2f} to {high:.2f} GB "
-            f"of {self.gpu.usable_bytes / 1e9:.2f} GB: {'fits' if self.certain else 'tight'}"
+            f"{self.gpu.name}: tensors {self.tensor_bytes / GB:.2f} GB, process {low:.2f} to {high:.2f} GB "
+            f"of {self.gpu.usable_bytes / GB:.2f} GB: {'fits' if self.certain else 'tight'}"
         )
 
 
@@ -122,12 +123,18 @@ def get_gpu(name: str) -> GPU:
         ValueError: for an unknown name; it lists the known ones.
     """
     if not isinstance(name, str) or name.strip().lower() not in GPUS:
-        raise ValueError(f"unknown GPU {name!r}: choose one of {', '.join(GPUS)}")
+        raise ValueError(f"unknown GPU {brief(name)}: choose one of {', '.join(GPUS)}")
     return GPUS[name.strip().lower()]
 
 
 def process_bytes(tensor_bytes: int) -> tuple[int, int]:
-    """Least and most that a process with so many bytes of tensors is likely to hold on the GPU."""
+    """Least and most that a process with so many bytes of tensors is likely to hold on the GPU.
+
+    Raises:
+        TypeError, ValueError: for what is no number of bytes.
+    """
+    if tensor_bytes != 0 or isinstance(tensor_bytes, bool):  # a process may hold none
+        check_count("tensor_bytes", tensor_bytes)
     low, high = (
         round(tensor_bytes * (1 + fragments)) + context for fragments, context in zip(FRAGMENTATION, CONTEXT_BYTES)
     )
@@ -139,7 +146,12 @@ def gpus_that_fit(estimate: "MemoryEstimate") -> list[Fit]:
 
     Args:
         estimate: of `memory.estimate`, `simulate` or `measure`; its peak counts tensors only.
+
+    Raises:
+        TypeError: for anything else.
     """
+    if not hasattr(estimate, "peak_bytes"):
+        raise TypeError(f"gpus_that_fit takes an estimate, such as memory.estimate(...), not {brief(estimate)}")
     low, high = process_bytes(estimate.peak_bytes)
     return [
         Fit(gpu, estimate.peak_bytes, (low, high), high <= gpu.usable_bytes)
@@ -149,7 +161,7 @@ def gpus_that_fit(estimate: "MemoryEstimate") -> list[Fit]:
 
 
 def flops_per_token(
-    config: PreTrainedConfig | str, method: str = "lora", seq_len: int = 2048, checkpointing: bool = False
+    config: PreTrainedConfig | str, method: Method = "lora", seq_len: int = 2048, checkpointing: bool = False
 ) -> int:
     """Floating-point operations of one training step per token.
 
@@ -163,12 +175,12 @@ def flops_per_token(
     gradient costs twice that whatever is trained. The adapters' own products, under 2 %, are left out.
 
     Raises:
+        TypeError: for a sequence that is no integer, or a checkpointing that is neither True nor False.
         ValueError: for an unknown method or a sequence shorter than 1.
     """
-    if method not in ("full", "lora", "qlora"):
-        raise ValueError(f"unknown method {method!r}: choose one of full, lora, qlora")
-    if seq_len < 1:
-        raise ValueError(f"seq_len={seq_len}: choose at least 1")
+    check_choice("method", method, METHODS)
+    check_count("seq_len", seq_len)
+    check_switch("checkpointing", checkpointing)
     config = load_config(config)
     s, n = sizes(config), active_parameters(config)
     attention = 2 * seq_len * s.layers * s.q_width
@@ -179,7 +191,7 @@ def flops_per_token(
 def tokens_per_second(
     config: PreTrainedConfig | str,
     gpu: GPU | str,
-    method: str = "lora",
+    method: Method = "lora",
     seq_len: int = 2048,
     checkpointing: bool = False,
     utilisation: tuple[float, float] = UTILISATION,
@@ -193,9 +205,15 @@ def tokens_per_second(
     Raises:
         ValueError: for an unknown GPU or method, or a utilisation that is not 0 < low <= high <= 1.
     """
+    if not _is_range(utilisation):
+        raise ValueError(f"utilisation={brief(utilisation)} is no range of shares: give 0 < low <= high <= 1")
     low, high = utilisation
-    if not 0 < low <= high <= 1:
-        raise ValueError(f"utilisation={utilisation} is no range of shares: give 0 < low <= high <= 1")
-    gpu = get_gpu(gpu) if isinstance(gpu, str) else gpu
+    gpu = gpu if isinstance(gpu, GPU) else get_gpu(gpu)
     peak = 1e12 * gpu.tflops / flops_per_token(config, method, seq_len, checkpointing)
     return low * peak, high * peak
+
+
+def _is_range(shares: Any) -> bool:
+    if not isinstance(shares, (tuple, list)) or len(shares) != 2:
+        return False
+    return all(isinstance(share, (int, float)) for share in shares) and 0 < shares[0] <= shares[1] <= 1

@@ -10,6 +10,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from lora_lab.lora import count_parameters
+from lora_lab.memory.fields import brief
 from lora_lab.memory.phases import watch_phases
 from lora_lab.memory.result import MemoryEstimate
 from lora_lab.memory.storages import Storages, states, tensors_in, weights_by_component
@@ -38,8 +39,15 @@ def measure(model: nn.Module, step: Callable[[], object]) -> MemoryEstimate:
         is in use on the whole device.
 
     Raises:
+        TypeError: for a model that is no `nn.Module`, or a step that cannot be called.
         ValueError: for a model without parameters, on several devices, or on one that cannot be measured.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"measure takes a torch.nn.Module and a step, not the model {brief(model)}")
+    if not callable(step):
+        raise TypeError(
+            f"measure calls its step, which {brief(step)} does not allow: give a function without arguments"
+        )
     device = _device(model)
     if device.type == "cuda":
         peaks, process, optimizers = _on_cuda(model, step, device)

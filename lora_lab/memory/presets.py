@@ -6,13 +6,17 @@ not for loading weights.
 """
 
 import difflib
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+
+from lora_lab.memory.fields import brief, check_config, check_fields
+from lora_lab.units import first_line
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,14 @@ def load_config(config: PreTrainedConfig | str | os.PathLike[str]) -> PreTrained
 
     Raises:
         TypeError: for anything else.
-        ValueError: for a name that is neither a preset nor a folder, with the nearest presets, and for a folder
-            without a config.json that transformers knows.
+        ValueError: for a name that is neither a preset nor a folder, with the nearest presets; for a folder without a
+            config.json that transformers knows; for a config whose numbers make no model, naming the field.
 
     >>> load_config("Llama-3.1-8B").num_hidden_layers
     32
     """
     if isinstance(config, PreTrainedConfig):
+        check_config(config)
         return config
     if not isinstance(config, (str, os.PathLike)):
         raise TypeError(
@@ -61,23 +66,36 @@ def load_config(config: PreTrainedConfig | str | os.PathLike[str]) -> PreTrained
         )
     if isinstance(config, str) and config.strip().lower() in PRESETS:
         return PRESETS[config.strip().lower()].config()
-    if Path(config).is_dir():
+    if os.path.isdir(config):  # for a name that no path can have, Path.is_dir raises
         return _from_folder(Path(config))
-    near = difflib.get_close_matches(os.fspath(config).rpartition("/")[2].lower(), PRESETS, n=4, cutoff=0.5)
+    name = os.fsdecode(config)
+    near = difflib.get_close_matches(name.rpartition("/")[2].lower(), PRESETS, n=4, cutoff=0.5)
     raise ValueError(
-        f"'{os.fspath(config)}' is neither a preset nor a folder: "
+        f"{brief(name)} is neither a preset nor a folder: "
         f"{'near it are' if near else 'the presets are'} {', '.join(near or PRESETS)}"
     )
 
 
 def _from_folder(folder: Path) -> PreTrainedConfig:
-    if not (folder / "config.json").is_file():
+    path = folder / "config.json"
+    if not path.is_file():
         raise ValueError(f"the folder '{folder}' holds no config.json: give the folder that a model was saved to")
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (ValueError, KeyError, OSError, TypeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"transformers cannot read '{folder / 'config.json'}': {reason}") from error
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or braces without end
+        raise ValueError(f"cannot read '{path}' ({first_line(error)}): save the model's config again") from error
+    if not isinstance(stored, dict):
+        raise ValueError(f"cannot read '{path}', a {type(stored).__name__}, as a config: save the config again")
+    try:
+        for part in (stored.get("text_config"), stored):
+            check_fields(part if isinstance(part, dict) else {})
+        if stored.get("model_type") not in list(CONFIG_MAPPING):
+            raise ValueError(f"model_type={brief(stored.get('model_type'))} is no architecture that transformers knows")
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        check_config(config)
+    except Exception as error:  # its classes check what they are given, each with errors of its own
+        raise ValueError(f"cannot read the config in '{path}': {first_line(error.__cause__ or error)}") from error
+    return config
 
 
 def _preset(

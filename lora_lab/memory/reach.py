@@ -18,9 +18,10 @@ from transformers import PreTrainedConfig
 from lora_lab import lora
 from lora_lab.memory.shapes import LinearShape, layer_linears, linears, parameters
 from lora_lab.memory.sizes import Sizes, sizes
+from lora_lab.quant import BLOCK_SIZES
 
 
-def adapted(config: PreTrainedConfig, target_modules: str | Sequence[str] = "all-linear") -> list[LinearShape]:
+def adapted(config: PreTrainedConfig | str, target_modules: str | Sequence[str] = "all-linear") -> list[LinearShape]:
     """The linear layers that `lora.inject` would adapt, by the same matching; `count` and `paths` are those adapted.
 
     Raises:
@@ -29,7 +30,7 @@ def adapted(config: PreTrainedConfig, target_modules: str | Sequence[str] = "all
     """
     if target_modules == "all-linear" and len(linears(config)) == 1:
         raise ValueError(
-            f"the layers of {config.model_type!r} are Conv1D, which neither adapters nor four bits reach: "
+            f"the layers of {sizes(config).model_type!r} are Conv1D, which neither adapters nor four bits reach: "
             "choose method='full'"
         )
     chosen = set(lora.targets(_skeleton(sizes(config)), target_modules))
@@ -44,7 +45,9 @@ def adapted(config: PreTrainedConfig, target_modules: str | Sequence[str] = "all
     return kept
 
 
-def lora_parameters(config: PreTrainedConfig, r: int = 16, target_modules: str | Sequence[str] = "all-linear") -> int:
+def lora_parameters(
+    config: PreTrainedConfig | str, r: int = 16, target_modules: str | Sequence[str] = "all-linear"
+) -> int:
     """Trainable parameters of adapters of rank r: r · Σ (d_in + d_out) over the adapted layers.
 
     Raises:
@@ -66,6 +69,8 @@ def packed_bytes(numel: int) -> int:
 def constant_bytes(numel: int, block_size: int = 64, double_quant: bool = True) -> int:
     """Bytes of the constants of one 4-bit weight: a float32 per block, or with double quantization a byte per block,
     a float32 per 256 blocks and a float32 mean. Equal to `quant.quantize(...).nbytes` less the packed values."""
+    if block_size not in BLOCK_SIZES:
+        raise ValueError(f"block_size={block_size!r} is not offered: choose one of {', '.join(map(str, BLOCK_SIZES))}")
     blocks = math.ceil(numel / block_size)
     return blocks + 4 * math.ceil(blocks / 256) + 4 if double_quant else 4 * blocks
 
@@ -91,7 +96,7 @@ class StoredWeights:
 
 
 def quantized_weights(
-    config: PreTrainedConfig, block_size: int = 64, double_quant: bool = True, dense_bytes: int = 2
+    config: PreTrainedConfig | str, block_size: int = 64, double_quant: bool = True, dense_bytes: int = 2
 ) -> StoredWeights:
     """Bytes of the model after `quant.quantize_model`: NF4 linears, the rest at `dense_bytes` a value.
 
@@ -107,7 +112,7 @@ def quantized_weights(
     layers = linears(config)[:-1]
     if not layers:
         raise ValueError(
-            f"{config.model_type!r} has no torch.nn.Linear outside its head (its layers are Conv1D): "
+            f"{sizes(config).model_type!r} has no torch.nn.Linear outside its head (its layers are Conv1D): "
             "there is nothing to store in four bits, use method='full'"
         )
     quantized = sum(shape.count * shape.numel for shape in layers)

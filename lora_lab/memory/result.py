@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from lora_lab.units import GB, GIB
+
 PHASES = ("at rest", "forward", "loss", "backward", "optimizer step")
 """Of one training step, in order.
 
@@ -128,4 +130,4 @@ class MemoryEstimate:
 
 def _units(count: int) -> tuple[str, int, str, int]:
     """GB = 10⁹ and GiB = 2³⁰ bytes from 1 GB on, MB = 10⁶ and MiB = 2²⁰ below."""
-    return ("GB", 10**9, "GiB", 2**30) if count >= 10**9 else ("MB", 10**6, "MiB", 2**20)
+    return ("GB", GB, "GiB", GIB) if count >= GB else ("MB", 10**6, "MiB", 2**20)

@@ -2,21 +2,30 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypedDict, get_args
 
 import torch
 from transformers import PreTrainedConfig
 
 from lora_lab.lora import LoRAConfig
+from lora_lab.memory.fields import brief
 from lora_lab.memory.presets import load_config
+from lora_lab.memory.sizes import FAMILIES, Sizes, sizes
 from lora_lab.quant import BLOCK_SIZES
+from lora_lab.units import METHODS, Method
 
-METHODS = ("full", "lora", "qlora")
-OPTIMIZERS = ("adamw", "adamw8bit", "paged_adamw8bit", "adafactor", "sgd")
-PRECISIONS = ("mixed", "bf16", "fp32")
-ATTENTIONS = ("sdpa", "eager")
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-OFFLOADS = ("optimizer", "weights")
+Optimizer = Literal["adamw", "adamw8bit", "paged_adamw8bit", "adafactor", "sgd"]
+Precision = Literal["mixed", "bf16", "fp32"]
+Attention = Literal["sdpa", "eager"]
+AdapterDtype = Literal["fp32", "bf16"]
+Offload = Literal["optimizer", "weights"]
+
+OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+ATTENTIONS: tuple[Attention, ...] = get_args(Attention)
+OFFLOADS: tuple[Offload, ...] = get_args(Offload)
+DTYPES: dict[AdapterDtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+MOST = 10**18  # of tokens, sequences or bytes: beyond it floats would overflow, and no machine is so large
 
 
 @dataclass(frozen=True)
@@ -60,23 +69,23 @@ class Setup:
     """
 
     config: PreTrainedConfig
-    method: str = "lora"
+    method: Method = "lora"
     r: int = 16
     target_modules: str | Sequence[str] = "all-linear"
     batch_size: int = 1
     seq_len: int = 2048
-    optimizer: str = "adamw"
-    precision: str = "mixed"
+    optimizer: Optimizer = "adamw"
+    precision: Precision = "mixed"
     checkpointing: bool = False
     accumulation: int = 1
-    attention: str = "sdpa"
+    attention: Attention = "sdpa"
     double_quant: bool = True
     block_size: int = 64
     upcast_frozen: bool = False
-    adapter_dtype: str | None = None
+    adapter_dtype: AdapterDtype | None = None
     keep_outputs: bool = False
     chunked_loss: int | None = None
-    offload: str | None = None
+    offload: Offload | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "config", load_config(self.config))
@@ -89,15 +98,17 @@ class Setup:
             ("offload", (*OFFLOADS, None)),
             ("block_size", BLOCK_SIZES),
         ):
-            _one_of(name, getattr(self, name), known)
+            check_choice(name, getattr(self, name), known)
         for name in ("batch_size", "seq_len", "accumulation"):
-            _at_least_one(name, getattr(self, name))
+            check_count(name, getattr(self, name))
         if self.chunked_loss is not None:
-            _at_least_one("chunked_loss", self.chunked_loss)
+            check_count("chunked_loss", self.chunked_loss)
         for name in ("checkpointing", "double_quant", "upcast_frozen", "keep_outputs"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name}={getattr(self, name)!r} must be True or False")
+            check_switch(name, getattr(self, name))
         LoRAConfig(r=self.r, target_modules=self.target_modules)  # refuses a bad rank and an empty target
+        check_count("r", self.r)
+        if self.config.model_type in FAMILIES:
+            _refuse_too_few_experts(sizes(self.config))  # numbers that make no model are refused by either
         self._refuse_impossible()
 
     @property
@@ -152,13 +163,54 @@ class Setup:
             )
 
 
-def _one_of(name: str, value: Any, known: Sequence[Any]) -> None:
-    if value not in known:
-        raise ValueError(f"unknown {name} {value!r}: choose one of {', '.join(map(str, known))}")
+class Fixed(TypedDict, total=False):
+    """The options of a `Setup` but for method and checkpointing, as keyword arguments of other functions."""
+
+    r: int
+    target_modules: str | Sequence[str]
+    batch_size: int
+    seq_len: int
+    optimizer: Optimizer
+    precision: Precision
+    accumulation: int
+    attention: Attention
+    double_quant: bool
+    block_size: int
+    upcast_frozen: bool
+    adapter_dtype: AdapterDtype | None
+    keep_outputs: bool
+    chunked_loss: int | None
+    offload: Offload | None
 
 
-def _at_least_one(name: str, value: Any) -> None:
+class Options(Fixed, total=False):
+    """The same with checkpointing."""
+
+    checkpointing: bool
+
+
+def _refuse_too_few_experts(s: Sizes) -> None:
+    if s.top_k > s.experts:
+        raise ValueError(f"the config says num_experts_per_tok={s.top_k}, which is more than its {s.experts} experts")
+
+
+def check_choice(name: str, value: Any, known: Sequence[Any]) -> None:
+    """Raises ValueError for a value that is none of `known`, and lists them."""
+    if not any(value is one or (type(value) is type(one) and value == one) for one in known):
+        raise ValueError(f"unknown {name} {brief(value)}: choose one of {', '.join(map(str, known))}")
+
+
+def check_count(name: str, value: Any) -> None:
+    """Raises TypeError for what is no integer, ValueError for one that counts nothing."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
+        raise TypeError(f"{name} must be an integer, got {brief(value)}")
     if value < 1:
-        raise ValueError(f"{name}={value}: choose at least 1")
+        raise ValueError(f"{name}={brief(value)}: choose at least 1")
+    if value > MOST:
+        raise ValueError(f"{name} is over {MOST:.0e}: choose what a machine can hold")
+
+
+def check_switch(name: str, value: Any) -> None:
+    """Raises TypeError for what is neither True nor False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}={brief(value)} must be True or False")

@@ -92,7 +92,7 @@ class Weight:
         return math.prod(self.shape)
 
 
-def weights(config: PreTrainedConfig) -> list[Weight]:
+def weights(config: PreTrainedConfig | str) -> list[Weight]:
     """Every parameter tensor of the model, a tied one once."""
     s = sizes(config)
     h, moe, gpt2 = s.hidden, len(s.moe_layers), s.model_type == "gpt2"
@@ -116,7 +116,7 @@ def weights(config: PreTrainedConfig) -> list[Weight]:
     return found
 
 
-def parameters(config: PreTrainedConfig) -> ParameterGroups:
+def parameters(config: PreTrainedConfig | str) -> ParameterGroups:
     """Count parameters by group, exactly as the model class would make them.
 
     >>> from lora_lab.memory import load_config
@@ -129,14 +129,14 @@ def parameters(config: PreTrainedConfig) -> ParameterGroups:
     return ParameterGroups(**counts, tied=sizes(config).tied)
 
 
-def active_parameters(config: PreTrainedConfig) -> int:
+def active_parameters(config: PreTrainedConfig | str) -> int:
     """The parameters that take part in the products of one token: no embedding, and of the experts those chosen."""
     s, groups = sizes(config), parameters(config)
     chosen = groups.experts * s.top_k // s.experts if s.experts else 0
     return groups.attention + groups.mlp + groups.router + chosen + s.vocab * s.hidden
 
 
-def linears(config: PreTrainedConfig) -> list[LinearShape]:
+def linears(config: PreTrainedConfig | str) -> list[LinearShape]:
     """Every `torch.nn.Linear` of the model, the output head last.
 
     LoRA can adapt them, and `quant.quantize_model` stores them in four bits, all but the head by default. GPT-2 has

@@ -6,7 +6,7 @@ autograd keeps and frees as always, and so the peak comes out without weights an
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -16,17 +16,18 @@ from transformers import PreTrainedConfig, masking_utils
 from lora_lab import lora
 from lora_lab.memory.phases import watch_phases
 from lora_lab.memory.result import COMPONENTS, PHASES, MemoryEstimate, Moment
-from lora_lab.memory.settings import Setup
+from lora_lab.memory.settings import Options, Setup
 from lora_lab.memory.step import build_model, make_batch, make_optimizer, refuse_what_cannot_run, training_step
 from lora_lab.memory.storages import Storages, states, weights_by_component
 from lora_lab.quant import Linear4bit
+from lora_lab.units import Method, first_line
 
 KNOWN_ERROR = "within 1 % of what torch's CPU allocator hands out; a GPU's libraries take workspace of their own"
 
 aten = torch.ops.aten
 
 
-def simulate(config: PreTrainedConfig | str, method: str = "lora", **options: Any) -> MemoryEstimate:
+def simulate(config: PreTrainedConfig | str, method: Method = "lora", **options: Unpack[Options]) -> MemoryEstimate:
     """Predict the memory of a training step by running it on fake tensors: an 8B model in seconds, without weights.
 
     It is not the first step: the optimizer's states are there from its beginning. 4-bit weights are dequantized whole,
@@ -48,7 +49,9 @@ def simulate(config: PreTrainedConfig | str, method: str = "lora", **options: An
     """
     setup = Setup(config, method, **options)
     refuse_what_cannot_run(setup)
-    return simulate_model(setup, build_model(setup, "meta"))
+    with _refusing(type(setup.config).__name__):
+        model = build_model(setup, "meta")
+    return simulate_model(setup, model)
 
 
 def simulate_model(setup: Setup, model: nn.Module) -> MemoryEstimate:
@@ -62,7 +65,7 @@ def simulate_model(setup: Setup, model: nn.Module) -> MemoryEstimate:
         ValueError: for a model whose code needs values, not only shapes.
     """
     ledger = _Ledger()
-    with FakeTensorMode(allow_non_fake_inputs=True), ledger, _as_if_real():
+    with _refusing(type(model).__name__), FakeTensorMode(allow_non_fake_inputs=True), ledger, _as_if_real():
         _materialise(model)
         for component, tensors in weights_by_component(model).items():
             ledger.hold(tensors, component)
@@ -70,16 +73,24 @@ def simulate_model(setup: Setup, model: nn.Module) -> MemoryEstimate:
         _make_states(optimizer)
         ledger.hold(states(optimizer), "optimizer states")
         ledger.start()
-        try:
-            with ledger.watching(model):
-                training_step(setup, model, optimizer, batch)
-        except (RuntimeError, NotImplementedError) as error:
-            raise ValueError(
-                f"{type(model).__name__} does not run on fake tensors with these settings "
-                f"({str(error).strip().splitlines()[0]}): memory.estimate counts in closed form"
-            ) from error
+        with ledger.watching(model):
+            training_step(setup, model, optimizer, batch)
         ledger.enter(PHASES[0])
     return ledger.estimate(lora.count_parameters(model).trainable)
+
+
+@contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """The code of a model is anybody's, and fails as it likes without values, or in sizes that none has."""
+    try:
+        yield
+    except (ValueError, MemoryError):
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"{what} does not run on fake tensors with these settings ({first_line(error)}): "
+            "memory.estimate counts in closed form"
+        ) from error
 
 
 class _Ledger(Storages):

@@ -5,6 +5,8 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+from lora_lab.memory.presets import load_config
+
 # What distinguishes the families from Llama: 4 norms a layer instead of 2, a norm on each head's query and key,
 # one matrix for query, key and value and one for gate and up, biases that no field of the config names.
 FOUR_NORMS = {"gemma2", "gemma3_text"}
@@ -12,6 +14,7 @@ QK_NORM = {"qwen3", "qwen3_moe", "gemma3_text"}
 FUSED = {"phi3"}
 QKV_BIAS = {"qwen2"}
 MOE = {"mixtral", "qwen3_moe"}
+NEEDED = ("num_hidden_layers", "hidden_size", "vocab_size", "num_attention_heads", "max_position_embeddings")
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "phi3", "gpt2", *sorted(MOE), *sorted(FOUR_NORMS))
 
 
@@ -47,6 +50,15 @@ class Sizes:
     mlp_bias: bool = False
     norms: int = 2
 
+    def __post_init__(self) -> None:
+        if self.heads % self.kv_heads:
+            raise ValueError(
+                f"num_key_value_heads={self.kv_heads} does not divide num_attention_heads={self.heads}: each key head "
+                "serves as many query heads as any other"
+            )
+        if self.head_dim % 2 and self.model_type != "gpt2":
+            raise ValueError(f"head_dim={self.head_dim} is odd: rotary positions turn pairs of values")
+
     @property
     def q_width(self) -> int:
         """Width of all query heads together."""
@@ -63,12 +75,13 @@ class Sizes:
         return self.model_type in QK_NORM
 
 
-def sizes(config: PreTrainedConfig) -> Sizes:
+def sizes(config: PreTrainedConfig | str) -> Sizes:
     """Read a config.
 
     Raises:
-        ValueError: for an architecture whose shapes are not known here.
+        ValueError: for an architecture whose shapes are not known here; for a config whose numbers make no model.
     """
+    config = load_config(config)  # refuses numbers that count nothing
     kind = config.model_type
     if kind not in FAMILIES:
         inner = ", or give config.text_config for its text part" if hasattr(config, "text_config") else ""
@@ -76,12 +89,19 @@ def sizes(config: PreTrainedConfig) -> Sizes:
             f"no closed form for the architecture {kind!r} (there are for {', '.join(FAMILIES)}): "
             f"memory.simulate builds any causal LM of transformers{inner}"
         )
-    missing = [name for name in ("num_hidden_layers", "hidden_size", "vocab_size") if not getattr(config, name, 0)]
-    if missing:
-        raise ValueError(f"the config of {kind!r} lacks {', '.join(missing)}: give the whole config.json of the model")
+    needed = NEEDED if kind == "gpt2" else (*NEEDED, "intermediate_size", "num_key_value_heads")
+    if missing := [name for name in needed if not isinstance(getattr(config, name, None), int)]:
+        raise ValueError(
+            f"the config of {kind!r} lacks a number for {', '.join(missing)}: give the whole config.json of the model"
+        )
     if getattr(config, "add_cross_attention", False):
         raise ValueError("no closed form for a GPT-2 with cross-attention: memory.simulate builds it as it is")
     heads = config.num_attention_heads
+    if not getattr(config, "head_dim", None) and config.hidden_size % heads:
+        raise ValueError(
+            f"num_attention_heads={heads} does not divide hidden_size={config.hidden_size}: the config of {kind!r} "
+            "needs heads that do, or a head_dim"
+        )
     shared: dict[str, Any] = {
         "model_type": kind,
         "vocab": config.vocab_size,

@@ -17,8 +17,8 @@ from transformers import AutoModelForCausalLM
 from lora_lab import lora, quant
 from lora_lab.memory.settings import Setup
 from lora_lab.quant.double import BLOCK_SIZE as CONSTANTS_PER_SCALE
+from lora_lab.units import IGNORE, first_line
 
-IGNORE = -100  # the label without a loss
 _WAY_OUT = "memory.estimate counts it in closed form"
 
 # Fused updates need no workspace, and are what transformers' Trainer takes; torch's own default on CUDA, foreach,
@@ -112,7 +112,7 @@ def _from_config(setup: Setup) -> Any:
         way_out = "attention='eager' may do" if setup.attention != "eager" else _WAY_OUT
         raise ValueError(
             f"transformers makes no causal LM of this {type(config).__name__} with attention={setup.attention!r} "
-            f"({str(error).splitlines()[0]}): {way_out}"
+            f"({first_line(error)}): {way_out}"
         ) from error
 
 

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 from torch import Tensor
 
 from lora_lab.show.figures import CONTEXT, POINT, figure
+from lora_lab.show.inputs import filled, named, numbers
 
 
 def moves_by_rank(moves: Mapping[tuple[str, str], Tensor], ranks: Sequence[int], steady: Mapping[tuple[str, str], bool],
@@ -17,7 +18,16 @@ def moves_by_rank(moves: Mapping[tuple[str, str], Tensor], ranks: Sequence[int],
         ranks: of the columns, ascending.
         steady: by the same keys: whether the line is one of those that the figure is about.
         title: the finding.
+
+    Raises:
+        TypeError, ValueError: for nothing to draw, values that are no finite numbers, or another count of them.
     """
+    filled("moves", moves)
+    numbers("ranks", ranks)
+    for key, values in moves.items():
+        named("moves", key, steady)
+        for seed in values:
+            numbers(f"moves of {' with '.join(key)}", seed, len(ranks))
     optimizers = list(dict.fromkeys(optimizer for optimizer, _ in moves))
     fig, axes = plt.subplots(1, len(optimizers), figsize=(9, 3.8), sharey=True, squeeze=False)
     growth = {}
@@ -46,7 +56,14 @@ def runs(scores: Mapping[str, Sequence[float]], point: str, title: str, xlabel: 
         point: the method that the figure is about.
         title: the finding.
         xlabel: what is scored.
+
+    Raises:
+        TypeError, ValueError: for nothing to draw, values that are no finite numbers, or another count of them.
     """
+    filled("scores", scores)
+    named("point", point, scores)
+    for name, values in scores.items():
+        numbers(f"scores of {name}", values)
     fig, axis = plt.subplots(figsize=(8, 0.6 + 0.45 * len(scores)))
     for row, (name, values) in enumerate(scores.items()):
         color = POINT if name == point else CONTEXT

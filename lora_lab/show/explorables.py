@@ -8,6 +8,7 @@ from typing import Any
 
 from lora_lab.show.figures import picture
 from lora_lab.show.memory import memory_bars
+from lora_lab.units import GB, GIB
 
 _TOKENS = tuple(2**k for k in range(7, 18))
 _RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -35,6 +36,8 @@ def memory_explorer(model: str = "llama-3.1-8b", gpu: str = "t4") -> Any:
     except ImportError as error:
         raise ImportError("explorables need ipywidgets: pip install ipywidgets, then restart the kernel") from error
     memory.load_config(model), memory.get_gpu(gpu)  # unknown names say so before anything is drawn
+    if not isinstance(model, str) or model.strip().lower() not in memory.PRESETS:
+        raise ValueError(f"the explorable begins with a preset, which {model!r} is not: see memory.PRESETS")
     wide = {"description_width": "9em"}
 
     def choose(kind: Any, description: str, options: Any, value: Any) -> Any:
@@ -74,13 +77,13 @@ def describe(config: str, gpu: str, **settings: Any) -> str:
     verdict = "fits" if high <= room else "may fit" if low <= room else "does not fit"
     title = f"{config} with {settings['method']} {verdict} on {gpu}"
     largest = ", ".join(
-        f"{name} {size / 1e9:.2f} GB"
+        f"{name} {size / GB:.2f} GB"
         for name, size in sorted(estimate.components.items(), key=lambda part: -part[1])[:4]
         if size
     )
     alt = (
-        f"{title}: {estimate.peak_bytes / 1e9:.2f} GB of tensors at the peak, in the phase {estimate.peak_phase}; "
-        f"{largest}. With context and fragmentation {low / 2**30:.1f} to {high / 2**30:.1f} GiB; "
-        f"{room / 2**30:.1f} are usable."
+        f"{title}: {estimate.peak_bytes / GB:.2f} GB of tensors at the peak, in the phase {estimate.peak_phase}; "
+        f"{largest}. With context and fragmentation {low / GIB:.1f} to {high / GIB:.1f} GiB; "
+        f"{room / GIB:.1f} are usable."
     )
     return picture(memory_bars({settings["method"]: estimate}, title, budget={gpu: room}), alt, caption=alt).html

@@ -56,9 +56,12 @@ def picture(fig: Figure, alt: str, caption: str | None = None) -> Rich:
         The figure as `text/html`, and its alt text as `text/plain`.
 
     Raises:
+        TypeError: for what is no figure.
         ValueError: the alt text is empty, or the figure has no title.
     """
-    if not alt.strip():
+    if not isinstance(fig, Figure):
+        raise TypeError(f"{fig!r} is no matplotlib figure: give what plt.subplots() or a function of show returns")
+    if not isinstance(alt, str) or not alt.strip():
         raise ValueError("alt is empty: say in a sentence what the figure shows, with the numbers that matter")
     if not _has_title(fig):
         raise ValueError("the figure has no title: state its finding with axes.set_title(...) or fig.suptitle(...)")

@@ -7,11 +7,17 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from lora_lab.show.figures import CONTEXT, POINT
+from lora_lab.show.inputs import filled, numbers
 from lora_lab.train import History
 
 
 def loss_curve(history: History, title: str) -> Figure:
-    """Training loss per step, in nats per token, on a logarithmic axis."""
+    """Training loss per step, in nats per token, on a logarithmic axis.
+
+    Raises:
+        TypeError, ValueError: for a history without steps.
+    """
+    numbers("the history's losses", history.losses)
     fig, axes = plt.subplots()
     axes.semilogy(range(1, len(history.losses) + 1), history.losses, color=POINT)
     axes.set(xlabel="optimizer step", ylabel="loss (nats per token)")
@@ -26,7 +32,15 @@ def methods(rows: Sequence[dict[str, Any]], title: str, point: str = "qlora") ->
         rows: with "run", "exact" (held-out exact match) and "reading" (retention), shares between 0 and 1.
         title: the finding.
         point: the run to colour; the others are context.
+
+    Raises:
+        TypeError, ValueError: for nothing to draw, values that are no finite numbers, or another count of them.
     """
+    filled("rows", rows)
+    for row in rows:
+        if missing := [key for key in ("run", "exact", "reading") if key not in row]:
+            raise ValueError(f"a row lacks {', '.join(missing)}: it has {', '.join(row) or 'nothing'}")
+        numbers(f"a row of {row['run']}", [row["exact"], row["reading"]])
     runs = list(dict.fromkeys(row["run"] for row in rows))
     fig, both = plt.subplots(1, 2, sharey=True, figsize=(9.0, 3.4))
     for axes, key, label in zip(both, ("exact", "reading"), ("new task: exact match", "old skill: questions read")):

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lora_lab.show.figures import BLUE, CONTEXT, POINT
+from lora_lab.show.inputs import filled, numbers
 
 
 def rounding(scaled: Tensor, books: Mapping[str, Tensor], title: str) -> Figure:
@@ -18,7 +19,12 @@ def rounding(scaled: Tensor, books: Mapping[str, Tensor], title: str) -> Figure:
         scaled: float [n], a block divided by its largest magnitude.
         books: levels by the codebook's name, float [levels], ascending.
         title: the finding.
+
+    Raises:
+        TypeError, ValueError: for nothing to draw, values that are no finite numbers, or another count of them.
     """
+    filled("books", books)
+    numbers("scaled", scaled)
     fig, panels = plt.subplots(len(books), 1, figsize=(8.0, 1.75 * len(books) + 0.9), sharex=True, squeeze=False)
     for axes, (name, levels) in zip(panels[:, 0], books.items(), strict=True):
         nearest = levels[(scaled[:, None] - levels).abs().argmin(dim=1)]
@@ -40,7 +46,14 @@ def levels_under_normal(books: Mapping[str, Tensor], sigma: float, title: str) -
         books: levels by the codebook's name, float [levels], ascending; the first is the point, the others context.
         sigma: standard deviation, in units of the largest magnitude of a block.
         title: the finding.
+
+    Raises:
+        TypeError, ValueError: for nothing to draw, values that are no finite numbers, or another count of them.
     """
+    filled("books", books)
+    numbers("sigma", [sigma])
+    if sigma <= 0:
+        raise ValueError(f"sigma={sigma} spreads nothing: give a positive number")
     fig, (axes, rows) = plt.subplots(2, 1, figsize=(8.0, 4.6), sharex=True, height_ratios=[3.2, 0.5 * len(books) + 0.3])
     x = torch.linspace(-1.25, 1.25, 1001)
     density = torch.exp(-(x**2) / (2 * sigma**2)) / (sigma * (2 * torch.pi) ** 0.5)
@@ -77,7 +90,13 @@ def errors_by_matrix(
         matrices: their names.
         reference: the first codebook's error on normal random numbers.
         title: the finding.
+
+    Raises:
+        TypeError, ValueError: for nothing to draw, values that are no finite numbers, or another count of them.
     """
+    filled("errors", errors, most=4)
+    for name, values in errors.items():
+        numbers(f"errors of {name}", values, len(matrices))
     fig, axes = plt.subplots(figsize=(8.0, 4.6))
     for number, ((name, values), marker) in enumerate(zip(errors.items(), "o^sv", strict=False)):
         axes.plot(
@@ -103,11 +122,19 @@ def error_against_bits(curves: Mapping[str, Sequence[tuple[float, float]]], bits
         curves: by the format's name, (bits per parameter, error × 10³) from one block size to the next.
         bits: where formats are compared.
         title: the finding.
+
+    Raises:
+        TypeError, ValueError: for nothing to draw, values that are no finite numbers, or another count of them.
     """
+    filled("curves", curves, most=3)
+    for name, points in curves.items():
+        filled(f"the curve of {name}", points)
+        for point in points:
+            numbers(f"the curve of {name}", point, 2)
     fig, axes = plt.subplots(figsize=(8.0, 4.4))
     axes.axvline(bits, color=CONTEXT, linestyle=":", linewidth=1.5)
     axes.text(bits + 0.02, 1.0, f"{bits:.2f} bits")
-    for (name, points), colour in zip(curves.items(), (CONTEXT, BLUE, POINT), strict=True):
+    for (name, points), colour in zip(curves.items(), (CONTEXT, BLUE, POINT)[-len(curves) :], strict=True):
         axes.plot(*zip(*points, strict=True), "o-", color=colour, label=name, markersize=5)
     axes.set(xlabel="bits per parameter, constants included", ylabel="error × 10³", ylim=(0, None), title=title)
     axes.legend()
@@ -122,7 +149,14 @@ def relative_errors(places: Sequence[str], ratios: Mapping[str, Sequence[float]]
         ratios: by the format's name, one per place; at most two formats.
         to: the format that they are divided by.
         title: the finding.
+
+    Raises:
+        TypeError, ValueError: for nothing to draw, values that are no finite numbers, or another count of them.
     """
+    filled("places", places)
+    filled("ratios", ratios, most=2)
+    for name, values in ratios.items():
+        numbers(f"ratios of {name}", values, len(places))
     fig, axes = plt.subplots(figsize=(8.0, 4.2))
     axes.axhline(1, color=POINT)
     axes.text(len(places) - 0.55, 1.04, to, color=POINT, ha="right", fontweight="bold")

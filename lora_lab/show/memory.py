@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from lora_lab.show.figures import BLUE, CONTEXT, GREEN, ORANGE, POINT, PURPLE, SKY
+from lora_lab.show.inputs import numbers
+from lora_lab.units import GB
 
 if TYPE_CHECKING:
     from lora_lab.memory import MemoryEstimate, Moment
@@ -50,7 +52,10 @@ def memory_bars(
     """
     if not estimates:
         raise ValueError("no estimates: give at least one, by its label")
+    _refuse_others(estimates)
     budgets = budget if isinstance(budget, Mapping) else {} if budget is None else {"budget": budget}
+    if budgets:
+        numbers("budget", budgets.values())
     peaks = [estimate.peak_bytes for estimate in estimates.values()]
     unit, size = _unit(max(peaks))
     fig, axes = plt.subplots(figsize=(8.0, 0.52 * len(peaks) + 1.9))
@@ -90,6 +95,9 @@ def memory_timeline(estimates: "MemoryEstimate | Mapping[str, MemoryEstimate]", 
         ValueError: for an estimate without a timeline, such as a measured one.
     """
     panels = estimates if isinstance(estimates, Mapping) else {"": estimates}
+    if not panels:
+        raise ValueError("no estimates: give at least one, by its label")
+    _refuse_others(panels)
     if any(not estimate.timeline for estimate in panels.values()):
         raise ValueError("an estimate without a timeline cannot be drawn over time: take memory.simulate or estimate")
     unit, size = _unit(max(estimate.peak_bytes for estimate in panels.values()))
@@ -123,6 +131,9 @@ def predicted_against_measured(
     if not pairs or not all(pairs.values()) or len(pairs) > 4:
         raise ValueError(f"{len(pairs)} ways of predicting: give one to four, each with at least one pair")
     every = [count for series in pairs.values() for pair in series for count in pair]
+    numbers("pairs", every)
+    if min(every) <= 0:
+        raise ValueError(f"pairs hold {min(every)} bytes, which a logarithmic axis has no place for")
     unit, size = _unit(max(every))
     fig, (left, right) = plt.subplots(1, 2, figsize=(8.6, 4.3))
     counts = [measured for series in pairs.values() for measured, _ in series]
@@ -197,6 +208,12 @@ def _timeline(axes: Axes, timeline: "Sequence[Moment]", size: int) -> None:
     axes.set_xlim(0, start)
 
 
+def _refuse_others(estimates: Mapping[str, Any]) -> None:
+    for label, estimate in estimates.items():
+        if not hasattr(estimate, "peak_bytes"):
+            raise TypeError(f"{label!r} is no estimate, but {estimate!r}: give what memory.estimate returns")
+
+
 def _in_order(components: Mapping[str, int]) -> list[tuple[str, int]]:
     order = list(COMPONENT_COLOURS)
     present = [(name, count) for name, count in components.items() if count]
@@ -220,4 +237,4 @@ def _finish(fig: Figure, axes: Axes, title: str) -> None:
 
 def _unit(count: int) -> tuple[str, int]:
     """GB = 10⁹ bytes from one on, MB = 10⁶ below."""
-    return ("GB", 10**9) if count >= 10**9 else ("MB", 10**6)
+    return ("GB", GB) if count >= GB else ("MB", 10**6)

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from lora_lab.show.figures import CONTEXT, PALETTE, POINT
+from lora_lab.show.inputs import filled, named, numbers
 
 
 def shares(scores: Mapping[str, Mapping[str, float]], point: str, title: str) -> Figure:
@@ -20,13 +21,16 @@ def shares(scores: Mapping[str, Mapping[str, float]], point: str, title: str) ->
         The figure, for `show.figure`.
 
     Raises:
+        TypeError: for a score that is no number.
         ValueError: if `point` is no model, or a model lacks a score that another one has.
     """
-    if point not in scores:
-        raise ValueError(f"point={point!r} is none of the models {', '.join(scores)}")
+    filled("scores", scores, most=len(PALETTE) + 1)
+    named("point", point, scores)
     names = list(scores[point])
     if any(list(each) != names for each in scores.values()):
         raise ValueError(f"every model needs the scores {', '.join(names)}, in this order")
+    for model, values in scores.items():
+        numbers(f"scores of {model}", values.values())
     others = iter((CONTEXT, *(colour for colour in PALETTE if colour != POINT)))
     fig, axes = plt.subplots()
     width = 0.8 / len(scores)

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lora_lab.show.figures import CONTEXT, POINT
+from lora_lab.show.inputs import filled, named, numbers
 
 LINES = ("--", ":", "-.")  # what grey curves are told apart by, so that the one in colour is the point
 
@@ -18,7 +19,15 @@ def matrix_grid(rows: Mapping[str, Mapping[str, Tensor]], title: str) -> Figure:
     Args:
         rows: row name → column name → matrix [height, width]; every row has the same columns.
         title: the finding.
+
+    Raises:
+        TypeError, ValueError: for nothing to draw, values that are no finite numbers, or another count of them.
     """
+    filled("rows", rows)
+    for name, variants in rows.items():
+        filled(f"the row {name}", variants)
+        if list(variants) != list(next(iter(rows.values()))):
+            raise ValueError(f"the row {name} has the columns {', '.join(variants)}, unlike the first: give the same")
     columns = list(next(iter(rows.values())))
     size = (2.1 * len(columns), 1.4 * len(rows) + 0.6)
     fig, grid = plt.subplots(len(rows), len(columns), figsize=size, squeeze=False)
@@ -44,7 +53,14 @@ def energy_curves(curves: Mapping[str, Tensor], point: str, title: str) -> Figur
         curves: name → shares [ranks], rising to 1 (see `lowrank.energy_fractions`).
         point: the curve the figure is about; the others are grey.
         title: the finding.
+
+    Raises:
+        TypeError, ValueError: for nothing to draw, values that are no finite numbers, or another count of them.
     """
+    filled("curves", curves, most=len(LINES) + 1)
+    named("point", point, curves)
+    for name, shares in curves.items():
+        numbers(f"the curve of {name}", shares)
     fig, axes = plt.subplots()
     grey = iter(LINES)
     for name, shares in curves.items():
@@ -74,7 +90,17 @@ def score_curves(
         title: the finding.
         levels: name → a share that does not depend on the rank, as a thin line.
         ylabel: of the score.
+
+    Raises:
+        TypeError, ValueError: for nothing to draw, values that are no finite numbers, or another count of them.
     """
+    filled("scores", scores, most=len(LINES) + 1)
+    named("point", point, scores)
+    numbers("ranks", ranks)
+    for name, seeds in scores.items():
+        filled(f"scores of {name}", seeds)
+        for seed in seeds:
+            numbers(f"scores of {name}", seed, len(ranks))
     fig, axes = plt.subplots()
     grey = iter(LINES)
     for name, seeds in scores.items():

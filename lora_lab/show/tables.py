@@ -4,6 +4,7 @@ import html
 import re
 from collections.abc import Sequence
 
+from lora_lab.show.inputs import filled
 from lora_lab.show.rich import Rich
 
 _NUMBER = re.compile(r"\W*(\d|$)")  # a sign or a relation, then a digit; or nothing but signs, as in "–"
@@ -21,13 +22,16 @@ def tabulate(rows: Sequence[Sequence[str]], headers: Sequence[str], caption: str
         caption: a sentence above the table.
 
     Raises:
-        TypeError: a value is not a string.
+        TypeError: a row is not a sequence, or a value not a string.
         ValueError: a row has another length than the headers.
     """
+    filled("headers", headers)
     for row in rows:
+        if isinstance(row, str) or not isinstance(row, Sequence):
+            raise TypeError(f"{row!r} is no row: give a list of strings, one for each header")
         if len(row) != len(headers):
             raise ValueError(f"row {list(row)} has {len(row)} values for {len(headers)} headers")
-        for value in row:
+        for value in (*row, *headers):
             if not isinstance(value, str):
                 raise TypeError(f"{value!r} is no string: round it first, as in f'{{value:.1%}}' or f'{{value:,}}'")
     sides = [_side(number, [row[number] for row in rows]) for number in range(len(headers))]

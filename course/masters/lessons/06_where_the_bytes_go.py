@@ -392,7 +392,7 @@ for name in ("t4", "rtx-4090", "a100-40gb", "h200"):
     usable = memory.get_gpu(name).usable_bytes
     context, with_one_gb = (memory.process_bytes(n)[1] for n in (0, 10**9))
     budget = (usable - context) / (with_one_gb - context)  # GB of tensors
-    choice = memory.cheapest_method(config, budget, seq_len=2048)
+    choice = memory.cheapest_method(budget, config, seq_len=2048)
     rows.append([name, gb(usable), f"{budget:.1f}", str(choice).partition(":")[0],
                  f"{memory.fit(budget, 'seq_len', config, **both):,}"])
 show.table(rows, ["GPU", "usable, GB", "tensors, GB", "8B at 2,048 tokens", "most tokens, QLoRA, two levers"])
