@@ -8,16 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from torch import nn
 from tqdm import tqdm
 
-from lora_lab import lora, models, quant, train
+from lora_lab import lora, models, quant, ranges, train
 from lora_lab.data import tasks
 from lora_lab.data.tasks import Example, Task
 from lora_lab.files import atomic_folder, writable_folder
 from lora_lab.train import Report
-from lora_lab.units import METHODS, Method, first_line
+from lora_lab.units import METHODS, Method
 
 TARGET = 0.95  # held-out exact match that the demo must pass
 
@@ -71,10 +70,7 @@ def run(method: Method = "qlora", seed: int = 0, tier: str = "auto", out: str | 
 def _refuse(method: str, seed: int) -> None:
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise TypeError(f"seed must be an integer, got {seed!r}")
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"seed={seed} is none that torch takes: choose one from 0 to {2**63 - 1}")
+    ranges.seed(seed)
 
 
 def base_bytes(model: nn.Module) -> dict[str, int]:
@@ -151,15 +147,9 @@ def _saved(model: Any, tokenizer: Any, method: Method, out: Path) -> str:
         if method != "full":
             lora.save_adapter(model, out)
             return f"adapter saved in {out}"
-        try:
-            with atomic_folder(out) as temporary:
-                model.save_pretrained(temporary)
-                tokenizer.save_pretrained(temporary)
-        except (OSError, SafetensorError) as error:  # the latter is what a full disk is to safetensors
-            reason = getattr(error, "strerror", None) or first_line(error)
-            raise OSError(
-                f"cannot save the model in '{out}' ({reason}): make room, or choose another folder"
-            ) from error
+        with atomic_folder(out) as temporary:
+            model.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
         return f"model saved in {out}"
 
 

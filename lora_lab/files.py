@@ -15,7 +15,7 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,24 +111,6 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
                 shutil.rmtree(staged, ignore_errors=True)
 
 
-def write_safetensors(tensors: Mapping[str, "Tensor"], path: str | Path, metadata: Mapping[str, str]) -> None:
-    """`safetensors.torch.save_file`, with a disk's errors as OSError; to be used on a path of `atomic_path` or
-    `atomic_folder`.
-
-    Raises:
-        OSError: if the file cannot be written, with the reason and the way out.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    try:
-        save_file(dict(tensors), path, metadata=dict(metadata))
-    except SafetensorError as error:  # safetensors hides the disk's error in the text of its own
-        if number := re.search(r"(?:os error|code:) (\d+)", str(error)):
-            raise _cannot_write(path, int(number[1])) from error
-        raise
-
-
 def read_safetensors(path: Path, way_out: str) -> dict[str, "Tensor"]:
     """All tensors of a file, on the CPU.
 
@@ -151,14 +133,15 @@ def read_safetensors(path: Path, way_out: str) -> dict[str, "Tensor"]:
         raise ValueError(f"{path} is damaged ({error}): {way_out}") from error
 
 
-def read_json(path: Path, way_out: str) -> dict[str, Any]:
+def read_json(path: Path, way_out: str, finite: bool = True) -> dict[str, Any]:
     """A JSON file that holds one object, in UTF-8, with or without a byte order mark.
 
-    A key that stands twice, NaN and infinity are refused: JSON has none, and readers differ in what they make of them.
+    A key that stands twice is refused, because readers differ in which of the two they take.
 
     Args:
         path: the file.
         way_out: what to do about a file that is missing or damaged; it ends the error's sentence.
+        finite: refuse NaN and Infinity too, which JSON does not have; Python writes them all the same.
 
     Raises:
         FileNotFoundError, OSError: if there is no such file, or it cannot be read.
@@ -169,7 +152,7 @@ def read_json(path: Path, way_out: str) -> dict[str, Any]:
         if path.stat().st_size > _MOST_JSON:
             raise ValueError(f"{path.stat().st_size:,} bytes are too many")
         text = path.read_text(encoding="utf-8-sig")
-        content = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_no_number)
+        content = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_no_number if finite else float)
     except OSError as error:
         raise OSError(f"{path} cannot be read ({error.strerror}): {way_out}") from error
     except RecursionError as error:
@@ -222,10 +205,17 @@ def _errors_named(path: str | Path, numbers: Collection[int] = errno.errorcode) 
     """Errors of the system with these numbers, as a sentence; errors that are sentences already have no number."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in numbers:
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else _hidden_number(error)
+        if number not in numbers:
             raise
-        raise _cannot_write(path, error.errno) from error
+        raise _cannot_write(path, number) from error
+
+
+def _hidden_number(error: Exception) -> int | None:
+    """The system's number in an error of safetensors, which is no OSError and has it in its text."""
+    number = re.search(r"(?:os error|code:) (\d+)", str(error)) if type(error).__name__ == "SafetensorError" else None
+    return int(number[1]) if number else None
 
 
 def _cannot_write(path: str | Path, number: int | None) -> OSError:

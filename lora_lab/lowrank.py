@@ -8,11 +8,12 @@ A weight is a dense matrix of any floating or integer dtype, with values; everyt
 """
 
 import math
-from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from lora_lab import ranges
 
 
 def singular_values(weight: Tensor) -> Tensor:
@@ -45,11 +46,7 @@ def truncated_svd(weight: Tensor, r: int) -> tuple[Tensor, Tensor]:
     Source: Eckart and Young, "The approximation of one matrix by another of lower rank", Psychometrika 1936.
     """
     matrix = _matrix(weight)
-    _check_integer("r", r)
-    if not 1 <= r <= min(matrix.shape):
-        raise ValueError(
-            f"rank {r} does not fit a matrix of shape {tuple(matrix.shape)}: choose r from 1 to {min(matrix.shape)}"
-        )
+    r = ranges.whole("r", r, 1, min(matrix.shape))
     u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
     root = s[:r].sqrt()
     dtype = weight.dtype if weight.is_floating_point() else torch.get_default_dtype()
@@ -77,10 +74,10 @@ def zero_product(
         TypeError: for an r that is not an integer, or a dtype that is not floating.
         ValueError: for an odd r, or one below 2.
     """
-    _check_integer("r", r)
+    r = ranges.whole("r", r, 2)
     if not dtype.is_floating_point:
         raise TypeError(f"{dtype} cannot hold random factors: choose a floating dtype")
-    if r < 2 or r % 2:
+    if r % 2:
         raise ValueError(f"r={r} cannot be split evenly between A and B: choose an even number, 2 at least")
     A, B = (torch.zeros(shape, dtype=dtype, device=device) for shape in ((r, d_in), (d_out, r)))
     A[: r // 2].normal_()
@@ -109,9 +106,7 @@ def rank_for_energy(weight: Tensor, energy: float = 0.9) -> int:
         TypeError: for a share that is not a number.
         ValueError: for a share out of range or a zero matrix.
     """
-    _check_number("energy", energy)
-    if not 0 < energy <= 1:
-        raise ValueError(f"energy {energy} is not a share: choose a number above 0 and at most 1")
+    energy = ranges.real("energy", energy, above=0, most=1)
     fractions = energy_fractions(weight)
     return int((fractions < energy).sum().clamp(max=len(fractions) - 1)) + 1
 
@@ -159,13 +154,3 @@ def _matrix(weight: Any) -> Tensor:
     if math.isinf(float(matrix.abs().max()) * math.sqrt(matrix.numel())):
         raise ValueError("the weight's energy is beyond float64: divide it by its largest magnitude first")
     return matrix
-
-
-def _check_integer(what: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{what} must be an integer, got {value!r}")
-
-
-def _check_number(what: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{what} must be a number, got {value!r}")

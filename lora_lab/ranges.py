@@ -1,22 +1,24 @@
-"""Numbers that must lie in a range, refused in one sentence that names the number, the rule and the way out."""
+"""Values that must lie in a range, or be one of a few: refused in one sentence that names value, rule and way out."""
 
 import math
+from collections.abc import Collection
 from numbers import Integral, Real
+from typing import Any
 
 
 def whole(name: str, value: object, least: int = 1, most: int | None = None) -> int:
-    """`value` as an int.
+    """`value` as an int; an integer of NumPy is one too.
 
     Raises:
-        TypeError: for anything but a whole number; True and 2.0 are none.
+        TypeError: for anything but an integer; True and 2.0 are none.
         ValueError: outside `least` … `most`.
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name}={value!r} is not a whole number: choose an int, such as {least}")
+        raise TypeError(f"{name}={brief(value)} must be an integer")
     number = int(value)
     if number < least or (most is not None and number > most):
         rule = f"at least {least}" if most is None else f"from {least} to {most}"
-        raise ValueError(f"{name}={value}: choose {rule}")
+        raise ValueError(f"{name}={brief(number)}: choose {rule}")
     return number
 
 
@@ -36,7 +38,7 @@ def real(
         ValueError: outside the bounds.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name}={value!r} is not a number: choose a float")
+        raise TypeError(f"{name}={brief(value)} must be a number")
     try:
         number = float(value)
     except OverflowError:  # an int past the largest float
@@ -44,7 +46,7 @@ def real(
     if not (math.isfinite(number) and above < number < below and least <= number <= most):
         bounds = {"at least": least, "above": above, "at most": most, "below": below}
         rule = " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if math.isfinite(bound))
-        raise ValueError(f"{name}={value}: choose a finite number {rule}".rstrip())
+        raise ValueError(f"{name}={brief(value)}: choose a finite number {rule}".rstrip())
     return number
 
 
@@ -55,3 +57,22 @@ def seed(value: object) -> int:
         TypeError, ValueError: as `whole`.
     """
     return whole("seed", value, 0, 2**63 - 1)
+
+
+def switch(name: str, value: object) -> None:
+    """Raises TypeError for what is neither True nor False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}={brief(value)} must be True or False")
+
+
+def choice(name: str, value: object, known: Collection[Any]) -> None:
+    """Raises ValueError for a value that is none of `known`, and lists them."""
+    if not any(value is one or (type(value) is type(one) and value == one) for one in known):
+        raise ValueError(f"unknown {name} {brief(value)}: choose one of {', '.join(map(str, known))}")
+
+
+def brief(value: object) -> str:
+    """As Python writes it, on one line that is no longer than a sentence bears."""
+    huge = isinstance(value, int) and abs(value) > 10**40  # Python refuses to write those of over 4,300 digits
+    text = "a number of over 40 digits" if huge else " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."

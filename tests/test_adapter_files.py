@@ -88,7 +88,7 @@ def test_an_option_that_is_empty_asks_for_nothing(saved, option, value):
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [
-        ("r", "4", "r must be an integer"),
+        ("r", "4", "r=.* must be an integer"),
         ("target_modules", 5, "target_modules=5, neither"),
         ("target_modules", "q_proj(", "neither a name nor a regular expression"),
         ("rank_pattern", [["q_proj", 2]], "rank_pattern must map"),
@@ -162,7 +162,7 @@ def test_a_failed_save_leaves_the_old_adapter_whole(saved, monkeypatch):
         path.write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr("safetensors.torch.save_file", broken)
+    monkeypatch.setattr(checkpoint, "save_file", broken)
     with pytest.raises(OSError, match="disk full"):
         lora.save_adapter(randomise(lora.inject(tiny_llama(), LoRAConfig(r=2)), seed=9), saved)
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
@@ -234,14 +234,14 @@ def test_weights_as_a_pickle_are_named_with_the_way_out(saved):
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [
-        ("r", 4.0, "r must be an integer, got 4.0"),
+        ("r", 4.0, "r=4.0 must be an integer"),
         ("r", -4, "r=-4"),
-        ("r", True, "r must be an integer, got True"),
-        ("lora_alpha", "16", "alpha must be a number"),
+        ("r", True, "r=True must be an integer"),
+        ("lora_alpha", "16", "alpha=.* must be a number"),
         ("lora_alpha", 10**400, "does not fit"),
         ("lora_alpha", 1e40, "scaling .*cannot hold"),
-        ("lora_dropout", "0.1", "dropout must be a number"),
-        ("use_rslora", "yes", "use_rslora must be True or False"),
+        ("lora_dropout", "0.1", "dropout=.* must be a number"),
+        ("use_rslora", "yes", "use_rslora=.* must be True or False"),
         ("target_modules", ["q_proj", 3], "target_modules=.*neither a string nor a list of strings"),
         ("target_modules", {"q_proj": 1}, "target_modules=.*neither a string nor a list of strings"),
         ("target_modules", [], "target_modules=.. matches no module"),

@@ -101,7 +101,8 @@ def test_an_interruption_of_the_training_says_how_far_it_came(short, tmp_path, c
 
 
 @pytest.mark.parametrize(
-    "error", [OSError(28, "No space left on device"), SafetensorError("I/O error: No space left on device (28)")]
+    "error",
+    [OSError(28, "No space left on device"), SafetensorError("I/O error: No space left on device (os error 28)")],
 )
 def test_a_full_disk_keeps_the_old_model_and_is_one_sentence(short, tmp_path, error):
     (tmp_path / "model.safetensors").write_bytes(b"old")
@@ -111,7 +112,7 @@ def test_a_full_disk_keeps_the_old_model_and_is_one_sentence(short, tmp_path, er
         raise error
 
     short.setattr("transformers.PreTrainedModel.save_pretrained", full)
-    with pytest.raises(OSError, match="cannot save the model in .*No space left on device") as caught:
+    with pytest.raises(OSError, match="cannot write .*No space left on device") as caught:
         demo.run("full", tier="cpu", out=tmp_path)
     assert "\n" not in str(caught.value)
     assert (tmp_path / "model.safetensors").read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
@@ -123,8 +124,8 @@ def test_a_full_disk_keeps_the_old_model_and_is_one_sentence(short, tmp_path, er
         (ValueError, {"method": "qlorra"}, "unknown method 'qlorra'"),
         (ValueError, {"seed": -1}, "seed=-1"),
         (ValueError, {"seed": 10**40}, "seed="),
-        (TypeError, {"seed": True}, "seed must be an integer"),
-        (TypeError, {"seed": "1"}, "seed must be an integer"),
+        (TypeError, {"seed": True}, "seed=.* must be an integer"),
+        (TypeError, {"seed": "1"}, "seed=.* must be an integer"),
     ],
 )
 def test_bad_input_is_refused_before_a_model_is_loaded(monkeypatch, tmp_path, error, options, words):

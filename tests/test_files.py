@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from lora_lab.files import (
     atomic_folder,
@@ -22,7 +23,6 @@ from lora_lab.files import (
     read_json,
     read_safetensors,
     writable_folder,
-    write_safetensors,
 )
 
 
@@ -415,11 +415,11 @@ def test_files_get_the_mode_that_the_umask_asks_for(tmp_path, umask, file, folde
     before = os.umask(umask)
     try:
         with atomic_folder(tmp_path / "adapter") as temporary:
-            write_safetensors({"w": torch.zeros(3)}, temporary / "weights", {})
+            save_file({"w": torch.zeros(3)}, temporary / "weights")
             assert mode(temporary / "weights") == 0o600  # else there is nothing to see here
             (temporary / "config").write_text("c")
         with atomic_path(tmp_path / "alone") as temporary:
-            write_safetensors({"w": torch.zeros(3)}, temporary, {})
+            save_file({"w": torch.zeros(3)}, temporary)
     finally:
         os.umask(before)
     assert {mode(path) for path in (*(tmp_path / "adapter").iterdir(), tmp_path / "alone")} == {file}
@@ -449,7 +449,8 @@ def test_a_full_disk_is_one_sentence_and_the_old_files_stay(tmp_path):
     code = """
 import os, resource, sys, torch
 from pathlib import Path
-from lora_lab.files import atomic_folder, atomic_path, write_safetensors
+from safetensors.torch import save_file
+from lora_lab.files import atomic_folder, atomic_path
 os.chdir(sys.argv[1])
 Path("adapter").mkdir()
 Path("adapter/weights").write_text("old")
@@ -457,7 +458,7 @@ Path("alone").write_text("old")
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 def tensors():
     with atomic_folder("adapter") as folder:
-        write_safetensors({"w": torch.zeros(9999)}, folder / "weights", {})
+        save_file({"w": torch.zeros(9999)}, folder / "weights")
 def text():
     with atomic_path("alone") as path:
         path.write_text("x" * 9999)
@@ -476,13 +477,17 @@ print(Path("adapter/weights").read_text(), Path("alone").read_text(), os.listdir
     assert lines[2].startswith("old old ") and ".tmp" not in lines[2]
 
 
-def test_the_error_that_safetensors_hides_is_the_disks(tmp_path, monkeypatch):
-    def full(*_, **__):
-        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
-
-    monkeypatch.setattr("safetensors.torch.save_file", full)
+def test_the_error_that_safetensors_hides_is_the_disks(tmp_path):
+    full = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
     with pytest.raises(OSError, match="No space left on device.*free some space"):
-        write_safetensors({}, tmp_path / "weights", {})
+        with atomic_folder(tmp_path / "adapter"):
+            raise full
+
+
+def test_another_error_of_safetensors_is_not_taken_for_the_disks(tmp_path):
+    with pytest.raises(SafetensorError, match="shared memory"):
+        with atomic_path(tmp_path / "weights"):
+            raise SafetensorError("the tensors have shared memory")
 
 
 # Reading

@@ -141,7 +141,10 @@ def test_a_pissa_adapter_on_disk_is_a_plain_one_of_twice_the_rank(tmp_path):
 
 @pytest.mark.parametrize(
     ("r", "value", "words"),
-    [(33, 1.0, r"layers.0.self_attn.k_proj: rank 33 .*\(32, 64\)"), (8, math.nan, "layers.1.self_attn.k_proj: .*NaN")],
+    [
+        (33, 1.0, "layers.0.self_attn.k_proj: r=33: choose from 1 to 32"),
+        (8, math.nan, "layers.1.self_attn.k_proj: .*NaN"),
+    ],
 )
 def test_a_pissa_that_does_not_fit_one_layer_names_it_and_changes_nothing(r, value, words):
     model = tiny_llama()

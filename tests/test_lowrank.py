@@ -102,7 +102,7 @@ def test_stable_rank_never_exceeds_rank_and_ignores_scale():
     ("call", "words"),
     [
         (lambda: lowrank.truncated_svd(torch.ones(4, 6), 5), "from 1 to 4"),
-        (lambda: lowrank.truncated_svd(torch.ones(4, 6), 0), "rank 0"),
+        (lambda: lowrank.truncated_svd(torch.ones(4, 6), 0), "r=0"),
         (lambda: lowrank.truncated_svd(torch.ones(4), 1), r"shape \(4,\)"),
         (lambda: lowrank.truncated_svd(torch.full((2, 2), math.nan), 1), "NaN"),
         (lambda: lowrank.zero_product(4, 6, 3), "r=3"),
@@ -136,7 +136,7 @@ def test_integers_have_factors_in_torchs_default_dtype(dtype):
         (lambda: lowrank.singular_values([[1.0]]), "list"),
         (lambda: lowrank.stable_rank(torch.eye(2, dtype=torch.complex64)), "complex64"),
         (lambda: lowrank.effective_rank(torch.eye(2).to_sparse()), "sparse"),
-        (lambda: lowrank.truncated_svd(torch.eye(2), True), "r must be an integer, got True"),
+        (lambda: lowrank.truncated_svd(torch.eye(2), True), "r=True must be an integer"),
         (lambda: lowrank.truncated_svd(torch.eye(2), 2.0), "2.0"),
         (lambda: lowrank.truncated_svd(torch.eye(2), "2"), "'2'"),
         (lambda: lowrank.zero_product(4, 6, 2.0), "2.0"),

@@ -67,7 +67,7 @@ def test_the_plot_is_written_and_a_wrong_format_is_refused(capsys, tmp_path):
         ("llama-2-7b --target-modules q_prj", "q_proj"),
         ("llama-2-7b --seq-len 0", "--seq-len 0: choose"),
         ("llama-2-7b --batch-size -2", "--batch-size -2: choose"),
-        ("llama-2-7b --r 0", "--r 0 gives no update"),
+        ("llama-2-7b --r 0", "--r 0: choose"),
         ("gemma-2-2b", "--attention 'eager'"),
         ("llama-2-7b --offload weights --method full", "--offload 'weights'"),
         ("llama-2-7b --seq-len 5000", "--seq-len 5000 is longer"),

@@ -132,9 +132,9 @@ def test_where_adapters_cannot_go_only_full_fine_tuning_is_offered():
         (ValueError, lambda: memory.estimate(TINY, ["lora"]), "unknown method"),
         (ValueError, lambda: memory.estimate(TINY, block_size=64.0), "unknown block_size 64.0"),
         (ValueError, lambda: memory.estimate(TINY, block_size=True), "unknown block_size True"),
-        (ValueError, lambda: memory.estimate(TINY, batch_size=10**400), "batch_size is over"),
-        (TypeError, lambda: memory.estimate(TINY, batch_size=2.0), "batch_size must be an integer"),
-        (TypeError, lambda: memory.estimate(TINY, seq_len=True), "seq_len must be an integer"),
+        (ValueError, lambda: memory.estimate(TINY, batch_size=10**400), "batch_size=a number of over 40 digits"),
+        (TypeError, lambda: memory.estimate(TINY, batch_size=2.0), "batch_size=.* must be an integer"),
+        (TypeError, lambda: memory.estimate(TINY, seq_len=True), "seq_len=.* must be an integer"),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(error, call, words):

@@ -192,7 +192,7 @@ def folder(path, text: str):
         (ValueError, lambda tmp: presets.load_config("gemma-3-4b"), "gemma-3-4b-text"),
         (ValueError, lambda tmp: presets.load_config("§"), "the presets are llama-2-7b, "),
         (ValueError, lambda tmp: presets.load_config(tmp), "holds no config.json"),
-        (ValueError, lambda tmp: presets.load_config(folder(tmp, "{")), "cannot read"),
+        (ValueError, lambda tmp: presets.load_config(folder(tmp, "{")), "is damaged"),
         (ValueError, lambda tmp: presets.load_config(folder(tmp, '{"model_type": "nonesuch"}')), "nonesuch"),
         (TypeError, lambda tmp: presets.load_config(None), "NoneType"),
         (TypeError, lambda tmp: presets.load_config({"hidden_size": 4}), "dict"),

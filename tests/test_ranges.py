@@ -17,13 +17,15 @@ def test_a_whole_number_in_range_is_given_back_as_an_int(value):
 
 @pytest.mark.parametrize("value", [True, np.True_, 1.0, np.float64(1), "1", None, math.nan, Fraction(1)])
 def test_what_is_not_a_whole_number_is_refused(value):
-    with pytest.raises(TypeError, match="^n=.*not a whole number"):
+    with pytest.raises(TypeError, match="^n=.*must be an integer"):
         ranges.whole("n", value)
 
 
-@pytest.mark.parametrize("value", [0, 8, -(10**50), 10**50])
-def test_a_whole_number_out_of_range_is_refused(value):
-    with pytest.raises(ValueError, match=f"^n={value}: choose from 1 to 7$"):
+@pytest.mark.parametrize(
+    ("value", "words"), [(0, "0"), (8, "8"), (-(10**50), "a number of .*"), (10**5000, "a number of over 40 digits")]
+)
+def test_a_whole_number_out_of_range_is_refused(value, words):
+    with pytest.raises(ValueError, match=f"^n={words}: choose from 1 to 7$"):
         ranges.whole("n", value, 1, 7)
 
 

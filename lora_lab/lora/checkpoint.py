@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lora_lab.files import atomic_folder, leftovers, read_json, read_safetensors, write_safetensors
+from lora_lab.files import atomic_folder, leftovers, read_json, read_safetensors
 from lora_lab.lora.bases import ADAPTABLE
 from lora_lab.lora.config import LoRAConfig
 from lora_lab.lora.inject import adapt, require_adapters, require_no_adapters
@@ -69,7 +70,7 @@ def save_adapter(model: nn.Module, folder: str | Path, *, adapters_only: bool = 
             "which leaves it out"
         )
     with atomic_folder(folder) as temporary:
-        write_safetensors(tensors, temporary / WEIGHTS, {"format": "pt"})
+        save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
         text = json.dumps(config, indent=2, sort_keys=True) + "\n"
         (temporary / CONFIG).write_text(text, encoding="utf-8", newline="\n")
     return Path(folder)

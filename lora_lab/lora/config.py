@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar, get_args
 
+from lora_lab import ranges
 from lora_lab.lora.inits import INITS, Init
 
 _V = TypeVar("_V")
@@ -77,16 +78,12 @@ class LoRAConfig:
     update_dtype: UpdateDtype = "input"
 
     def __post_init__(self) -> None:
-        _check_choice("init", self.init, tuple(INITS))
-        _check_choice("update_dtype", self.update_dtype, get_args(UpdateDtype))
+        ranges.choice("init", self.init, INITS)
+        ranges.choice("update_dtype", self.update_dtype, get_args(UpdateDtype))
         _check_rank("r", self.r, self.init)
         _check_alpha("alpha", self.alpha)
-        if isinstance(self.dropout, bool) or not isinstance(self.dropout, (int, float)):
-            raise TypeError(f"dropout must be a number, got {self.dropout!r}")
-        if not isinstance(self.use_rslora, bool):
-            raise TypeError(f"use_rslora must be True or False, got {self.use_rslora!r}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout={self.dropout} is outside [0, 1): 0 switches it off")
+        ranges.real("dropout", self.dropout, least=0, below=1)
+        ranges.switch("use_rslora", self.use_rslora)
         if not self.target_modules:
             raise ValueError(f"target_modules={self.target_modules!r} names nothing: give layer names or 'all-linear'")
         for key, rank in _mapping("rank_pattern", self.rank_pattern).items():
@@ -98,8 +95,11 @@ class LoRAConfig:
             "target_modules": self.target_modules if isinstance(self.target_modules, str) else targets,
             "exclude_modules": _names("exclude_modules", self.exclude_modules),
             "layers_to_transform": _layers(self.layers_to_transform),
-            "rank_pattern": FrozenMapping(self.rank_pattern),
-            "alpha_pattern": FrozenMapping(self.alpha_pattern),
+            "r": int(self.r),  # a folder can state Python's numbers only, not NumPy's
+            "alpha": _plain(self.alpha),
+            "dropout": _plain(self.dropout),
+            "rank_pattern": FrozenMapping({key: int(rank) for key, rank in self.rank_pattern.items()}),
+            "alpha_pattern": FrozenMapping({key: _plain(alpha) for key, alpha in self.alpha_pattern.items()}),
         }
         for name, value in frozen.items():
             object.__setattr__(self, name, value)
@@ -110,25 +110,14 @@ class LoRAConfig:
         return self.alpha / (math.sqrt(self.r) if self.use_rslora else self.r)
 
 
-def _check_choice(what: str, value: Any, choices: tuple[str, ...]) -> None:
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{what}={value!r} is unknown: choose one of {', '.join(choices)}")
-
-
 def _check_rank(what: str, r: Any, init: str) -> None:
-    if isinstance(r, bool) or not isinstance(r, int):
-        raise TypeError(f"{what} must be an integer, got {r!r}")
-    if r < 1:
-        raise ValueError(f"{what}={r} gives no update: choose a rank of at least 1")
+    ranges.whole(what, r)
     if init == "orthogonal" and r % 2:
         raise ValueError(f"{what}={r} is odd: init='orthogonal' gives half of the directions to A and half to B")
 
 
 def _check_alpha(what: str, alpha: Any) -> None:
-    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
-        raise TypeError(f"{what} must be a number, got {alpha!r}")
-    if not (math.isfinite(alpha) and alpha > 0):
-        raise ValueError(f"{what}={alpha} is not a positive number: alpha = r scales the update by 1")
+    ranges.real(what, alpha, above=0)
 
 
 def _names(what: str, value: Any) -> tuple[str, ...]:
@@ -152,9 +141,11 @@ def _mapping(what: str, value: Any) -> Mapping[str, Any]:
 def _layers(value: Any) -> tuple[int, ...] | None:
     if value is None:
         return None
-    layers = (value,) if isinstance(value, int) else tuple(value)
-    if wrong := [layer for layer in layers if isinstance(layer, bool) or not isinstance(layer, int)]:
-        raise TypeError(f"layers_to_transform holds {wrong[0]!r}: give layer numbers as integers")
-    if not layers or min(layers) < 0:
-        raise ValueError(f"layers_to_transform={value!r} names no layer: count from 0, or give None for all layers")
-    return layers
+    layers = tuple(value) if isinstance(value, Iterable) else (value,)
+    if not layers:
+        raise ValueError(f"layers_to_transform={value!r} names no layer: give None for all layers")
+    return tuple(ranges.whole("a layer of layers_to_transform", layer, 0) for layer in layers)
+
+
+def _plain(number: float) -> float:
+    return number if type(number) in (int, float) else float(number)

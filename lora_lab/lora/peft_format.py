@@ -115,7 +115,11 @@ def refuse_what_we_lack(stored: Mapping[str, Any]) -> None:
     for option in ("target_modules", "exclude_modules"):
         _refuse_other_than_names(option, stored.get(option))
     layers = stored.get("layers_to_transform")
-    if not (layers is None or _is_number(layers) or (isinstance(layers, list) and all(map(_is_number, layers)))):
+    if not (
+        layers is None
+        or type(layers) is int
+        or (isinstance(layers, list) and all(type(each) is int for each in layers))
+    ):
         raise ValueError(f"has layers_to_transform={_short(layers)}, which is no list of integers: write it again")
 
 
@@ -190,10 +194,6 @@ def _refuse_other_than_names(option: str, value: Any) -> None:
         return
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         raise ValueError(f"has {option}={_short(value)}, neither a string nor a list of strings: write it again")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _short(value: Any) -> str:

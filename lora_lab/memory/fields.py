@@ -9,6 +9,8 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+from lora_lab.ranges import brief
+
 MOST = 10**9
 MOST_LAYERS = 10**4
 
@@ -52,13 +54,6 @@ def check_fields(values: Mapping[str, Any]) -> None:
         share = values[name]
         if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
             raise _refusal(name, share, "a number from 0 to 1")
-
-
-def brief(value: Any) -> str:
-    """As Python writes it, on one line that is no longer than a sentence bears."""
-    huge = isinstance(value, int) and abs(value) > 10**40  # Python refuses to write those of over 4,300 digits
-    text = "a number of over 40 digits" if huge else " ".join(repr(value).split())
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _refusal(name: str, value: Any, rule: str) -> ValueError:

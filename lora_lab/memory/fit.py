@@ -12,11 +12,11 @@ from typing import Any, Literal, Unpack, get_args
 from transformers import PreTrainedConfig
 
 from lora_lab.memory.estimate import estimate
-from lora_lab.memory.fields import brief
 from lora_lab.memory.presets import load_config
 from lora_lab.memory.reach import adapted
 from lora_lab.memory.result import MemoryEstimate
 from lora_lab.memory.settings import MOST, Fixed, Options
+from lora_lab.ranges import brief
 from lora_lab.units import GB, METHODS, Method
 
 Solvable = Literal["batch_size", "seq_len", "r"]

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedConfig
 
-from lora_lab.memory.fields import brief
+from lora_lab import ranges
 from lora_lab.memory.presets import load_config
-from lora_lab.memory.settings import check_choice, check_count, check_switch
+from lora_lab.memory.settings import MOST
 from lora_lab.memory.shapes import active_parameters
 from lora_lab.memory.sizes import sizes
+from lora_lab.ranges import brief
 from lora_lab.units import GB, GIB, METHODS, Method
 
 if TYPE_CHECKING:
@@ -133,8 +134,7 @@ def process_bytes(tensor_bytes: int) -> tuple[int, int]:
     Raises:
         TypeError, ValueError: for what is no number of bytes.
     """
-    if tensor_bytes != 0 or isinstance(tensor_bytes, bool):  # a process may hold none
-        check_count("tensor_bytes", tensor_bytes)
+    ranges.whole("tensor_bytes", tensor_bytes, 0, MOST)
     low, high = (
         round(tensor_bytes * (1 + fragments)) + context for fragments, context in zip(FRAGMENTATION, CONTEXT_BYTES)
     )
@@ -178,9 +178,9 @@ def flops_per_token(
         TypeError: for a sequence that is no integer, or a checkpointing that is neither True nor False.
         ValueError: for an unknown method or a sequence shorter than 1.
     """
-    check_choice("method", method, METHODS)
-    check_count("seq_len", seq_len)
-    check_switch("checkpointing", checkpointing)
+    ranges.choice("method", method, METHODS)
+    ranges.whole("seq_len", seq_len, 1, MOST)
+    ranges.switch("checkpointing", checkpointing)
     config = load_config(config)
     s, n = sizes(config), active_parameters(config)
     attention = 2 * seq_len * s.layers * s.q_width

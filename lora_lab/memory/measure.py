@@ -10,10 +10,10 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from lora_lab.lora import count_parameters
-from lora_lab.memory.fields import brief
 from lora_lab.memory.phases import watch_phases
 from lora_lab.memory.result import MemoryEstimate
 from lora_lab.memory.storages import Storages, states, tensors_in, weights_by_component
+from lora_lab.ranges import brief
 
 REST = "gradients, activations, workspace"
 _MARK = "lora_lab phase: "

@@ -6,7 +6,6 @@ not for loading weights.
 """
 
 import difflib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +14,9 @@ from typing import Any
 
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
-from lora_lab.memory.fields import brief, check_config, check_fields
+from lora_lab.files import read_json
+from lora_lab.memory.fields import check_config, check_fields
+from lora_lab.ranges import brief
 from lora_lab.units import first_line
 
 
@@ -80,12 +81,7 @@ def _from_folder(folder: Path) -> PreTrainedConfig:
     path = folder / "config.json"
     if not path.is_file():
         raise ValueError(f"the folder '{folder}' holds no config.json: give the folder that a model was saved to")
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or braces without end
-        raise ValueError(f"cannot read '{path}' ({first_line(error)}): save the model's config again") from error
-    if not isinstance(stored, dict):
-        raise ValueError(f"cannot read '{path}', a {type(stored).__name__}, as a config: save the config again")
+    stored = read_json(path, "save the model's config again", finite=False)
     try:
         for part in (stored.get("text_config"), stored):
             check_fields(part if isinstance(part, dict) else {})

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict, get_args
+from typing import Literal, TypedDict, get_args
 
 import torch
 from transformers import PreTrainedConfig
 
+from lora_lab import ranges
 from lora_lab.lora import LoRAConfig
-from lora_lab.memory.fields import brief
 from lora_lab.memory.presets import load_config
 from lora_lab.memory.sizes import FAMILIES, Sizes, sizes
 from lora_lab.quant import BLOCK_SIZES
@@ -98,15 +98,15 @@ class Setup:
             ("offload", (*OFFLOADS, None)),
             ("block_size", BLOCK_SIZES),
         ):
-            check_choice(name, getattr(self, name), known)
+            ranges.choice(name, getattr(self, name), known)
         for name in ("batch_size", "seq_len", "accumulation"):
-            check_count(name, getattr(self, name))
+            ranges.whole(name, getattr(self, name), 1, MOST)
         if self.chunked_loss is not None:
-            check_count("chunked_loss", self.chunked_loss)
+            ranges.whole("chunked_loss", self.chunked_loss, 1, MOST)
         for name in ("checkpointing", "double_quant", "upcast_frozen", "keep_outputs"):
-            check_switch(name, getattr(self, name))
+            ranges.switch(name, getattr(self, name))
         LoRAConfig(r=self.r, target_modules=self.target_modules)  # refuses a bad rank and an empty target
-        check_count("r", self.r)
+        ranges.whole("r", self.r, 1, MOST)
         if self.config.model_type in FAMILIES:
             _refuse_too_few_experts(sizes(self.config))  # numbers that make no model are refused by either
         self._refuse_impossible()
@@ -192,25 +192,3 @@ class Options(Fixed, total=False):
 def _refuse_too_few_experts(s: Sizes) -> None:
     if s.top_k > s.experts:
         raise ValueError(f"the config says num_experts_per_tok={s.top_k}, which is more than its {s.experts} experts")
-
-
-def check_choice(name: str, value: Any, known: Sequence[Any]) -> None:
-    """Raises ValueError for a value that is none of `known`, and lists them."""
-    if not any(value is one or (type(value) is type(one) and value == one) for one in known):
-        raise ValueError(f"unknown {name} {brief(value)}: choose one of {', '.join(map(str, known))}")
-
-
-def check_count(name: str, value: Any) -> None:
-    """Raises TypeError for what is no integer, ValueError for one that counts nothing."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, got {brief(value)}")
-    if value < 1:
-        raise ValueError(f"{name}={brief(value)}: choose at least 1")
-    if value > MOST:
-        raise ValueError(f"{name} is over {MOST:.0e}: choose what a machine can hold")
-
-
-def check_switch(name: str, value: Any) -> None:
-    """Raises TypeError for what is neither True nor False."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name}={brief(value)} must be True or False")

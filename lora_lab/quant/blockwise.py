@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lora_lab import ranges
 from lora_lab.quant.codebooks import DYNAMIC8, NF4, Codebook
 from lora_lab.quant.double import QuantizedConstants, quantize_constants, toward_zero
 from lora_lab.quant.lookup import chunk_size, codes_per_byte, divide, encode, restore
@@ -166,9 +167,7 @@ def quantize(
         raise TypeError(f"cannot quantize {tensor.dtype}: convert to float32, bfloat16 or float16 first")
     if dtype is not None and dtype not in RESTORABLE:
         raise TypeError(f"cannot restore weights as {dtype!r}: choose a floating dtype such as torch.bfloat16")
-    if isinstance(block_size, bool) or not isinstance(block_size, int):
-        raise TypeError(f"block_size must be an integer such as 64, got {block_size!r}")
-    if block_size not in BLOCK_SIZES:
+    if ranges.whole("block_size", block_size) not in BLOCK_SIZES:
         raise ValueError(f"block_size {block_size} is not offered: choose one of {', '.join(map(str, BLOCK_SIZES))}")
     if tensor.is_meta:
         raise ValueError("the tensor is on the meta device and has no values: load it before quantizing")

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lora_lab.files import atomic_folder
+from lora_lab.files import atomic_folder, read_json
 from lora_lab.quant.bnb_format import (
     BOOKS,
     FLOAT_NAMES,
@@ -29,10 +28,9 @@ from lora_lab.quant.bnb_format import (
     weight_tensors,
 )
 from lora_lab.quant.linear4bit import Linear4bit
-from lora_lab.quant.shards import WEIGHTS, Checkpoint, first, read_json
+from lora_lab.quant.shards import AGAIN, WEIGHTS, Checkpoint, first
 from lora_lab.quant.stream import Source, advice, fill, misfit, refuse_tied, tie
 from lora_lab.quant.swap import refuse_unswappable
-from lora_lab.units import first_line
 
 CONFIG = "config.json"
 _DENSE = "quantize_model(model, checkpoint=…) quantizes a dense checkpoint"
@@ -102,10 +100,7 @@ def save_bitsandbytes(model: Any, folder: str | Path) -> Path:
         tensors |= weight_tensors(f"{name}.weight", layer.weight_quantized)
     config = json.dumps(_config(model, layers), indent=2, sort_keys=True) + "\n"
     with atomic_folder(folder) as temporary:
-        try:
-            save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
-        except SafetensorError as error:  # a full disk, say
-            raise OSError(f"cannot write {WEIGHTS} in {folder}: {first_line(error)}") from error
+        save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
         (temporary / CONFIG).write_text(config, encoding="utf-8")
         if getattr(model, "generation_config", None) is not None:
             model.generation_config.save_pretrained(temporary)
@@ -114,7 +109,7 @@ def save_bitsandbytes(model: Any, folder: str | Path) -> Path:
 
 def _compute_dtype(path: Path) -> torch.dtype:
     """What `config.json` says of the layers, after a look at what kind of checkpoint this is."""
-    stored = read_json(path).get("quantization_config")
+    stored = read_json(path, AGAIN).get("quantization_config")
     if not isinstance(stored, dict):
         raise ValueError(f"{path} has no quantization_config: {_DENSE}")
     method = stored.get("quant_method")

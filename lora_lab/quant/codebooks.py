@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lora_lab import ranges
 
 EXACTLY: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # whatever torch's defaults have been set to
 
@@ -114,7 +115,7 @@ def normal_float(bits: int = 4) -> Codebook:
     Information Theoretically Optimal (and that's Good)", arXiv 2306.06965, who writes it down. Equation 4 of "QLoRA"
     (Dettmers et al., arXiv 2305.14314) is not the recipe of the table in its appendix E.
     """
-    _check_bits("NF-k is", bits)
+    ranges.whole("bits", bits, 2, 8)
     half = 2 ** (bits - 1)
     p_max = round(((1 - 1 / (2 * (2 * half - 1))) + (1 - 1 / (2 * (2 * half)))) / 2, 7)
 
@@ -125,13 +126,6 @@ def normal_float(bits: int = 4) -> Codebook:
     above, below = quantiles(half), -quantiles(half - 1)
     levels = torch.cat([below, torch.zeros(1, **EXACTLY), above]).sort().values
     return Codebook(f"NF{bits}", levels / levels.max())
-
-
-def _check_bits(what: str, bits: Any) -> None:
-    if isinstance(bits, bool) or not isinstance(bits, int):
-        raise TypeError(f"{what} defined for whole numbers of bits, 2 to 8, not for {bits!r}")
-    if not 2 <= bits <= 8:
-        raise ValueError(f"{what} defined here for 2 to 8 bits, not {bits}")
 
 
 def _e2m1() -> list[float]:
@@ -182,7 +176,7 @@ def asymmetric_integers(bits: int) -> Codebook:
         TypeError: for bits that are not an integer.
         ValueError: for other numbers of bits.
     """
-    _check_bits("asymmetric integers are", bits)
+    ranges.whole("bits", bits, 2, 8)
     steps = 2**bits - 1
     levels = torch.tensor([2 * i / steps - 1 for i in range(steps + 1)], **EXACTLY)
     return Codebook(f"INT{bits}_ASYMMETRIC", levels, asymmetric=True)

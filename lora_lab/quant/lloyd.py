@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from lora_lab import ranges
 from lora_lab.quant.codebooks import Codebook, normal_float
 
 _ROUNDS = 20_000  # at eight bits the last levels still creep by about 1e-7 then, far below what the error notices
@@ -37,8 +38,7 @@ def lloyd(bits: int = 4, block_size: int = 64, keep: Collection[float] = ()) -> 
         TypeError: for bits or a block size that is no integer, or levels that are no collection.
         ValueError: for other numbers of bits, shorter blocks, or levels that NF-k does not have.
     """
-    if isinstance(block_size, bool) or not isinstance(block_size, int):
-        raise TypeError(f"block_size must be an integer such as 64, got {block_size!r}")
+    ranges.whole("block_size", block_size)
     if not isinstance(keep, Collection):
         raise TypeError(f"keep={keep!r} is no collection of levels: give (-1, 0, 1), say")
     if not set(keep) <= {-1, 0, 1}:

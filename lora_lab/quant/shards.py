@@ -7,17 +7,18 @@ The headers tell the name, shape and dtype of every tensor. They are read first,
 is refused before any weight is read. Nothing on disk is executed: only JSON and safetensors are read.
 """
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from lora_lab.files import read_json
+
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+AGAIN = "download or write the checkpoint again"
 
 DTYPES = {
     "F64": torch.float64,
@@ -85,27 +86,9 @@ class Checkpoint:
             raise damaged(file, error) from error
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file that holds one object.
-
-    Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if it is damaged, or holds something else.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"no {path.name} in {path.parent}: give the folder of a whole checkpoint") from None
-    except ValueError as error:  # bad JSON or bad UTF-8
-        raise damaged(path, error) from error
-    if not isinstance(content, dict):
-        raise damaged(path, f"an object is expected, not a {type(content).__name__}")
-    return content
-
-
 def damaged(path: Path, reason: object) -> ValueError:
     """The error for a file that cannot be what it says."""
-    return ValueError(f"{path} is damaged ({reason}): download or write the checkpoint again")
+    return ValueError(f"{path} is damaged ({reason}): {AGAIN}")
 
 
 def first(names: list[str], n: int = 3) -> str:
@@ -122,7 +105,7 @@ def _shards(folder: Path) -> dict[Path, set[str] | None]:
             f"no {WEIGHTS} and no {INDEX} in {folder}: give the folder of a safetensors checkpoint "
             "(pickled .bin files are not read, because reading them can run code)"
         )
-    weight_map = read_json(folder / INDEX).get("weight_map")
+    weight_map = read_json(folder / INDEX, AGAIN).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise damaged(folder / INDEX, "it has no weight_map")
     shards: dict[Path, set[str] | None] = {}

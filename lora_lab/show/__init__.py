@@ -1,6 +1,7 @@
 """Figures and tables as the course shows them: with alt text, in colours that everybody can tell apart."""
 
 from lora_lab.show.adapters import moves_by_rank, runs
+from lora_lab.show.explorables import memory_explorer
 from lora_lab.show.figures import (
     BLUE,
     CONTEXT,
@@ -15,7 +16,6 @@ from lora_lab.show.figures import (
     picture,
     style,
 )
-from lora_lab.show.explorables import memory_explorer
 from lora_lab.show.finetuning import loss_curve, methods
 from lora_lab.show.levels import error_against_bits, errors_by_matrix, levels_under_normal, relative_errors, rounding
 from lora_lab.show.memory import memory_bars, memory_timeline, predicted_against_measured

@@ -236,7 +236,6 @@ def write(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, record: d
     """Write the model in bf16, which it then is, its tokenizer, its record, and, if it has scores, its card."""
     with atomic_folder(out) as folder:
         model.to(torch.bfloat16).save_pretrained(folder)
-        (folder / "model.safetensors").chmod(0o644)  # safetensors makes it unreadable for others
         tokenizer.save_pretrained(folder)
         (folder / "pretraining.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         if "recall" in record:
