@@ -95,14 +95,17 @@ def _terminated_like_interrupted() -> Iterator[None]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence, without repeating the usage."""
+    """Says what is wrong in one sentence, without repeating the usage; a flag is written out."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**(options | {"allow_abbrev": False}))
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {' '.join(message.split())}; see '{self.prog} --help'\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="lora-lab", description="LoRA, quantization and QLoRA, executable.", allow_abbrev=False)
+    parser = _Parser(prog="lora-lab", description="LoRA, quantization and QLoRA, executable.")
     commands = parser.add_subparsers(metavar="command", required=True)
 
     doctor = commands.add_parser(

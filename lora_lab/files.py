@@ -44,6 +44,8 @@ def writable_folder(path: str | Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):  # asking for permission bits would not see a read-only or full disk
             pass
+    except FileExistsError as error:
+        raise OSError(f"cannot write in '{folder}', which is no folder: choose another name") from error
     except OSError as error:
         raise OSError(
             f"cannot write in the folder '{folder}' ({error.strerror}): choose another folder, "
@@ -56,17 +58,21 @@ def writable_folder(path: str | Path) -> Path:
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary path to write a file to; it becomes `path` when the block ends without an error.
 
-    After an error whatever stood at `path` is untouched, and the temporary file is gone.
+    After an error whatever stood at `path` is untouched, and the temporary file is gone. A device or a pipe is never
+    replaced: it would be gone.
 
         with atomic_path("scores.json") as temporary:
             temporary.write_text(text, encoding="utf-8")
 
     Raises:
-        OSError: if the folder cannot be written in, the disk is full, or `path` is a folder.
+        OSError: if the folder cannot be written in, the disk is full, or `path` is a folder, a device or a pipe.
+        ValueError: for a name that no file can have.
     """
     target = _behind_links(path)
     if target.is_dir():
         raise IsADirectoryError(f"cannot write the file '{path}', because a folder has that name: choose another name")
+    if target.exists() and not target.is_file():
+        raise OSError(f"cannot write the file '{path}', which is a device or a pipe: choose the name of a file")
     temporary = writable_folder(target.parent) / _temporary_name(target)
     try:
         with _errors_named(path, _FULL):
@@ -89,6 +95,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     Raises:
         OSError: if the folder cannot be written in, the disk is full, or `path` is a file. The old files are then
             still whole.
+        ValueError: for a name that no folder can have.
     """
     target = _behind_links(path)
     if target.exists():
@@ -107,8 +114,9 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             replacing.replace(work, target)
     finally:
         for staged in (work, target / work.name):  # the second where it had to be moved
-            if not replacing.files_of(staged / "old"):  # there are some if even the way back failed
-                shutil.rmtree(staged, ignore_errors=True)
+            with suppress(OSError):  # an interruption within rmtree can leave it with a closed descriptor
+                if not replacing.files_of(staged / "old"):  # there are some if even the way back failed
+                    shutil.rmtree(staged, ignore_errors=True)
 
 
 def read_safetensors(path: Path, way_out: str) -> dict[str, "Tensor"]:
@@ -174,9 +182,14 @@ def leftovers(folder: str | Path) -> list[Path]:
 
 def _behind_links(path: str | Path) -> Path:
     """What a link points to is replaced, not the link."""
-    target = Path(os.path.realpath(path))
-    if target.is_symlink():
-        raise OSError(f"'{path}' is a link that leads back to itself: choose another name")
+    if "\0" in os.fsdecode(path):
+        raise ValueError(f"{os.fsdecode(path)!r} holds a NUL, which no name can: choose another name")
+    with _errors_named(path):
+        target = Path(os.path.realpath(path))
+        if target.is_symlink():
+            raise OSError(f"'{path}' is a link that leads back to itself: choose another name")
+        with suppress(FileNotFoundError, NotADirectoryError):
+            target.lstat()  # a name may be too long, or lie in a folder that is closed
     return target
 
 

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import warnings
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
@@ -180,14 +181,10 @@ def _plot(
             continue
     title = f"{options.model}: {estimate.peak_bytes / GB:.1f} GB with {keywords['method']}"
     drawing = io.BytesIO()
-    with plt.rc_context({"svg.hashsalt": "lora_lab"}):
+    with plt.rc_context({"svg.hashsalt": "lora_lab"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box in the title is warning enough
         fig = show.memory_bars(bars, title, budget)
         fig.savefig(drawing, format=kind, dpi=110, metadata=_METADATA[kind])
         plt.close(fig)
     with atomic_path(options.plot) as temporary:
-        try:
-            temporary.write_bytes(drawing.getvalue())
-        except OSError as error:
-            raise OSError(
-                f"cannot write '{options.plot}' ({error.strerror}): make room, or choose another folder"
-            ) from error
+        temporary.write_bytes(drawing.getvalue())

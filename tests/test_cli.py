@@ -138,7 +138,7 @@ def test_a_bug_of_ours_keeps_its_traceback(demo):
         (["--tier", "a10"], ["unknown tier 'a10'", "a100"]),
         (["--tier", "l4"], ["Qwen/Qwen2.5-7B-Instruct", "network", "--tier cpu"]),
         (["--out", "file/out"], ["cannot write in the folder", "choose another folder"]),
-        (["--out", "file"], ["cannot write in the folder", "choose another folder"]),
+        (["--out", "file"], ["which is no folder", "choose another name"]),
     ],
 )
 def test_the_real_demo_refuses_bad_input_before_it_works(tmp_path, monkeypatch, capsys, words, named):
@@ -442,3 +442,10 @@ def test_without_an_installed_package_the_doctor_still_looks_at_what_it_needs(mo
 )
 def test_versions_are_compared_as_releases(one, other, same):
     assert installed.same_version(one, other) == same
+
+
+@pytest.mark.parametrize("words", [["memory", "gpt2", "--seq", "8"], ["demo", "--met", "lora"]])
+def test_a_flag_is_written_out(capsys, words):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(words)
+    assert stop.value.code == 2 and "unrecognized arguments" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import errno
 import importlib
 import itertools
 import os
+import stat
 import subprocess
 import sys
 import tempfile
@@ -543,3 +544,32 @@ def test_what_is_no_file_is_named(tmp_path):
             read(tmp_path / "absent", "do so")
         with pytest.raises(ValueError, match="empty is damaged.*do so"):
             read(tmp_path / "empty", "do so")
+
+
+# Names that are no files
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no pipes with names")
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="pipe', which is a device or a pipe: choose the name of a file"):
+        with atomic_path(tmp_path / "pipe"):
+            pass
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+@pytest.mark.parametrize("write", [atomic_path, atomic_folder])
+@pytest.mark.parametrize(("name", "kind", "words"), [("a" * 300, OSError, "too long"), ("a\0b", ValueError, "NUL")])
+def test_a_name_that_nothing_can_have_is_one_sentence(tmp_path, write, name, kind, words):
+    with pytest.raises(kind, match=f"{words}.*: .*choose another"):
+        with write(tmp_path / name):
+            pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_in_a_folders_place_is_called_no_folder(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OSError, match="file', which is no folder: choose another name"):
+        with atomic_folder(tmp_path / "file"):
+            pass
+    assert (tmp_path / "file").read_text() == "mine"

@@ -7,6 +7,7 @@ import pytest
 from transformers import AutoConfig
 
 from lora_lab import cli, memory
+from lora_lab.memory.presets import load_config
 
 LLAMA = {
     "model_type": "llama", "vocab_size": 500, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
@@ -102,7 +103,7 @@ def test_what_has_one_number_per_layer_is_left_to_the_architecture():
 
 @pytest.mark.parametrize("name", ["", "  ", "a\0b", "a" * 5000], ids=["empty", "blank", "nul", "long"])
 def test_a_name_that_cannot_be_one_is_refused_as_any_other(name):
-    with pytest.raises(ValueError, match="neither a preset nor a folder") as caught:
+    with pytest.raises(ValueError, match="neither a preset nor a config.json") as caught:
         memory.load_config(name)
     assert len(str(caught.value)) < 1000
 
@@ -127,3 +128,28 @@ def test_what_cannot_be_simulated_ends_in_a_sentence(config, method, options):
     with pytest.raises(ValueError) as caught:
         memory.simulate(config, method, seq_len=8, **options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("stray", [5, {}, [], {"hidden_size": 128}])
+def test_a_text_config_where_there_is_none_is_refused(tmp_path, stray):
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA | {"text_config": stray}))
+    with pytest.raises(ValueError, match="text_config"):
+        load_config(tmp_path)
+
+
+def test_a_field_that_stands_for_another_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA | {"attribute_map": {"hidden_size": "vocab_size"}}))
+    with pytest.raises(ValueError, match="attribute_map"):
+        load_config(tmp_path)
+
+
+def test_a_repeated_field_is_refused(tmp_path):
+    text = json.dumps(LLAMA)[:-1] + ', "num_hidden_layers": 80}'
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match="'num_hidden_layers' stands there twice"):
+        load_config(tmp_path)
+
+
+def test_the_file_is_as_good_as_its_folder(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    assert load_config(tmp_path / "config.json").to_dict() == load_config(tmp_path).to_dict()

@@ -12,7 +12,7 @@ from transformers import PreTrainedConfig
 from lora_lab.ranges import brief
 
 MOST = 10**9
-MOST_LAYERS = 10**4
+MOST_LAYERS = 1000  # the largest published model has 126
 
 # Under the names of `transformers`, and under GPT-2's own.
 LAYERS = ("num_hidden_layers", "n_layer")
@@ -23,7 +23,7 @@ COUNTS = (
 )  # fmt: skip
 MAYBE_NONE = ("sliding_window", "num_experts", "num_local_experts")  # which 0 says too
 SWITCHES = ("tie_word_embeddings", "attention_bias", "mlp_bias")
-SHARES = ("attn_pdrop", "resid_pdrop")
+SHARES = ("attn_pdrop", "resid_pdrop", "embd_pdrop", "attention_dropout", "hidden_dropout")
 
 
 def check_config(config: PreTrainedConfig) -> None:
@@ -33,6 +33,8 @@ def check_config(config: PreTrainedConfig) -> None:
         ValueError: naming the field, its value and the rule.
     """
     text = config.get_text_config()
+    if not isinstance(text, PreTrainedConfig):
+        raise _refusal("text_config", text, "left out: this architecture has none")
     own = getattr(text, "attribute_map", {})  # GPT-2's config.json says n_embd, where others say hidden_size
     names = (*COUNTS, *LAYERS, *MAYBE_NONE, *SWITCHES, *SHARES)
     check_fields({own.get(name, name): getattr(text, name, None) for name in names})

@@ -134,7 +134,7 @@ def process_bytes(tensor_bytes: int) -> tuple[int, int]:
     Raises:
         TypeError, ValueError: for what is no number of bytes.
     """
-    ranges.whole("tensor_bytes", tensor_bytes, 0, MOST)
+    ranges.whole("tensor_bytes", tensor_bytes, 0)
     low, high = (
         round(tensor_bytes * (1 + fragments)) + context for fragments, context in zip(FRAGMENTATION, CONTEXT_BYTES)
     )

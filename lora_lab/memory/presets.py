@@ -47,12 +47,14 @@ def load_config(config: PreTrainedConfig | str | os.PathLike[str]) -> PreTrained
     """A `transformers` config from what a user has at hand; nothing is downloaded and no code of a checkpoint runs.
 
     Args:
-        config: a config, returned as it is; the name of a preset, in any case; or a folder that holds a config.json.
+        config: a config, returned as it is; the name of a preset, in any case; a config.json or the folder that
+            holds it.
 
     Raises:
         TypeError: for anything else.
-        ValueError: for a name that is neither a preset nor a folder, with the nearest presets; for a folder without a
-            config.json that transformers knows; for a config whose numbers make no model, naming the field.
+        ValueError: for a name that is neither a preset nor a file nor a folder, with the nearest presets; for a
+            config.json that is not there or that transformers does not know; for a config whose numbers make no model,
+            naming the field.
 
     >>> load_config("Llama-3.1-8B").num_hidden_layers
     32
@@ -63,31 +65,32 @@ def load_config(config: PreTrainedConfig | str | os.PathLike[str]) -> PreTrained
     if not isinstance(config, (str, os.PathLike)):
         raise TypeError(
             f"cannot read a config from a {type(config).__name__}: "
-            "give a transformers config, the name of a preset, or a folder with a config.json"
+            "give a transformers config, the name of a preset, or a config.json or its folder"
         )
     if isinstance(config, str) and config.strip().lower() in PRESETS:
         return PRESETS[config.strip().lower()].config()
-    if os.path.isdir(config):  # for a name that no path can have, Path.is_dir raises
-        return _from_folder(Path(config))
+    if os.path.exists(config):  # for a name that no path can have, Path.exists raises
+        return _from_file(Path(config) / "config.json" if os.path.isdir(config) else Path(config))
     name = os.fsdecode(config)
     near = difflib.get_close_matches(name.rpartition("/")[2].lower(), PRESETS, n=4, cutoff=0.5)
     raise ValueError(
-        f"{brief(name)} is neither a preset nor a folder: "
+        f"{brief(name)} is neither a preset nor a config.json or its folder: "
         f"{'near it are' if near else 'the presets are'} {', '.join(near or PRESETS)}"
     )
 
 
-def _from_folder(folder: Path) -> PreTrainedConfig:
-    path = folder / "config.json"
+def _from_file(path: Path) -> PreTrainedConfig:
     if not path.is_file():
-        raise ValueError(f"the folder '{folder}' holds no config.json: give the folder that a model was saved to")
+        raise ValueError(f"the folder '{path.parent}' holds no {path.name}: give the folder that a model was saved to")
     stored = read_json(path, "save the model's config again", finite=False)
+    if "attribute_map" in stored:  # which belongs to the class: it would make one field stand for another
+        raise ValueError(f"'{path}' holds an attribute_map, which no config has: take it out")
     try:
         for part in (stored.get("text_config"), stored):
             check_fields(part if isinstance(part, dict) else {})
         if stored.get("model_type") not in list(CONFIG_MAPPING):
             raise ValueError(f"model_type={brief(stored.get('model_type'))} is no architecture that transformers knows")
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
         check_config(config)
     except Exception as error:  # its classes check what they are given, each with errors of its own
         raise ValueError(f"cannot read the config in '{path}': {first_line(error.__cause__ or error)}") from error

@@ -283,9 +283,9 @@ def main() -> None:
     chosen = vars(parser.parse_args())
     try:
         recipe = Recipe(**{name: chosen[name] for name in asdict(Recipe())})
-    except ValueError as error:
+        record = pretrain(recipe, chosen["out"])
+    except (ValueError, OSError) as error:
         parser.error(str(error))
-    record = pretrain(recipe, chosen["out"])
     print(json.dumps({key: record[key] for key in ("parameters", "seconds", "recall", "reading", "loss")}, indent=1))
 
 
