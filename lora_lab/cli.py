@@ -46,6 +46,9 @@ def _run(argv: Sequence[str] | None) -> int:
     except (ValueError, OSError) as error:  # what the library raises for bad input: the sentence is the message
         _say(in_flags(" ".join(str(error).split()) or first_line(error), vars(options).keys() - {"model", "command"}))
         return 2
+    except FloatingPointError as error:  # training that went astray is no bad input
+        _say(str(error))
+        return 1
     except KeyboardInterrupt as stop:
         _say(str(stop) or "interrupted")
         return 130

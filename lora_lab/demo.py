@@ -14,7 +14,7 @@ from tqdm import tqdm
 from lora_lab import lora, models, quant, ranges, train
 from lora_lab.data import tasks
 from lora_lab.data.tasks import Example, Task
-from lora_lab.files import atomic_folder, writable_folder
+from lora_lab.files import MODEL_FILES, atomic_folder, writable_folder
 from lora_lab.train import Report
 from lora_lab.units import METHODS, Method
 
@@ -147,7 +147,7 @@ def _saved(model: Any, tokenizer: Any, method: Method, out: Path) -> str:
         if method != "full":
             lora.save_adapter(model, out)
             return f"adapter saved in {out}"
-        with atomic_folder(out) as temporary:
+        with atomic_folder(out, instead_of=(*MODEL_FILES, "adapter_*")) as temporary:
             model.save_pretrained(temporary)
             tokenizer.save_pretrained(temporary)
         return f"model saved in {out}"
@@ -176,9 +176,8 @@ def _answers_the_same(tokenizer: Any, task: Task, answers: list[str], method: Me
 
 
 def _read_by_peft(base: Any, folder: Path) -> Any:
-    logging.disable(
-        logging.WARNING
-    )  # importing peft imports bitsandbytes, which reports kernels that nobody needs here
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # of bitsandbytes, which peft imports, about kernels that nobody needs here
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # peft calls what transformers is about to rename
@@ -186,4 +185,4 @@ def _read_by_peft(base: Any, folder: Path) -> Any:
 
             return peft.PeftModel.from_pretrained(base, folder)
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(before)

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+MODEL_FILES = ("model.safetensors*", "model-*.safetensors")
+"""The weights of a model, in one file or in shards with their index: another model's would be read in their place."""
+
 _MOST_JSON = 100 * 10**6  # bytes; a large model's index has one of them
 
 
@@ -85,12 +88,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: str | Path) -> Iterator[Path]:
+def atomic_folder(path: str | Path, instead_of: Collection[str] = ()) -> Iterator[Path]:
     """A temporary folder to write files in; they become the files of `path` when the block ends without an error.
 
     They do so together: whenever the process is killed, `path` holds the files of one save. Where the system can swap
     two folders in one step it is the old save or the new one; elsewhere, for an instant, files are missing. Files that
     were not written again stay: a folder named by mistake loses nothing else.
+
+    Args:
+        path: a folder, or a name that is free.
+        instead_of: patterns of names, such as `MODEL_FILES`, that go even if they were not written again: a reader
+            would take a single file of weights for the shards that replaced it.
 
     Raises:
         OSError: if the folder cannot be written in, the disk is full, or `path` is a file. The old files are then
@@ -111,7 +119,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         with _errors_named(path):
             for file in replacing.files_of(new):
                 _set_mode(new / file, target / file)
-            replacing.replace(work, target)
+            replacing.replace(work, target, instead_of)
     finally:
         for staged in (work, target / work.name):  # the second where it had to be moved
             with suppress(OSError):  # an interruption within rmtree can leave it with a closed descriptor

@@ -15,8 +15,9 @@ import ctypes
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 
 try:
@@ -30,8 +31,13 @@ _HERE = -100  # AT_FDCWD: names are relative to the current directory, as everyw
 _EXCHANGE = 2  # RENAME_EXCHANGE of Linux's renameat2, and RENAME_SWAP of macOS' renamex_np
 
 
-def replace(work: Path, target: Path) -> None:
+def replace(work: Path, target: Path, instead_of: Collection[str] = ()) -> None:
     """Make the files of `work/new` those of `target`. What is not needed any more is left in `work`.
+
+    Args:
+        work: the staging folder.
+        target: a folder, or a name that is free.
+        instead_of: patterns of names in the target that go, even if they were not written again.
 
     Raises:
         OSError: if it cannot be done; the old files are then in their places.
@@ -45,8 +51,8 @@ def replace(work: Path, target: Path) -> None:
         if (target / file).is_dir():
             raise IsADirectoryError(f"cannot write '{target / file}', because a folder has that name: remove it first")
     with _locked(target):
-        if not (_is_plain(target, new) and _swap(new, target)):
-            _replace_in_place(work, target)
+        if not (_is_plain(target, new) and _swap(new, target, instead_of)):
+            _replace_in_place(work, target, instead_of)
 
 
 def needs_staging_inside(target: Path) -> bool:
@@ -72,19 +78,20 @@ def _is_plain(target: Path, new: Path) -> bool:
     )
 
 
-def _swap(new: Path, target: Path) -> bool:
+def _swap(new: Path, target: Path, instead_of: Collection[str]) -> bool:
     """Exchange the two folders; False, with nothing changed in the target, if that cannot be done here."""
     try:
         shutil.copystat(target, new)
         os.utime(new)
-        for entry in os.listdir(target):  # files that were not written again stay
+        old = set(os.listdir(target))
+        for entry in old - _gone(old, instead_of):  # files that were not written again stay
             with suppress(FileExistsError, FileNotFoundError):
                 os.link(target / entry, new / entry, follow_symlinks=False)
         if not _exchange(new, target):
             return False
     except (OSError, NotImplementedError):  # a file system without links
         return False
-    for entry in os.listdir(new):  # now the old folder: what others put there in the meantime
+    for entry in set(os.listdir(new)) - old:  # now the old folder: what others put there in the meantime
         if not os.path.lexists(target / entry):
             os.rename(new / entry, target / entry)
     return True
@@ -103,7 +110,7 @@ def _exchange(one: Path, other: Path) -> bool:
     return False
 
 
-def _replace_in_place(work: Path, target: Path) -> None:
+def _replace_in_place(work: Path, target: Path, instead_of: Collection[str]) -> None:
     """All old files out, then all new ones in; after an error, back again.
 
     The largest, which will be the weights, goes out first and comes in last, so that what can be read is whole.
@@ -113,7 +120,8 @@ def _replace_in_place(work: Path, target: Path) -> None:
     new, old = work / "new", work / "old"
     files = [file for file in files_of(new) if not _is_linked(new / file, target / file)]
     files.sort(key=lambda file: (new / file).stat().st_size)
-    moves = [(target / file, old / file) for file in reversed(files) if os.path.lexists(target / file)]
+    gone = sorted(map(Path, _gone(os.listdir(target), instead_of) - set(map(str, files))))
+    moves = [(target / file, old / file) for file in (*reversed(files), *gone) if os.path.lexists(target / file)]
     moves += [(new / file, target / file) for file in files]
     moved: list[tuple[Path, Path]] = []
     try:
@@ -127,6 +135,10 @@ def _replace_in_place(work: Path, target: Path) -> None:
                 os.rename(place, source)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _gone(names: Iterable[str], patterns: Collection[str]) -> set[str]:
+    return {name for name in names if any(fnmatch(name, pattern) for pattern in patterns)}
 
 
 def _is_linked(one: Path, other: Path) -> bool:

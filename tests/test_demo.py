@@ -63,6 +63,22 @@ def test_what_was_trained_is_saved_before_it_is_measured_or_printed(short, tmp_p
     assert saved(tmp_path)
 
 
+def test_a_model_takes_the_place_of_the_adapter_that_was_there(short, tmp_path):
+    """transformers would put the old adapter onto the new model."""
+    assert demo.run("lora", tier="cpu", out=tmp_path) == demo.run("full", tier="cpu", out=tmp_path) == 0
+    assert {path.name for path in tmp_path.glob("*.safetensors")} == {"model.safetensors"}
+    assert not (tmp_path / "adapter_config.json").exists()
+
+
+def test_training_that_goes_astray_is_one_sentence(short, tmp_path, capsys):
+    def astray(*_, **__):
+        raise FloatingPointError("the loss is nan at step 7: lower lr")
+
+    short.setattr(train, "finetune", astray)
+    assert cli.main(["demo", "--method", "lora", "--tier", "cpu", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "lora-lab: the loss is nan at step 7: lower lr"
+
+
 def test_printing_that_fails_costs_no_adapter(short, tmp_path):
     short.setattr(demo, "_score_table", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):

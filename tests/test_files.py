@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from lora_lab.files import (
+    MODEL_FILES,
     atomic_folder,
     atomic_path,
     leftovers,
@@ -403,6 +404,29 @@ def test_leftovers_are_found_by_their_names(tmp_path):
         (tmp_path / name).write_text("somebody's")
     assert [path.name for path in leftovers(tmp_path)] == [".a.b.json.ffffffff.tmp", ".demo.0a1b2c3d.tmp"]
     assert leftovers(tmp_path / "absent") == []
+
+
+# What goes with the files that are replaced
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["swapped", "in place"])
+def test_what_a_new_save_stands_for_goes_and_what_is_the_users_stays(tmp_path, inside):
+    target = tmp_path / "model"
+    target.mkdir()
+    for name in ("model.safetensors", "adapter_config.json", "mine.txt"):
+        (target / name).write_text("old")
+    if inside:
+        (target / "folder").mkdir()  # which a swap would lose
+    with atomic_folder(target, instead_of=(*MODEL_FILES, "adapter_*")) as temporary:
+        for name in ("model-00001-of-00001.safetensors", "model.safetensors.index.json"):
+            (temporary / name).write_text("new")
+    files = {path.name: path.read_text() for path in target.iterdir() if path.is_file()}
+    assert files == {
+        "model-00001-of-00001.safetensors": "new",
+        "model.safetensors.index.json": "new",
+        "mine.txt": "old",
+    }
+    assert leftovers(target) == leftovers(tmp_path) == []
 
 
 # Modes, and a disk that is full

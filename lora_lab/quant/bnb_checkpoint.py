@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lora_lab.files import atomic_folder, read_json
+from lora_lab.files import MODEL_FILES, atomic_folder, read_json
 from lora_lab.quant.bnb_format import (
     BOOKS,
     FLOAT_NAMES,
@@ -99,7 +99,7 @@ def save_bitsandbytes(model: Any, folder: str | Path) -> Path:
     for name, layer in layers.items():
         tensors |= weight_tensors(f"{name}.weight", layer.weight_quantized)
     config = json.dumps(_config(model, layers), indent=2, sort_keys=True) + "\n"
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, instead_of=MODEL_FILES) as temporary:
         save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
         (temporary / CONFIG).write_text(config, encoding="utf-8")
         if getattr(model, "generation_config", None) is not None:

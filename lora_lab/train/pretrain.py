@@ -23,7 +23,7 @@ from lora_lab import ranges
 from lora_lab.data import corpus, tasks
 from lora_lab.data.batches import CHAT_TEMPLATE, pack
 from lora_lab.data.world import World
-from lora_lab.files import atomic_folder, writable_folder
+from lora_lab.files import MODEL_FILES, atomic_folder, writable_folder
 from lora_lab.models.checksums import write_checksums
 from lora_lab.train.evaluate import mean_loss, reading, recall
 from lora_lab.units import IGNORE
@@ -234,7 +234,7 @@ def pretrain(recipe: Recipe, out: Path, progress: bool = True, report_every: int
 
 def write(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, record: dict[str, Any], out: Path) -> None:
     """Write the model in bf16, which it then is, its tokenizer, its record, and, if it has scores, its card."""
-    with atomic_folder(out) as folder:
+    with atomic_folder(out, instead_of=MODEL_FILES) as folder:
         model.to(torch.bfloat16).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         (folder / "pretraining.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

@@ -30,8 +30,9 @@ HUNG_SECONDS = 300  # no test takes a tenth of it, on a machine that does much e
 PRELOADED = ("torch", "transformers", "transformers.models.llama.modeling_llama", "peft", "bitsandbytes", "accelerate",
              "hypothesis", "matplotlib.pyplot", "nbformat", "nbval.plugin", "coverage", "xdist.plugin",
              "anyio.pytest_plugin")  # fmt: skip
-# A test that dies of one of these has not noticed what is wrong with the result: the change does not even run.
-UNFAIR = ("ImportError", "NameError", "TypeError", "AttributeError", "SyntaxError")
+# A test that dies of one of these has not noticed what is wrong with the result: the change does not even run. If it
+# was raised by a `raise`, though, the library said it, and not Python.
+UNFAIR = (ImportError, NameError, TypeError, AttributeError, SyntaxError)
 
 _fork = multiprocessing.get_context("fork")
 
@@ -42,14 +43,14 @@ class Run:
 
     Attributes:
         passed: ids of tests that passed.
-        failed: ids of tests that failed, each with the names of its exception's classes.
+        failed: ids of tests that failed, each with what it died of: "" if that is fair, else the name of the error.
         loaded: whether the changed file was imported.
         seconds: of the tests, without the fork.
         trouble: why there is no result, if there is none.
     """
 
     passed: list[str] = field(default_factory=list)
-    failed: dict[str, list[str]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
     loaded: bool = False
     seconds: float = 0.0
     trouble: str = ""
@@ -99,8 +100,9 @@ def verdict(mutation: Mutation, run: Run) -> str:
         return f"{mutation.test} never imports {mutation.file}"
     if not run.failed:
         return "survived" if run.passed else f"there is no test {mutation.test}"
-    unfair = [name for classes in run.failed.values() for name in classes if name in UNFAIR]
-    return f"died of {unfair[0]}, not of a wrong result" if unfair else ""
+    if all(run.failed.values()):
+        return f"died of {next(iter(run.failed.values()))}, not of a wrong result"
+    return ""
 
 
 def mutated(mutation: Mutation) -> str:
@@ -145,8 +147,10 @@ def _run(mutation: Mutation | None, tests: Sequence[str]) -> Run:
         sys.meta_path.insert(0, _Finder(mutation.file, loader))
     started = time.perf_counter()
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not slow and not browser"]
-    pytest.main([*options, *tests], plugins=[watcher])
+    status = pytest.main([*options, *tests], plugins=[watcher])
     watcher.run.seconds = time.perf_counter() - started
+    if status in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR):
+        watcher.run.trouble = f"pytest ended with {status!r}"
     watcher.run.loaded = loader is None or loader.used
     return watcher.run
 
@@ -161,7 +165,7 @@ class _Watcher:
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
         report = yield
         if report.failed and call.excinfo is not None:
-            self.run.failed[item.nodeid] = [each.__name__ for each in call.excinfo.type.__mro__]
+            self.run.failed[item.nodeid] = _unfair(call.excinfo)
         elif report.passed and report.when == "call" and item.nodeid not in self.run.failed:
             self.run.passed.append(item.nodeid)
         return report
@@ -170,8 +174,14 @@ class _Watcher:
     def pytest_make_collect_report(self, collector: pytest.Collector) -> Any:
         report = yield
         if report.failed:
-            self.run.failed[collector.nodeid] = ["ImportError"]  # whatever it was, no test has run
+            self.run.failed[collector.nodeid] = "an error of collection"  # whatever it was, no test has run
         return report
+
+
+def _unfair(error: pytest.ExceptionInfo[BaseException]) -> str:
+    """The name of an error that says nothing about the result, else ""."""
+    statement = str(error.traceback[-1].statement).strip()
+    return error.typename if issubclass(error.type, UNFAIR) and not statement.startswith("raise ") else ""
 
 
 class _Changed(SourceLoader):
