@@ -199,6 +199,17 @@ def test_a_reader_never_pairs_the_files_of_two_saves(saved, tmp_path, monkeypatc
     assert {layer.config.alpha for layer in lora.adapters(loaded).values()} == {400}
 
 
+def test_files_of_the_same_size_are_told_apart(saved, tmp_path, monkeypatch):
+    """As above, but the newer adapter differs in its values alone, and is there before the weights are looked at."""
+    newer = randomise(lora.inject(tiny_llama(), LoRAConfig(r=4)), seed=7)
+    before, config = checkpoint._identity(saved), (saved / "adapter_config.json").read_text()
+    lora.save_adapter(newer, saved)
+    after = checkpoint._identity(saved)
+    assert (saved / "adapter_config.json").read_text() == config
+    assert [file[-2] for file in before] == [file[-2] for file in after]  # the sizes
+    assert all(one != other for one, other in zip(before, after))
+
+
 def test_a_folder_that_never_stands_still_is_refused(saved, monkeypatch):
     looks = itertools.count()
     monkeypatch.setattr(checkpoint, "_identity", lambda folder: [(next(looks),)])
@@ -414,6 +425,17 @@ def test_a_folder_that_holds_names_of_a_compiled_model_is_still_read(saved):
     assert torch.equal(lora.load_adapter(tiny_llama(), saved)(IDS).logits, wanted)
 
 
+@pytest.mark.parametrize(
+    "key", [r"^_orig_mod\.model\.layers\.0\.self_attn\.q_proj", r".*layers\.0\._orig_mod\..*q_proj"]
+)
+def test_a_rank_under_the_name_of_a_compiled_model_is_still_its_layers(key, tmp_path):
+    config = LoRAConfig(r=4, rank_pattern={"layers.0.self_attn.q_proj": 2})
+    model = randomise(lora.inject(tiny_llama(), config))
+    saved = lora.save_adapter(model, tmp_path)
+    edit_config(saved, rank_pattern={key: 2})
+    assert torch.equal(lora.load_adapter(tiny_llama(), saved)(IDS).logits, model(IDS).logits)
+
+
 def test_a_module_that_is_merely_called_module_keeps_its_name():
     model = torch.nn.ModuleDict({"module": torch.nn.ModuleDict({"q_proj": torch.nn.Linear(4, 4)})})
     assert list(lora.adapters(lora.inject(model, LoRAConfig(target_modules="q_proj")))) == ["module.q_proj"]
@@ -522,6 +544,15 @@ def test_what_was_trained_beside_the_adapters_is_never_lost_in_silence(change, w
     assert not (tmp_path / "adapter").exists()
     lora.save_adapter(wrap(model), tmp_path / "adapter", adapters_only=True)
     assert lora.adapters(lora.load_adapter(Classifier(), tmp_path / "adapter"))
+
+
+def test_rows_of_an_embedding_far_from_its_first_ones_are_never_lost_either(tmp_path):
+    model = torch.nn.ModuleDict({"embed": torch.nn.Embedding(600, 8), "q_proj": torch.nn.Linear(8, 8)})
+    lora.inject(model, LoRAConfig(r=2, target_modules="q_proj"))
+    with torch.no_grad():
+        model["embed"].weight[500:] += 1
+    with pytest.raises(ValueError, match=r"embed.weight \(has moved"):
+        lora.save_adapter(model, tmp_path / "adapter")
 
 
 def test_what_only_looks_like_training_is_saved(tmp_path):

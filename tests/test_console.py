@@ -117,6 +117,31 @@ def test_a_reader_that_went_away_is_no_failure_and_a_full_disk_is():
     assert gone.failure is None and full.failure.errno == errno.ENOSPC
 
 
+def test_of_several_failures_the_first_is_told(tmp_path):
+    class Failing(Stuck):
+        def fileno(self) -> int:
+            return file.fileno()
+
+    with open(tmp_path / "below", "w") as file:
+        below = Failing(errno.ENOSPC)
+        stream = Lasting(below)
+        stream.write("one")
+        below.number = errno.EIO
+        stream.write("two")
+    assert stream.failure.errno == errno.ENOSPC
+
+
+def test_what_was_printed_has_left_its_buffers_after_the_block(monkeypatch):
+    out, err = encoded("utf-8"), encoded("utf-8")
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    with lasting_output():
+        print("a result")
+        print("a remark", file=sys.stderr)
+        assert out.buffer.getvalue() == err.buffer.getvalue() == b""  # else there is nothing to see here
+    assert (out.buffer.getvalue(), err.buffer.getvalue()) == (b"a result\n", b"a remark\n")
+
+
 def test_the_streams_are_put_back_after_a_bug_too():
     before = sys.stdout, sys.stderr
     with pytest.raises(ZeroDivisionError), lasting_output():
@@ -130,8 +155,8 @@ def test_no_file_is_opened_under_the_number_of_a_standard_stream(monkeypatch):
     closed = []
     monkeypatch.setattr(console.os, "open", lambda *_: next(numbers))
     monkeypatch.setattr(console.os, "close", closed.append)
-    console._occupy_standard_descriptors()
-    assert closed == [7] and next(numbers, None) is None
+    with lasting_output():
+        assert closed == [7] and next(numbers, None) is None
 
 
 def test_termination_unwinds_like_an_interrupt_and_the_handler_is_put_back(monkeypatch, capsys):

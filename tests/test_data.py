@@ -124,6 +124,22 @@ def test_the_examples_that_recorded_runs_trained_on_stay_what_they_are(name, tra
     assert (digest(task.train), digest(task.heldout), digest(task.retention)) == (train, heldout, "031252031d39")
 
 
+@pytest.mark.parametrize(
+    ("name", "validation"),
+    [
+        ("open_book", "47b3692c3fd8"),
+        ("sentence", "26580b3ebb2f"),
+        ("sailor", "4d1ac2ef5ffe"),
+        ("cipher", "b41c3834bb53"),
+        ("new_facts", "b2c67411296d"),
+        ("closed_book", "1b900bf3642c"),
+    ],
+)
+def test_the_examples_that_recorded_runs_were_stopped_by_stay_what_they_are(name, validation):
+    task = tasks.closed_book(World.generate(0)) if name == "closed_book" else tasks.TASKS[name]()
+    assert digest(task.validation) == validation
+
+
 def test_validation_draws_nothing_from_the_other_splits():
     with_it, without = tasks.open_book(20, 5, 3, validation=7), tasks.open_book(20, 5, 3, validation=0)
     assert len(with_it.validation) == 7 and without.validation == []

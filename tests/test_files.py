@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from lora_lab import replacing
 from lora_lab.files import (
     MODEL_FILES,
     atomic_folder,
@@ -262,8 +263,6 @@ def test_a_replacement_that_fails_at_any_step_is_taken_back(tmp_path, monkeypatc
 def test_a_folder_is_swapped_in_one_step_where_the_system_can():
     if not sys.platform.startswith("linux"):
         pytest.skip("renameat2 is Linux's")
-    from lora_lab import replacing
-
     with tempfile.TemporaryDirectory() as place:
         one, other = Path(place, "one"), Path(place, "other")
         one.mkdir()
@@ -289,6 +288,98 @@ def test_the_current_folder_can_be_replaced_and_stays_the_current_one(tmp_path, 
         assert "config" in os.listdir(target) and not leftovers(target) and os.listdir(tmp_path) == ["adapter"]
 
 
+@pytest.mark.parametrize("below", ["", "below", "below/deeper"])
+def test_a_folder_that_somebody_stands_in_is_staged_in_itself(tmp_path, monkeypatch, below):
+    target = tmp_path / "adapter"
+    (target / below).mkdir(parents=True)
+    monkeypatch.chdir(target / below)
+    assert replacing.needs_staging_inside(target)
+    monkeypatch.chdir(tmp_path)
+    assert not replacing.needs_staging_inside(target)
+
+
+def test_a_save_moves_the_time_of_its_folder(tmp_path):
+    target = tmp_path / "adapter"
+    for in_place in (False, True):
+        target.mkdir(exist_ok=True)
+        os.utime(target, (1, 1))
+        with pytest.MonkeyPatch.context() as patch:
+            if in_place:
+                patch.setattr(replacing, "_is_plain", lambda *_: False)
+            with atomic_folder(target) as temporary:
+                (temporary / "weights").write_text("new")
+        assert target.stat().st_mtime > 1
+
+
+@pytest.mark.parametrize("field", ["st_uid", "st_gid", "st_dev"])
+def test_a_folder_of_another_owner_or_disk_is_replaced_in_place(tmp_path, monkeypatch, field):
+    target = tmp_path / "adapter"
+    target.mkdir()
+    (target / "weights").write_text("old")
+    real, number = Path.stat, target.stat().st_ino
+
+    class Others:
+        """What the system says of a folder, but for one field."""
+
+        def __init__(self, found):
+            self.found = found
+
+        def __getattr__(self, name):
+            return getattr(self.found, name) + (name == field)
+
+    def stat_of(path, **options):
+        found = real(path, **options)
+        return Others(found) if path == target else found
+
+    monkeypatch.setattr(replacing, "_exchange", lambda *_: pytest.fail("the owner of the folder would change"))
+    with atomic_folder(target) as temporary:
+        (temporary / "weights").write_text("new")
+        monkeypatch.setattr(Path, "stat", stat_of)
+    monkeypatch.undo()
+    assert target.stat().st_ino == number and content(target) == {"weights": "new"}
+
+
+@pytest.mark.skipif(not replacing.HAS_LOCKS, reason="needs locks")
+def test_a_saver_that_waited_for_a_folder_that_was_swapped_waits_for_the_new_one(tmp_path, monkeypatch):
+    target, other = tmp_path / "adapter", tmp_path / "other"
+    target.mkdir()
+    other.mkdir()
+    real, locked = replacing.fcntl.flock, []
+
+    def flock(handle, operation):
+        if not locked:  # the one that held the lock has swapped the folder meanwhile
+            target.rename(tmp_path / "old")
+            other.rename(target)
+        locked.append(os.fstat(handle).st_ino)
+        real(handle, operation)
+
+    numbers = [target.stat().st_ino, other.stat().st_ino]
+    monkeypatch.setattr(replacing.fcntl, "flock", flock)
+    with replacing._locked(target):
+        assert locked == numbers
+        handle = os.open(target, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            real(handle, replacing.fcntl.LOCK_EX | replacing.fcntl.LOCK_NB)
+        os.close(handle)
+
+
+def test_in_place_the_largest_goes_out_first_and_comes_in_last(tmp_path, monkeypatch):
+    target = tmp_path / "adapter"
+    target.mkdir()
+    sizes = {"a": 300, "b": 1, "c": 20}
+    for name in sizes:
+        (target / name).write_text("old")
+    monkeypatch.setattr(replacing, "_is_plain", lambda *_: False)
+    real, moves = os.rename, []
+    monkeypatch.setattr("os.rename", lambda source, place: moves.append(Path(source)) or real(source, place))
+    with atomic_folder(target) as temporary:
+        for name, size in sizes.items():
+            (temporary / name).write_text("x" * size)
+    out = [path.name for path in moves if path.parent == target]
+    came_in = [path.name for path in moves if path.parent.name == "new"]
+    assert (out, came_in) == (["a", "c", "b"], ["b", "c", "a"])
+
+
 def test_what_is_not_ours_stays_whatever_it_is(tmp_path):
     target = tmp_path / "adapter"
     (target / "checkpoint-1").mkdir(parents=True)
@@ -304,8 +395,6 @@ def test_what_is_not_ours_stays_whatever_it_is(tmp_path):
 
 
 def test_what_arrives_while_a_folder_is_swapped_is_not_lost(tmp_path, monkeypatch):
-    from lora_lab import replacing
-
     target = tmp_path / "adapter"
     target.mkdir()
     (target / "weights").write_text("old")

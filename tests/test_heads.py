@@ -98,6 +98,14 @@ def test_a_model_within_a_module_keeps_its_head_and_a_module_of_ones_own_has_non
     assert "classifier" in lora.targets(own, "all-linear") and "net.classifier" not in lora.targets(own, "all-linear")
 
 
+def test_a_language_model_within_a_module_keeps_its_head_whatever_it_is_called():
+    own = nn.ModuleDict({"net": model_of("BertForMaskedLM"), "value": nn.Linear(32, 2)})
+    head = own["net"].cls.predictions.decoder
+    assert output_layers(own) == {head} and head in heads(own)
+    quant.quantize_model(own)
+    assert names(own) == {"net.cls.predictions.decoder"}
+
+
 def test_a_classifier_is_trained_and_answers_with_its_fresh_head():
     model = quant.quantize_model(model_of("LlamaForSequenceClassification"))
     lora.inject(model, LoRAConfig(r=2, target_modules="all-linear"))

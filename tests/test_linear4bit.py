@@ -378,6 +378,13 @@ def test_slabs_give_the_dense_product(monkeypatch, shape, dtype, double_quant):
     assert (a.grad - b.grad).norm() <= tolerance * b.grad.norm()
 
 
+@pytest.mark.parametrize("d_in", [96, 100])
+def test_a_large_weight_whose_rows_are_no_whole_blocks_is_not_cut(d_in):
+    layer, twin = layer_and_twin(d_in, linear4bit.SLAB // d_in + 17, bias=False)
+    x = torch.randn(3, d_in)
+    assert torch.equal(layer(x), twin(x)) and torch.equal(layer(x), linear4bit._dense_product(x, None, layer, False))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("block_size", [16, 64])
 def test_a_slab_is_a_part_of_the_weight_bit_for_bit_and_no_larger_than_it_says(monkeypatch, dtype, block_size):

@@ -64,6 +64,22 @@ def test_what_makes_no_model_or_none_that_is_counted_is_named(tmp_path, changed,
     assert re.search(named, refused(tmp_path, LLAMA | changed))
 
 
+@pytest.mark.parametrize("name", ["sliding_window", "num_experts", "num_local_experts"])
+def test_a_zero_says_that_there_is_none(tmp_path, name):
+    assert memory.parameters(load_config(folder(tmp_path, LLAMA | {name: 0}))) == memory.parameters(
+        AutoConfig.for_model(**LLAMA)
+    )
+    assert f"{name}=-1" in refused(tmp_path, LLAMA | {name: -1})
+
+
+@pytest.mark.parametrize("name", ["n_embd", "n_head", "n_layer", "n_positions", "n_inner"])
+def test_a_config_made_by_hand_is_named_by_its_own_fields(name):
+    config = AutoConfig.for_model("gpt2")
+    setattr(config, name, -1)
+    with pytest.raises(ValueError, match=f"says {name}=-1"):
+        memory.parameters(config)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

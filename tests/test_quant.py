@@ -504,6 +504,13 @@ def test_what_reaches_the_end_of_a_dtype_is_restored_finite_after_double_quantiz
         assert not changed[plain._reach().double() < 0.9 * end].any()  # the nearest code, as in bitsandbytes
 
 
+def test_constants_and_offsets_that_reach_beyond_together_take_as_many_steps_as_they_need():
+    end = torch.finfo(torch.float32).max
+    weight = torch.full((10, 16), end)
+    weight[1:, 1::2] = -end  # beside a block that is all offset, blocks that are all range
+    assert torch.isfinite(quant.quantize(weight, quant.INT4_ASYMMETRIC, 16, quant.DYNAMIC8).dequantize()).all()
+
+
 def test_parts_that_do_not_belong_together_are_refused():
     q = quant.quantize(normal(256), double_quant=True)
     plain = quant.quantize(normal(256))

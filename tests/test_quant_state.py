@@ -82,6 +82,13 @@ def test_half_of_a_weight_or_one_that_was_cast_is_refused():
     assert "fc.packed" in nothing.missing_keys
 
 
+def test_a_state_without_values_loads_by_assignment():
+    state = {key: torch.empty_like(value, device="meta") for key, value in layer().state_dict().items()}
+    model = layer()
+    model.load_state_dict(state, assign=True)
+    assert model["fc"].packed.is_meta and model["fc"].absmax_codes.is_meta
+
+
 def test_a_checkpoint_of_transformers_and_safetensors_load_model_keep_the_format(tmp_path):
     model = lora.inject(quant.quantize_model(tiny_llama()), LoRAConfig(target_modules="all-linear"))
     model.save_pretrained(tmp_path / "trainer")

@@ -158,6 +158,12 @@ def test_an_answer_may_fill_the_last_position():
     assert len(train.complete(model, Numbers(), [[5] * 24], max_new_tokens=8)) == 1
 
 
+def test_progress_tells_how_many_each_batch_has_finished():
+    told: list[int] = []
+    train.complete(tiny_llama(), Numbers(), [*PROMPTS, [8]], max_new_tokens=2, batch_size=2, progress=told.append)
+    assert told == [2, 2, 1]
+
+
 @pytest.mark.parametrize("call", ["complete", "answer", "fit", "answer_loss"])
 def test_without_a_pad_token_the_way_out_is_named(call, base):
     model, tokenizer = base
@@ -213,6 +219,11 @@ def test_the_mean_loss_restores_the_mode_also_after_an_error():
     with pytest.raises(ValueError):
         train.mean_loss(model, [batch(4), {}])
     assert modes(model) == before
+
+
+def test_the_mean_loss_may_fill_the_last_position():
+    short, long = (tiny_llama(max_position_embeddings=n) for n in (8, 64))
+    assert train.mean_loss(short, [batch(8, 3)]) == train.mean_loss(long, [batch(8, 3)])
 
 
 def test_a_mean_loss_over_nothing_is_refused():

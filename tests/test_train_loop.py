@@ -81,6 +81,14 @@ def test_the_seed_decides_about_dropout_whatever_was_drawn_before():
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
+def test_another_seed_drops_out_other_values():
+    def losses(seed: int) -> list[float]:
+        model = tiny_llama(attention_dropout=0.5)
+        return train.fit(model, examples(1), steps=2, batch_size=1, lr=1e-3, seed=seed).losses
+
+    assert losses(1) == losses(1) != losses(2)  # one example has no order that could tell them apart
+
+
 def test_dropout_is_on_in_every_step_also_after_an_evaluation():
     model, modes = tiny_llama(), []
     model.model.layers[1].register_forward_pre_hook(lambda module, args: modes.append(module.training))
@@ -108,6 +116,14 @@ def test_a_step_without_any_token_with_loss_is_not_taken():
     history = train.fit(tiny_llama(), [examples(1)[0], MASKED], steps=4, batch_size=1, lr=1e-4)
     assert len(history.losses) == 4 and all(map(math.isfinite, history.losses))
     assert history.tokens == [3, 6, 9, 12]
+
+
+@pytest.mark.parametrize("seed", range(6))  # in some of them the masked example is the first of its step
+def test_a_step_counts_whichever_of_its_batches_holds_the_tokens_with_loss(seed):
+    data = [*examples(5), MASKED]
+    history = train.fit(tiny_llama(), data, steps=3, batch_size=1, accumulate=2, lr=1e-4, seed=seed)
+    assert len(history.losses) == 3
+    assert history.tokens[-1] == sum(label != IGNORE for example in data for label in example["labels"])  # one pass
 
 
 @pytest.mark.parametrize("labels", [[IGNORE] * 4, [7, IGNORE, IGNORE, IGNORE]])  # nothing predicts the first token

@@ -51,6 +51,13 @@ MUTATIONS = (
         wrong="characters that an encoding lacks vanish",
     ),
     Mutation(
+        file=CONSOLE,
+        before="        out.flush()\n        err.flush()\n",
+        after="",
+        test="tests/test_console.py::test_what_was_printed_has_left_its_buffers_after_the_block",
+        wrong="what was printed stays in a buffer",
+    ),
+    Mutation(
         file=CLI,
         before="return status if _is_whole(out) else 2",
         after="return status",

@@ -51,6 +51,13 @@ MUTATIONS = (
         wrong="a stranger may be of another population",
     ),
     Mutation(
+        file=TASKS,
+        before='draw, rngs["validation"], taken',
+        after='draw, rngs["train"], taken',
+        test="tests/test_data.py::test_the_examples_that_recorded_runs_were_stopped_by_stay_what_they_are[open_book-47b3692c3fd8]",
+        wrong="validation goes on where training ended",
+    ),
+    Mutation(
         file=WORLD,
         before="known.setdefault(person.first_name, person)",
         after="known.setdefault(person.name, person)",

@@ -46,6 +46,20 @@ MUTATIONS = (
     ),
     Mutation(
         file=REPLACING,
+        before="                continue  # it was",
+        after="                pass  # it was",
+        test="tests/test_files.py::test_a_saver_that_waited_for_a_folder_that_was_swapped_waits_for_the_new_one",
+        wrong="a saver that waited holds the lock of a folder that is gone",
+    ),
+    Mutation(
+        file=REPLACING,
+        before="(ours.st_dev, ours.st_uid, ours.st_gid) == (theirs.st_dev, theirs.st_uid, theirs.st_gid)",
+        after="bool(ours and theirs)",
+        test="tests/test_files.py::test_a_folder_of_another_owner_or_disk_is_replaced_in_place[st_uid]",
+        wrong="a folder gets another owner",
+    ),
+    Mutation(
+        file=REPLACING,
         before="            os.rename(new / entry, target / entry)\n",
         after="            pass\n",
         test="tests/test_files.py::test_what_arrives_while_a_folder_is_swapped_is_not_lost",

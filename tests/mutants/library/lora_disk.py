@@ -65,6 +65,20 @@ MUTATIONS = (
         wrong="a wrapper's part stays in the names",
     ),
     Mutation(
+        file="lora_lab/lora/checkpoint.py",
+        before="(state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)",
+        after="(state.st_size,)",
+        test=f"{_FILES}::test_files_of_the_same_size_are_told_apart",
+        wrong="a save of the same size goes unnoticed between two looks",
+    ),
+    Mutation(
+        file="lora_lab/lora/moved.py",
+        before="torch.linspace(0, max(0, len(flat) - 1),",
+        after="torch.linspace(0, min(63, len(flat) - 1),",
+        test=f"{_FILES}::test_rows_of_an_embedding_far_from_its_first_ones_are_never_lost_either",
+        wrong="only the first values of a tensor are noted",
+    ),
+    Mutation(
         file="lora_lab/lora/naming.py",
         before="        parent = unwrap(child)\n",
         after="        parent = child\n",

@@ -57,6 +57,20 @@ MUTATIONS = (
     ),
     Mutation(
         file="lora_lab/quant/linear4bit.py",
+        before="layer.in_features % layer.block_size == 0",
+        after="layer.in_features % 2 == 0",
+        test="tests/test_linear4bit.py::test_a_large_weight_whose_rows_are_no_whole_blocks_is_not_cut",
+        wrong="rows that are no whole blocks are cut into slabs",
+    ),
+    Mutation(
+        file="lora_lab/quant/heads.py",
+        before="_output_layer(part) for part in model.modules())",
+        after="_output_layer(part) for part in [model])",
+        test="tests/test_heads.py::test_a_language_model_within_a_module_keeps_its_head_whatever_it_is_called",
+        wrong="the head of a model within a module is not found",
+    ),
+    Mutation(
+        file="lora_lab/quant/linear4bit.py",
         before="_product(grad, None, ctx.layer, not ctx.transposed)",
         after="_product(grad.detach(), None, ctx.layer, not ctx.transposed)",
         test="tests/test_linear4bit.py::test_second_and_third_derivatives_are_those_of_the_dense_layer[1048576]",

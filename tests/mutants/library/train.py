@@ -111,6 +111,13 @@ MUTATIONS = (
     ),
     Mutation(
         file=LOOP,
+        before="for batch in batches for example in batch)",
+        after="for example in batches[0])",
+        test="tests/test_train_loop.py::test_a_step_counts_whichever_of_its_batches_holds_the_tokens_with_loss",
+        wrong="a step whose first micro-batch is masked is left out",
+    ),
+    Mutation(
+        file=LOOP,
         before="    _load(trainable, best)\n",
         after="",
         test="tests/test_train_loop.py::test_with_patience_the_weights_of_the_best_evaluation_are_left[scores0-8-4]",
