@@ -111,8 +111,8 @@ MUTATIONS = (
     ),
     Mutation(
         file=LOOP,
-        before="    _load(trainable, best)\n",
-        after="",
+        before=", left_with(trainable, best):",
+        after=":",
         test="tests/test_train_loop.py::test_with_patience_the_weights_of_the_best_evaluation_are_left[scores0-8-4]",
         wrong="the last weights are left, not the best",
     ),
@@ -146,8 +146,8 @@ MUTATIONS = (
     ),
     Mutation(
         file=EVALUATE,
-        before="items()}).loss) * n\n                tokens += n\n",
-        after="items()}).loss)\n                tokens += 1\n",
+        before="total += loss * n\n                tokens += n\n",
+        after="total += loss\n                tokens += 1\n",
         test="tests/test_train_evaluate.py::test_the_mean_loss_weighs_tokens_and_not_batches",
         wrong="the mean loss is a mean of batch means",
     ),
