@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from lora_lab import models, train
 from lora_lab.data import tasks
@@ -237,6 +238,75 @@ def test_a_mean_loss_over_nothing_is_refused():
         train.mean_loss(tiny_llama(max_position_embeddings=8), [batch(9, 2)])
     with pytest.raises(TypeError, match=r"\[batch\]"):
         train.mean_loss(tiny_llama(), batch(4))
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "words"),
+    [
+        ({"input_ids": torch.tensor([[5, 256, 7]])}, ValueError, "batch 1 has the token id 256"),
+        ({"labels": torch.tensor([[5, 300, 7]])}, ValueError, "batch 1 has the label 300"),
+        ({"labels": torch.tensor([[5, -1, 7]])}, ValueError, "batch 1 has the label -1"),
+        ({"labels": torch.tensor([5, 6, 7])}, ValueError, r"batch 1 has input_ids \[1, 3\] and labels \[3\]"),
+        ({"labels": torch.tensor([[5, 6]])}, ValueError, r"labels \[1, 2\]"),
+        ({"labels": torch.tensor([[5.0, 6, 7]])}, TypeError, "int64"),
+        ({"input_ids": [[5, 6, 7]]}, TypeError, "int64"),
+    ],
+)
+def test_a_batch_that_the_model_cannot_read_is_named(changed, error, words):
+    with pytest.raises(error, match=words):
+        train.mean_loss(tiny_llama(), [batch(3), {**batch(3), **changed}])
+
+
+# ---- weights that are not finite -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_model_that_is_not_finite_gives_no_answer_and_no_loss(value):
+    model = tiny_llama()
+    with torch.no_grad():
+        model.model.norm.weight.fill_(value)
+    with pytest.raises(FloatingPointError, match="logits that are NaN"):
+        train.complete(model, Numbers(), PROMPTS, max_new_tokens=2)
+    with pytest.raises(FloatingPointError, match="the loss of batch 1 is nan"):
+        masked = {**batch(3), "labels": torch.full((1, 3), IGNORE)}
+        train.mean_loss(model, [masked, batch(3)])
+
+
+def test_a_token_that_the_model_rules_out_is_no_error():
+    model = talkative()
+    wanted = by_argmax(model, PROMPTS[0], 4)
+    unseen = next(i for i in range(2, 256) if str(i) not in wanted.split())
+
+    def ruled_out(module, args, logits):
+        return logits.index_fill(-1, torch.tensor([unseen]), -math.inf)
+
+    model.lm_head.register_forward_hook(ruled_out)
+    assert train.complete(model, Numbers(), PROMPTS[:1], max_new_tokens=4) == [wanted]
+
+
+# ---- prompts and wrappers ------------------------------------------------------------------------------------------
+
+
+def test_prompts_may_come_one_by_one():
+    model = talkative()
+    wanted = train.complete(model, Numbers(), PROMPTS, max_new_tokens=3)
+    assert train.complete(model, Numbers(), (prompt for prompt in PROMPTS), max_new_tokens=3) == wanted
+    with pytest.raises(TypeError, match="prompts=3: give a list"):
+        train.complete(model, Numbers(), 3)
+    with pytest.raises(TypeError, match="progress=3 cannot be called"):
+        train.complete(model, Numbers(), PROMPTS, progress=3)
+
+
+@pytest.mark.parametrize("wrapped", [nn.DataParallel, torch.compile, AveragedModel])
+def test_a_wrapped_model_answers_and_is_measured_as_it_is(wrapped):
+    model = talkative(max_position_embeddings=32)
+    outside = wrapped(model)
+    wanted = train.complete(model, Numbers(), PROMPTS, max_new_tokens=3)
+    assert train.complete(outside, Numbers(), PROMPTS, max_new_tokens=3) == wanted
+    with pytest.raises(ValueError, match="prompt 0 has 31 tokens.*32 positions"):
+        train.complete(outside, Numbers(), [[5] * 31], max_new_tokens=3)
+    with pytest.raises(ValueError, match="batch 0 has 50 tokens in a row, but the model has 32 positions"):
+        train.mean_loss(outside, [batch(50)])
 
 
 # ---- scores --------------------------------------------------------------------------------------------------------

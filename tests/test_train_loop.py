@@ -1,17 +1,34 @@
 """What a step is, what it must not be, and what is left behind: `train.fit` against arithmetic by hand."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    Gemma3TextConfig,
+    GptOssConfig,
+    LlamaConfig,
+    RobertaConfig,
+    RobertaForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
+    XLNetConfig,
+    XLNetLMHeadModel,
+)
 
 from lora_lab import lora, train
 from lora_lab.lora import LoRAConfig
+from lora_lab.train import limits
 from lora_lab.units import IGNORE
 from tests.test_lora import assert_same, snapshot, tiny_llama
 from tests.test_train import examples
+from tests.test_train_evaluate import Numbers
 
 MASKED = {"input_ids": [7, 8, 9, 10], "labels": [IGNORE] * 4}
 
@@ -264,6 +281,23 @@ def test_with_patience_the_weights_of_the_best_evaluation_are_left(scores, steps
     assert any(not torch.equal(kept[best][key], kept[steps][key]) for key in kept[best]) or best == steps
 
 
+@pytest.mark.parametrize("ending", [FloatingPointError, KeyboardInterrupt])
+def test_with_patience_the_best_weights_are_left_whatever_ends_the_training(ending):
+    model, kept, left = adapted(), {}, iter([1.0, 0.5])
+    spoiling(model.model.layers[0].mlp.up_proj.lora_A, math.nan, lambda call: call == 3)
+
+    def keep(step: int, loss: float) -> None:
+        kept[step] = snapshot(model)
+        if step == 2 and ending is KeyboardInterrupt:
+            raise ending
+
+    options = {"evaluate": lambda: next(left), "evaluate_every": 1, "patience": 5, "on_step": keep}
+    with pytest.raises(ending):
+        train.fit(model, examples(), steps=4, lr=1e-2, **options)
+    assert_same(model, kept[1])
+    assert any(not torch.equal(kept[1][key], kept[2][key]) for key in kept[1])
+
+
 def test_without_patience_the_last_weights_are_left():
     model, kept, left = adapted(), {}, iter([3.0, 1.0])
     train.fit(
@@ -363,12 +397,129 @@ def test_a_dataset_that_is_no_list_is_refused():
     refused(TypeError, "the dataset is a dict", examples()[0])
 
 
+def test_what_is_not_as_it_should_be_is_refused_before_the_first_step():
+    refused(TypeError, "on_step=3 cannot be called", on_step=3)
+    refused(TypeError, "checkpointing='False' must be True or False", checkpointing="False")
+    refused(TypeError, "evaluate=3 cannot be called", evaluate=3)
+
+
 def test_a_sequence_beyond_the_models_positions_is_refused():
     model = tiny_llama(max_position_embeddings=8)
     fits, long = ({"input_ids": [5] * n, "labels": [5] * n} for n in (8, 9))
     assert len(train.fit(model, [fits], steps=1).losses) == 1
     with pytest.raises(ValueError, match="example 1 has 9 tokens, but the model has 8 positions"):
         train.fit(model, [fits, long], steps=1)
+
+
+@pytest.mark.parametrize("wrapped", [nn.DataParallel, torch.compile, AveragedModel])
+def test_a_wrapper_hides_neither_positions_nor_padding_nor_checkpointing(wrapped):
+    model = wrapped(tiny_llama(max_position_embeddings=32))
+    with pytest.raises(ValueError, match="example 0 has 50 tokens, but the model has 32 positions"):
+        train.fit(model, [{"input_ids": [5] * 50, "labels": [5] * 50}], steps=1, checkpointing=True)
+    if wrapped is nn.DataParallel:
+        assert len(train.fit(model, examples(), steps=1, checkpointing=True).losses) == 1
+
+
+def test_losses_of_several_gpus_are_not_weighed_as_one():
+    model = nn.DataParallel(tiny_llama())
+    model.device_ids = [0, 1]
+    with pytest.raises(ValueError, match="a loss per GPU.*give model.module"):
+        train.fit(model, examples(), steps=1)
+
+
+LONG = {"rope_type": "longrope", "rope_theta": 1e4, "long_factor": [1.0] * 4, "short_factor": [1.0] * 4}
+LLAMA3 = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("said", "rope", "reach"),
+    [
+        (4096, None, 4096),
+        (4096, {"rope_type": "linear", "factor": 4.0}, 16384),
+        (4096, {"rope_type": "dynamic", "factor": 2.0}, 8192),
+        (32768, {"rope_type": "yarn", "factor": 4.0}, 131072),
+        (32768, {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}, 131072),
+        (131072, {"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 4096}, 131072),
+        (163840, {"rope_type": "yarn", "factor": 40.0, "original_max_position_embeddings": 4096}, 163840),
+        (131072, {**LLAMA3, "original_max_position_embeddings": 8192}, 131072),
+        (131072, {**LONG, "original_max_position_embeddings": 4096}, 131072),
+    ],
+)
+def test_the_reach_of_rotary_positions_is_counted_once(said, rope, reach):
+    model = nn.Module()
+    model.config = LlamaConfig(max_position_embeddings=said, rope_parameters=rope and {"rope_theta": 1e4, **rope})
+    assert limits.positions(model) == reach
+
+
+def test_published_configurations_reach_as_far_as_their_papers_say():
+    model = nn.Module()
+    for config, reach in ((GptOssConfig(), 131072), (Gemma3TextConfig(), 131072), (RobertaConfig(), 510)):
+        model.config = config
+        assert limits.positions(model) == reach
+
+
+# ---- which models --------------------------------------------------------------------------------------------------
+
+SMALL = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+
+
+def t5() -> nn.Module:
+    return T5ForConditionalGeneration(T5Config(vocab_size=64, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (t5, "T5ForConditionalGeneration is no causal language model: an encoder"),
+        (lambda: nn.DataParallel(t5()), "T5ForConditionalGeneration is no causal language model"),
+        (lambda: BertForMaskedLM(BertConfig(**SMALL)), "does not predict the next token"),
+        (lambda: tiny_llama().model, "LlamaModel is no causal language model: .*AutoModelForCausalLM"),
+        (lambda: RobertaForCausalLM(RobertaConfig(**SMALL)), "sees the tokens that it should predict"),
+        (lambda: XLNetLMHeadModel(XLNetConfig(vocab_size=64, d_model=16, n_layer=1, n_head=2, d_inner=16)), "xlnet"),
+        (lambda: tiny_llama().to("meta"), 'on the device "meta"'),
+        (nn.Identity, "no parameters"),
+    ],
+)
+def test_a_model_that_does_not_predict_the_next_token_is_refused(make, words):
+    model = make()
+    row = torch.tensor([[5, 6, 7]])
+    with pytest.raises(ValueError, match=words):
+        train.fit(model, examples(), steps=1)
+    with pytest.raises(ValueError, match=words):
+        train.mean_loss(model, [{"input_ids": row, "labels": row}])
+    with pytest.raises(ValueError, match=words):
+        train.complete(model, Numbers(), [[5, 6]])
+
+
+def test_what_is_no_module_is_refused():
+    with pytest.raises(TypeError, match="the model is a str"):
+        train.fit("gpt2", examples())
+
+
+def test_a_roberta_that_was_made_a_decoder_is_one_up_to_its_last_position():
+    config = RobertaConfig(**SMALL, is_decoder=True, max_position_embeddings=20, pad_token_id=1, eos_token_id=2)
+    model = RobertaForCausalLM(config)
+    fits, long = ({"input_ids": [5] * n, "labels": [5] * n} for n in (18, 19))
+    assert len(train.fit(model, [fits], steps=1).losses) == 1
+    with pytest.raises(ValueError, match="19 tokens, but the model has 18 positions"):
+        train.fit(model, [long], steps=1)
+
+
+def test_a_module_of_ones_own_is_taken_at_its_word():
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(256, 256)
+
+        def forward(self, input_ids, labels, attention_mask=None, use_cache=None):
+            logits = self.table(input_ids)[:, :-1].flatten(0, 1)
+            return SimpleNamespace(loss=nn.functional.cross_entropy(logits, labels[:, 1:].flatten()))
+
+    model = Own()
+    history = train.fit(model, examples(), steps=2, batch_size=4, accumulate=2, pad_id=0)
+    assert len(history.losses) == 2
+    row = torch.tensor([[5, 6, 7]])
+    assert math.isfinite(train.mean_loss(model, [{"input_ids": row, "labels": row}]))
 
 
 def test_stretched_rotary_positions_reach_further():

@@ -1,18 +1,21 @@
 """What a model can do: greedy completion, exact fact recall, reading, and loss."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LogitsProcessorList
 
 from lora_lab import ranges
 from lora_lab.data.batches import encode_prompt, require_pad_id
 from lora_lab.data.scores import Example, score_exact
 from lora_lab.data.world import World
-from lora_lab.train.limits import positions, require_prompt
+from lora_lab.train.causal import inside, require_causal
+from lora_lab.train.limits import require_batch, require_prompt
 from lora_lab.train.restoring import evaluating, generating_by
+from lora_lab.train.settings import require_callback
 from lora_lab.units import IGNORE
 
 
@@ -20,7 +23,7 @@ from lora_lab.units import IGNORE
 def complete(
     model: Any,
     tokenizer: Any,
-    prompts: Sequence[list[int]],
+    prompts: Iterable[list[int]],
     max_new_tokens: int = 64,
     batch_size: int = 64,
     progress: Callable[[int], None] | None = None,
@@ -39,13 +42,20 @@ def complete(
         progress: called with the number of prompts finished after each batch.
 
     Raises:
-        TypeError: for a number or prompts of the wrong type.
-        ValueError: for a number out of range, a tokenizer without a pad token, or a prompt that is empty, beyond the
-            vocabulary, or too long for the model's positions together with its answer.
+        TypeError: for a number, prompts or function of the wrong type.
+        ValueError: for a model that is no causal LM, a number out of range, a tokenizer without a pad token, or a prompt
+            that is empty, beyond the vocabulary, or too long for the model's positions together with its answer.
+        FloatingPointError: if the model gives NaN, of which no token is the likeliest.
     """
     max_new_tokens = ranges.whole("max_new_tokens", max_new_tokens)
     batch_size = ranges.whole("batch_size", batch_size)
+    require_callback("progress", progress, "of the number of prompts finished")
+    require_causal(model)
+    model = inside(model)  # wrappers cannot generate
     pad_id = require_pad_id(tokenizer.pad_token_id)
+    if not isinstance(prompts, Iterable):
+        raise TypeError(f"prompts={ranges.brief(prompts)}: give a list of prompts, each a list of token ids")
+    prompts = list(prompts)
     for i, prompt in enumerate(prompts):
         require_prompt(model, prompt, f"prompt {i}", max_new_tokens)
     ends = _end_tokens(model, tokenizer)
@@ -72,7 +82,20 @@ def _continued(model: Any, prompts: Sequence[list[int]], config: GenerationConfi
     pads = [longest - len(prompt) for prompt in prompts]
     ids = torch.tensor([[config.pad_token_id] * pad + [*prompt] for pad, prompt in zip(pads, prompts)], device=device)
     mask = torch.tensor([[0] * pad + [1] * (longest - pad) for pad in pads], device=device)
-    return model.generate(input_ids=ids, attention_mask=mask, generation_config=config)[:, longest:].tolist()
+    new = model.generate(
+        input_ids=ids, attention_mask=mask, generation_config=config, logits_processor=LogitsProcessorList([_finite])
+    )
+    return new[:, longest:].tolist()
+
+
+def _finite(ids: Tensor, logits: Tensor) -> Tensor:
+    """The logits as they are; −∞ may be among them, for tokens that a model rules out."""
+    if not (logits < math.inf).all():  # NaN is not less either
+        raise FloatingPointError(
+            "the model gives logits that are NaN or infinite, so no token is the likeliest: look for weights that are "
+            "not finite, or load it in bfloat16 or float32, whose range is wider than float16's"
+        )
+    return logits
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
@@ -120,6 +143,7 @@ def reading(model: Any, tokenizer: Any, examples: Sequence[Example]) -> float:
     Raises:
         ValueError: for no examples, or as `complete`.
     """
+    examples = list(examples)
     return score_exact(examples, answer(model, tokenizer, examples, max_new_tokens=12))["exact"]
 
 
@@ -132,23 +156,25 @@ def mean_loss(model: nn.Module, batches: Iterable[dict[str, Tensor]]) -> float:
         batches: as `data.batches.collate` makes them.
 
     Raises:
-        TypeError: for one batch instead of several.
-        ValueError: if a batch has no labels or is longer than the model has positions, or none has a token with loss.
+        TypeError: for one batch instead of several, or one that holds anything but whole numbers.
+        ValueError: for a model that is no causal LM; if a batch has no labels, or is longer than the model has
+            positions or beyond its vocabulary, or none has a token with loss.
+        FloatingPointError: if the loss of a batch is not finite.
     """
     if isinstance(batches, Mapping):
         raise TypeError("batches is a single batch: give a list, [batch]")
-    device, limit = next(model.parameters()).device, positions(model)
+    require_causal(model)
+    device = next(model.parameters()).device
     total, tokens = 0.0, 0
     with evaluating(model):
         for i, batch in enumerate(batches):
-            if "labels" not in batch:
-                raise ValueError(f"batch {i} has no labels: make it with data.batches.collate")
-            longest = batch["labels"].shape[1]
-            if limit is not None and longest > limit:
-                raise ValueError(f"batch {i} has {longest} tokens in a row, but the model has {limit} positions")
+            require_batch(model, batch, f"batch {i}")
             n = int((batch["labels"][:, 1:] != IGNORE).sum())
             if n > 0:  # the mean over no token is NaN
-                total += float(model(**{key: value.to(device) for key, value in batch.items()}).loss) * n
+                loss = float(model(**{key: value.to(device) for key, value in batch.items()}).loss)
+                if not math.isfinite(loss):
+                    raise FloatingPointError(f"the loss of batch {i} is {loss}: look for weights that are not finite")
+                total += loss * n
                 tokens += n
     if not tokens:
         raise ValueError(f"no batch has a token with loss: give labels other than {IGNORE} behind the first token")

@@ -3,21 +3,32 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from lora_lab.data.batches import Encoded, require_example, require_ids
+from lora_lab.train.causal import inside
 from lora_lab.units import IGNORE
 
-# Kinds of rotary positions that reach `factor` times further than `max_position_embeddings` says. In the other kinds
-# it says how far they reach.
+# Kinds of rotary positions that reach `factor` times further than `max_position_embeddings` says, unless they say how
+# far they reached before they were stretched. In the other kinds it says how far they reach.
 _STRETCHED = ("linear", "dynamic", "yarn")
+# They number positions from behind the id of the padding.
+_OFFSET = ("camembert", "data2vec-text", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod")
 
 
 def positions(model: Any) -> int | None:
     """How many tokens in a row the model was made for; None if its configuration does not say."""
     config = _text_config(model)
     limit = getattr(config, "max_position_embeddings", None)
+    if not limit:
+        return None
+    if getattr(config, "model_type", None) in _OFFSET:
+        return limit - config.pad_token_id - 1
     rope = getattr(config, "rope_parameters", None) or {}
-    if limit and rope.get("rope_type") in _STRETCHED:
-        limit = int(limit * max(1.0, rope.get("factor") or 1.0))
+    factor, original = rope.get("factor") or 1.0, rope.get("original_max_position_embeddings")
+    if original or rope.get("rope_type") in _STRETCHED:
+        return max(limit, int((original or limit) * factor))
     return limit
 
 
@@ -69,6 +80,38 @@ def require_dataset(model: Any, dataset: Sequence[Encoded]) -> None:
         )
 
 
+def require_batch(model: Any, batch: Any, name: str) -> None:
+    """Refuse, by `name`, a batch whose loss the model cannot compute.
+
+    Raises:
+        TypeError: for anything but a mapping of tensors of whole numbers.
+        ValueError: for no ids or labels, other shapes than [batch, tokens], more tokens than positions, or one beyond
+            the vocabulary.
+    """
+    if not isinstance(batch, Mapping):
+        raise TypeError(f"{name} is a {type(batch).__name__}: give a dict, as data.batches.collate makes it")
+    for key in ("input_ids", "labels"):
+        if key not in batch:
+            raise ValueError(f"{name} has no {key}: make it with data.batches.collate")
+    ids, labels = batch["input_ids"], batch["labels"]
+    if not all(isinstance(values, Tensor) and values.dtype in (torch.int64, torch.int32) for values in (ids, labels)):
+        raise TypeError(f"{name}'s input_ids and labels must be tensors of int64: make it with data.batches.collate")
+    if ids.ndim != 2 or ids.shape != labels.shape or not ids.numel():
+        raise ValueError(
+            f"{name} has input_ids {list(ids.shape)} and labels {list(labels.shape)}: both are [batch, tokens]"
+        )
+    limit, size = positions(model), vocabulary(model)
+    if limit is not None and ids.shape[1] > limit:
+        raise ValueError(f"{name} has {ids.shape[1]} tokens in a row, but the model has {limit} positions")
+    for key, values in (("token id", ids), ("label", labels[labels != IGNORE])):
+        wrong = values[(values < 0) | (values >= (size or 2**63 - 1))]
+        if wrong.numel():
+            raise ValueError(
+                f"{name} has the {key} {int(wrong[0])}, but ids count from 0{f' to {size - 1}' if size else ''}: "
+                "encode it with the model's own tokenizer"
+            )
+
+
 def require_prompt(model: Any, ids: Any, name: str, max_new_tokens: int) -> None:
     """Refuse, by `name`, a prompt that the model cannot read, or not finish.
 
@@ -96,5 +139,5 @@ def has_loss(example: Encoded) -> bool:
 
 
 def _text_config(model: Any) -> Any:
-    config: Any = getattr(model, "config", None)
+    config: Any = getattr(inside(model), "config", None)
     return config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from lora_lab import ranges
 from lora_lab.data.batches import Encoded, collate, require_pad_id
+from lora_lab.train.causal import inside, require_causal
 from lora_lab.train.history import History
 from lora_lab.train.limits import has_loss, require_dataset, vocabulary
-from lora_lab.train.restoring import checkpointed, gradients_cleared, modes_restored
-from lora_lab.train.settings import require_counts, require_evaluation, require_rates
+from lora_lab.train.restoring import checkpointed, gradients_cleared, left_with, modes_restored
+from lora_lab.train.settings import require_callback, require_counts, require_evaluation, require_rates
 from lora_lab.units import IGNORE
 
 
@@ -54,7 +55,8 @@ def fit(
     """Train with AdamW.
 
     Args:
-        model: a transformers causal LM; its parameters that require a gradient are trained.
+        model: a transformers causal LM, or a module that shifts its labels as those do; its parameters that require a
+            gradient are trained.
         dataset: examples with `input_ids` and `labels`, as `data.batches.encode_example` makes them.
         steps: optimizer steps, at least 1; the data are reshuffled after each pass.
         lr: peak learning rate, above 0 and at most 1. LoRA wants a larger one than full fine-tuning.
@@ -69,8 +71,8 @@ def fit(
         evaluate: called every `evaluate_every` steps; a higher score is better.
         evaluate_every: from 1 to `steps`, if there is something to evaluate.
         patience: stop after this many evaluations without a better score, at least 1. With patience the model is left
-            with the weights of the best evaluation (`History.best_step`), whether training stops early or not; that
-            takes a copy of what trains.
+            with the weights of the best evaluation (`History.best_step`), whether training stops early or not, and
+            also after an error or an interruption; that takes a copy of what trains.
         seed: of the order of the data and of dropout, at least 0.
         pad_id: id for padding, by default the model's.
         on_step: called with (steps done, loss) after each step.
@@ -80,16 +82,19 @@ def fit(
         interruption; gradients that were there before are not used.
 
     Raises:
-        TypeError: for a number of the wrong type, or a dataset that holds anything but lists of token ids.
-        ValueError: for numbers out of range, a model without trainable parameters, and a dataset that is empty,
-            damaged, beyond the model's vocabulary or positions, or without any token with loss.
+        TypeError: for a number or function of the wrong type, or a dataset that holds anything but lists of token ids.
+        ValueError: for numbers out of range, a model that is no causal LM or has no trainable parameters, and a dataset
+            that is empty, damaged, beyond the model's vocabulary or positions, or without any token with loss.
         FloatingPointError: if the loss or the gradient stops being finite; it names the step. The weights are those
-            before the step.
+            before the step, or with patience those of the best evaluation so far.
     """
     require_counts(steps, batch_size, accumulate, warmup)
     require_rates(lr, clip, weight_decay)
     require_evaluation(evaluate, evaluate_every, patience, steps)
+    require_callback("on_step", on_step, "of the steps done and the loss")
+    ranges.switch("checkpointing", checkpointing)
     seed = ranges.seed(seed)
+    require_causal(model)
     trainable = _trainable(model)
     pad = _pad_id(model, pad_id)
     require_dataset(model, dataset)
@@ -100,7 +105,7 @@ def fit(
     stream = _batches(dataset, batch_size, accumulate, seed)
     history, started = History(), time.perf_counter()
     best: list[Tensor] = []
-    with modes_restored(model), checkpointed(model, checkpointing):
+    with modes_restored(model), checkpointed(model, checkpointing), left_with(trainable, best):
         for step in range(steps):
             model.train()  # each time, for `evaluate` and `on_step` may leave it in another mode
             rate = learning_rate(step, steps, lr, warmup)
@@ -118,11 +123,10 @@ def fit(
             if evaluate and (step + 1) % evaluate_every == 0:
                 history.evaluations.append((step + 1, _score(evaluate, step + 1)))
                 if patience is not None and history.best_step == step + 1:
-                    best = [p.detach().clone() for p in trainable]
+                    best[:] = [p.detach().clone() for p in trainable]
                 if patience is not None and history.evaluations_since_best >= patience:
                     history.stopped_early = True
                     break
-    _load(trainable, best)
     return history
 
 
@@ -198,7 +202,7 @@ def _trainable(model: nn.Module) -> list[nn.Parameter]:
 
 def _pad_id(model: Any, pad_id: int | None) -> int:
     if pad_id is None:
-        pad_id = getattr(getattr(model, "config", None), "pad_token_id", None)
+        pad_id = getattr(getattr(inside(model), "config", None), "pad_token_id", None)
     pad, size = require_pad_id(pad_id), vocabulary(model)
     if size is not None and pad >= size:
         raise ValueError(f"pad_id={pad}: the model's vocabulary ends at {size - 1}, choose an id in it")
@@ -239,13 +243,6 @@ def _score(evaluate: Callable[[], float], step: int) -> float:
     if math.isnan(number):
         raise ValueError(f"evaluate gave nan after step {step}: give a number, the higher the better")
     return number
-
-
-@torch.no_grad()
-def _load(parameters: list[nn.Parameter], values: list[Tensor]) -> None:
-    """Give parameters the values that were kept, if any were."""
-    for parameter, value in zip(parameters, values):
-        parameter.copy_(value)
 
 
 def _compute_dtype(model: nn.Module) -> torch.dtype:

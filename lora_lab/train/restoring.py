@@ -1,11 +1,13 @@
 """What a block may change and must give back, whatever ends it: an error and an interruption too."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from lora_lab.train.causal import inside
 
 
 @contextmanager
@@ -29,6 +31,17 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def left_with(parameters: Sequence[nn.Parameter], values: Sequence[Tensor]) -> Iterator[None]:
+    """After the block the parameters have the values that were put into the list meanwhile, if any were."""
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, value in zip(parameters, values):
+                parameter.copy_(value)
+
+
+@contextmanager
 def gradients_cleared(optimizer: torch.optim.Optimizer) -> Iterator[None]:
     """The block starts without gradients, whoever left some, and leaves none behind."""
     optimizer.zero_grad(set_to_none=True)
@@ -41,6 +54,7 @@ def gradients_cleared(optimizer: torch.optim.Optimizer) -> Iterator[None]:
 @contextmanager
 def checkpointed(model: Any, on: bool) -> Iterator[None]:
     """Within the block activations are recomputed in the backward pass, if `on`; a model that did so before goes on."""
+    model = inside(model)
     if not on or any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
         yield
         return

@@ -53,6 +53,16 @@ def require_counts(steps: int, batch_size: int, accumulate: int, warmup: int) ->
     ranges.whole("warmup", warmup, 0)
 
 
+def require_callback(name: str, value: object, arguments: str) -> None:
+    """Refuse, before anything is done, what could not be called after it.
+
+    Raises:
+        TypeError: for what is neither None nor can be called.
+    """
+    if value is not None and not callable(value):
+        raise TypeError(f"{name}={ranges.brief(value)} cannot be called: give a function {arguments}")
+
+
 def require_evaluation(
     evaluate: Callable[[], float] | None, evaluate_every: int, patience: int | None, steps: int
 ) -> None:
@@ -62,6 +72,7 @@ def require_evaluation(
         TypeError: for anything but a whole number, or something to evaluate by that cannot be called.
         ValueError: outside its range.
     """
+    require_callback("evaluate", evaluate, "without arguments")
     ranges.whole("evaluate_every", evaluate_every)
     if patience is not None:
         ranges.whole("patience", patience)
@@ -69,8 +80,6 @@ def require_evaluation(
         if patience is not None:
             raise ValueError("patience needs a score to watch: give evaluate as well")
         return
-    if not callable(evaluate):
-        raise TypeError(f"evaluate={evaluate!r} cannot be called: give a function without arguments")
     if evaluate_every > steps:
         raise ValueError(
             f"evaluate_every={evaluate_every} is past the last of steps={steps}, so nothing would be evaluated: "
