@@ -167,17 +167,27 @@ def read_json(path: Path, way_out: str, finite: bool = True) -> dict[str, Any]:
     try:
         if path.stat().st_size > _MOST_JSON:
             raise ValueError(f"{path.stat().st_size:,} bytes are too many")
-        text = path.read_text(encoding="utf-8-sig")
-        content = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_no_number if finite else float)
+        content = parse_json(path.read_text(encoding="utf-8-sig"), finite)
     except OSError as error:
         raise OSError(f"{path} cannot be read ({error.strerror}): {way_out}") from error
-    except RecursionError as error:
-        raise ValueError(f"{path} is damaged (nested too deeply): {way_out}") from error
     except ValueError as error:  # bad JSON, bad UTF-8, a number of thousands of digits
         raise ValueError(f"{path} is damaged ({error}): {way_out}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} is damaged (an object is expected, not a {type(content).__name__}): {way_out}")
     return content
+
+
+def parse_json(text: str, finite: bool = True) -> Any:
+    """What a text says in JSON.
+
+    Raises:
+        ValueError: for anything else: a key that stands twice, nesting that is too deep, and, if `finite`, NaN and
+            Infinity.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_no_number if finite else float)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def leftovers(folder: str | Path) -> list[Path]:

@@ -26,6 +26,7 @@ from transformers import (
 )
 
 from lora_lab import lora, quant
+from lora_lab.naming import named_tensors
 from lora_lab.quant import bnb_format, shards
 from tests.test_lora import IDS, assert_same, snapshot
 
@@ -390,6 +391,49 @@ def test_what_the_format_cannot_hold_is_refused_and_nothing_is_written(tmp_path,
     with pytest.raises(ValueError, match=words):
         quant.save_bitsandbytes(model(), tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("wrap", [torch.compile, nn.DataParallel], ids=["compile", "parallel"])
+def test_a_wrapped_model_is_written_and_read_under_its_own_names(tmp_path, wrap):
+    model = quant.quantize_model(llama())
+    plain = quant.save_bitsandbytes(model, tmp_path / "plain")
+    wrapped = quant.save_bitsandbytes(wrap(model), tmp_path / "wrapped")
+    for file in ("model.safetensors", "config.json", "generation_config.json"):
+        assert (wrapped / file).read_bytes() == (plain / file).read_bytes()
+    filled = wrap(empty(plain))
+    assert quant.load_bitsandbytes(filled, plain) is filled
+    assert_same_tensors(dict(named_tensors(filled)), dict(named_tensors(model)))
+
+
+def without_a_number(where: str) -> nn.Module:
+    model = quant.quantize_model(llama())
+    dict(named_tensors(model))[where].data.view(-1)[-1].fill_(torch.nan)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ("model.norm.weight", "model.norm.weight holds NaN or infinity"),
+        ("model.layers.0.self_attn.q_proj.bias", "model.layers.0.self_attn.q_proj.bias holds NaN or infinity"),
+        ("model.layers.0.mlp.up_proj.absmax_mean", "constants of model.layers.0.mlp.up_proj.weight hold NaN"),
+        ("model.layers.0.mlp.up_proj.absmax_scale", "constants of model.layers.0.mlp.up_proj.weight hold NaN"),
+    ],
+)
+def test_what_is_not_finite_is_neither_written_nor_read(saved, tmp_path, where, words):
+    with pytest.raises(ValueError, match=words):
+        quant.save_bitsandbytes(without_a_number(where), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    if "absmax" not in where:
+        edit(saved, lambda tensors: tensors[where][0].fill_(torch.inf))
+        refused(saved, f"{where} in .* holds NaN or infinity")
+
+
+def test_a_layer_in_two_places_is_written_twice(tmp_path):
+    model = quant.quantize_model(llama())
+    model.model.layers[1].mlp = model.model.layers[0].mlp
+    filled = quant.load_bitsandbytes(empty(quant.save_bitsandbytes(model, tmp_path)), tmp_path)
+    assert_same_tensors(dict(named_tensors(filled)), dict(named_tensors(model)))
 
 
 def test_tensors_that_share_memory_without_a_tie_in_the_config_are_both_written(tmp_path):

@@ -266,6 +266,27 @@ def test_json_scores_judge_the_object_not_its_spelling():
         }
 
 
+@pytest.mark.parametrize(
+    ("wanted", "answer", "exact", "valid"),
+    [
+        ({"a": 1}, '{"a": true}', 0, 1),
+        ({"a": True}, '{"a": 1}', 0, 1),
+        ({"a": [0, {"b": 1}]}, '{"a": [false, {"b": 1}]}', 0, 1),
+        ({"a": [0, {"b": 1}]}, '{"a": [0, {"b": 1.0}]}', 1, 1),
+        ({"born": 1980}, '{"born": 1980.0}', 1, 1),
+        ({"a": 1}, '{"a": 2, "a": 1}', 0, 0),
+        ({"a": 1}, '{"a": 1, "b": NaN}', 0, 0),
+        ({"a": 1}, '{"a": Infinity}', 0, 0),
+        ({"a": 1}, "[" * 100_000, 0, 0),
+        ({"a": 1}, '{"a":' * 100_000, 0, 0),
+        ({"a": 1}, '{"a": ' + "9" * 5000 + "}", 0, 0),
+    ],
+)
+def test_objects_are_the_same_if_json_says_so(wanted, answer, exact, valid):
+    scores = tasks.score_json([Example("", json.dumps(wanted))], [answer])
+    assert scores == {"exact": exact, "valid": valid, "fields": exact}
+
+
 def test_list_scores_want_each_word_in_its_place():
     score = tasks.score_list([Example("", "lamp, chair, door")], ["chair, lamp, door"])
     assert score == {"exact": 0, "words": pytest.approx(1 / 3)}
@@ -358,11 +379,20 @@ def test_packing_that_would_never_end_is_refused(options, words):
         ([{"input_ids": [1], "labels": [1]}], 1.0, TypeError, "pad_id=1.0"),
         ([{"input_ids": [1], "labels": [1, 2]}], 0, ValueError, "example 0 of the batch has 1 input_ids but 2 labels"),
         ([{"input_ids": torch.tensor([1]), "labels": [1]}], 0, TypeError, "Tensor"),
+        ([{"input_ids": [1], "labels": [1], "position_ids": [3]}], 0, ValueError, "example 0 .* has 'position_ids'"),
+        ([{"input_ids": [1], "labels": [1], "attention_mask": None}], 0, TypeError, "attention_mask are a NoneType"),
+        ([{"input_ids": [1], "labels": [1], "attention_mask": [1, 1]}], 0, ValueError, "give a 1 per token"),
+        ([{"input_ids": [1], "labels": [1], "attention_mask": [2]}], 0, ValueError, "give a 1 per token"),
     ],
 )
 def test_what_makes_no_batch_is_named(examples, pad, error, words):
     with pytest.raises(error, match=words):
         collate(examples, pad)
+
+
+def test_a_mask_that_masks_nothing_may_stand_in_an_example():
+    batch = collate([{"input_ids": [1, 2], "labels": [1, 2], "attention_mask": [1, 1]}], 0)
+    assert batch["attention_mask"].tolist() == [[1, 1]]
 
 
 def test_a_tokenizer_without_an_end_token_is_refused():

@@ -152,6 +152,46 @@ def test_weights_that_change_between_forward_and_backward_are_noticed():
         y.sum().backward()
 
 
+REPLACED = {
+    "assigned by a state": lambda layer, other: layer.load_state_dict(other.state_dict(), assign=True),
+    "another parameter": lambda layer, other: setattr(layer, "packed", other.packed),
+    "another parameter's memory": lambda layer, other: setattr(layer.packed, "data", other.packed.data),
+    "other constants": lambda layer, other: setattr(layer, "absmax_scale", 2 * layer.absmax_scale),
+    "meta": lambda layer, other: layer.to("meta"),
+}
+
+
+@pytest.mark.parametrize("replace", REPLACED.values(), ids=REPLACED)
+def test_weights_that_are_replaced_between_forward_and_backward_are_noticed(replace):
+    layer, _ = layer_and_twin(64, 48)
+    y = layer(torch.ones(1, 64, requires_grad=True))
+    replace(layer, quant.Linear4bit.from_linear(nn.Linear(64, 48)))
+    with pytest.raises(RuntimeError, match="overwritten between forward and backward"):
+        y.sum().backward()
+
+
+def test_what_is_replaced_is_not_kept_alive_and_the_same_memory_is_the_same_weight():
+    layer, _ = layer_and_twin(64, 48)
+    x = torch.ones(1, 64, requires_grad=True)
+    y = torch.func.functional_call(layer, layer.state_dict(), (x,))  # detached: other tensors over the same memory
+    y.sum().backward()
+    assert torch.allclose(x.grad, layer.dequantize().sum(0), atol=1e-5)
+    memory = weakref.ref(layer.packed.untyped_storage())
+    y = layer(x)
+    layer.packed = quant.Linear4bit.from_linear(nn.Linear(64, 48)).packed
+    assert y.requires_grad and memory() is None
+
+
+def test_a_layer_on_meta_tells_shapes_and_dtypes_as_a_dense_one():
+    for options in ({}, {"double_quant": False, "compute_dtype": torch.bfloat16}):
+        layer = layer_and_twin(64, 50, **options)[0].to("meta")
+        x = torch.ones(2, 3, 64, device="meta", requires_grad=True)
+        y = layer(x)
+        assert y.is_meta and y.shape == (2, 3, 50) and y.dtype == torch.float32
+        y.sum().backward()
+        assert x.grad.is_meta and x.grad.shape == x.shape
+
+
 def twins(slab: int, monkeypatch, dtype: torch.dtype = torch.float64) -> tuple[quant.Linear4bit, nn.Linear]:
     """A 4-bit layer, whole or in slabs, and its dense twin."""
     monkeypatch.setattr(linear4bit, "SLAB", slab)

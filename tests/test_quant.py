@@ -10,13 +10,14 @@ from statistics import NormalDist
 from unittest import mock
 
 import bitsandbytes.functional as bnb
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lora_lab import quant
-from lora_lab.quant import lookup
+from lora_lab.quant import blockwise, lookup
 
 FOUR_BITS = list(quant.CODEBOOKS.values())
 EIGHT_BITS = [quant.INT8, quant.FP8_E4M3, quant.DYNAMIC8, quant.normal_float(8)]
@@ -542,3 +543,38 @@ def test_levels_do_not_change_under_their_midpoints():
 def test_weights_can_be_restored_in_eight_bits_rounded_once(dtype):
     q = quant.quantize(normal(100, 3), double_quant=True)
     assert torch.equal(q.dequantize(dtype).float(), q._by_formula().to(dtype).float())
+
+
+@pytest.mark.parametrize("dtype", blockwise._EIGHT_BITS, ids=str)
+def test_eight_bits_to_restore_go_with_double_quantization(dtype):
+    weight, end = normal(100, 64), torch.finfo(dtype).max
+    q = quant.quantize(weight, double_quant=True, dtype=dtype)
+    assert q.dequantize().dtype == dtype
+    assert torch.equal(q.dequantize(torch.float32), quant.quantize(weight, double_quant=True).dequantize())
+    at_the_end = quant.quantize(weight / weight.abs().amax(1, keepdim=True) * end, double_quant=True, dtype=dtype)
+    assert torch.isfinite(at_the_end.dequantize().float()).all()
+    beyond = quant.quantize(weight * end, double_quant=True, dtype=dtype)
+    with pytest.raises(ValueError, match="the weights reach .*: scale them"):
+        beyond.dequantize()
+    assert torch.equal(beyond.absmax, quant.quantize(weight * end, double_quant=True).absmax)
+
+
+def test_a_block_size_of_numpy_is_stored_as_a_plain_integer():
+    q = quant.quantize(normal(100), quant.NF4, np.int64(32))
+    layer = quant.Linear4bit.from_linear(torch.nn.Linear(64, 48), block_size=np.int32(32))
+    assert type(q.block_size) is type(layer.block_size) is type(layer.weight_quantized.block_size) is int
+    assert type(dataclasses.replace(q, block_size=np.int64(32)).block_size) is int
+    assert quant.lloyd(np.int64(3), np.int64(32)) == quant.lloyd(3, 32)
+    assert (
+        quant.normal_float(np.int8(4)) == quant.NF4 and quant.asymmetric_integers(np.int8(8)) == quant.INT8_ASYMMETRIC
+    )
+    for wrong in (0, 48, True):
+        with pytest.raises((TypeError, ValueError), match="block_size"):
+            dataclasses.replace(q, block_size=wrong)
+
+
+def test_copies_keep_levels_of_the_user_s_own():
+    book = quant.Codebook("mine", torch.linspace(-1, 1, 16).pow(3))
+    q = quant.quantize(normal(100, 3), book, double_quant=quant.Codebook("too", torch.linspace(-1, 1, 99)))
+    for other in (copy.deepcopy(q), pickle.loads(pickle.dumps(q))):
+        assert torch.equal(other.dequantize(), q.dequantize()) and other.codebook.label == book.label

@@ -59,6 +59,30 @@ def test_a_state_of_the_same_format_loads_strictly(tmp_path, stored):
     assert torch.equal(other["fc"].dequantize(), layer()["fc"].dequantize())
 
 
+def mine(power: int, levels: int = 16) -> quant.Codebook:
+    return quant.Codebook("mine", torch.linspace(-1, 1, levels).pow(power))
+
+
+@pytest.mark.parametrize("stored", STORED, ids=["safetensors", "torch.save", "dict"])
+@pytest.mark.parametrize("of", ["levels", "constants"])
+def test_levels_of_one_name_are_told_apart(tmp_path, stored, of):
+    def build(power: int) -> nn.Module:
+        return layer(mine(power)) if of == "levels" else layer(double_quant=mine(power, levels=99))
+
+    state = stored(build(1).state_dict(), tmp_path)
+    with pytest.raises(RuntimeError, match="stored as .* mine .levels .*, and this layer is .* mine .levels"):
+        build(3).load_state_dict(state)
+    for same in (build(1), copy.deepcopy(build(1)), pickle.loads(pickle.dumps(build(1)))):
+        same.load_state_dict(state)
+
+
+def test_the_library_s_levels_go_by_their_name_and_others_cannot_take_it():
+    for book in (quant.NF4, quant.FP4_BNB, quant.INT4, quant.DYNAMIC8, quant.INT8):
+        assert book.label == book.name
+    assert quant.Codebook("NF4", quant.NF4.values.clone()).label == "NF4"
+    assert quant.Codebook("NF4", quant.INT4.values).label.startswith("NF4 (levels ")
+
+
 def test_an_older_state_with_its_format_in_the_metadata_or_nowhere_still_loads():
     state = layer().state_dict()
     del state["fc._extra_state"]

@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.utils import prune
+from torch.optim.swa_utils import AveragedModel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
 
 from lora_lab import lora, models, quant
+from lora_lab.naming import named_modules, named_tensors
 from lora_lab.quant import shards
 from tests.test_lora import IDS, assert_same, snapshot
 
@@ -245,6 +247,33 @@ def test_a_weight_that_is_not_finite_or_of_a_foreign_dtype_is_named(whole):
     refused(whole, "model.layers.1.mlp.up_proj: .*NaN")
     edit(whole, lambda t: t.update({UP: torch.ones(100, 64, dtype=torch.float64)}))
     refused(whole, "model.layers.1.mlp.up_proj: .*float64", error=TypeError)
+
+
+@pytest.mark.parametrize("name", ["model.norm.weight", "model.embed_tokens.weight"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_dense_tensor_that_is_not_finite_is_named(whole, name, value):
+    edit(whole, lambda tensors: tensors[name].view(-1)[1].fill_(value))
+    refused(whole, f"{name} in .* holds NaN or infinity")
+
+
+def test_a_dense_tensor_that_the_dtype_does_not_hold_is_named(whole):
+    edit(whole, lambda tensors: tensors["model.norm.weight"][1].fill_(1e30))
+    refused(whole, "model.norm.weight in .* has values beyond the range of torch.float16", dtype=torch.float16)
+    quant.quantize_model(empty(config()), checkpoint=whole)
+
+
+def test_a_buffer_may_hold_infinity_but_not_what_only_the_cast_made(tmp_path):
+    def build() -> nn.Module:
+        model = nn.Sequential(nn.Linear(32, 16), nn.Linear(16, 4))
+        model.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+        model.register_buffer("scale", torch.tensor([1e30]))
+        return model
+
+    model = build()
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    quant.quantize_model(filled := build(), skip=(), checkpoint=tmp_path)
+    assert torch.equal(filled.mask, model.mask)
+    refused(tmp_path, "scale in .* beyond the range", build(), dtype=torch.float16)
 
 
 def test_a_dtype_that_holds_no_weights_is_refused(whole):
@@ -542,3 +571,58 @@ def test_a_model_that_is_4_bit_already_is_not_streamed_into(whole):
 def test_names_to_skip_are_strings(skip):
     with pytest.raises(TypeError, match="skip"):
         quant.quantize_model(small(), skip=skip)
+
+
+# ---- wrapped models --------------------------------------------------------------------------------------------------
+
+
+def compiled_in_place(model: nn.Module) -> nn.Module:
+    """Layers, the head and the body, each compiled in its place."""
+    model.lm_head = torch.compile(model.lm_head)
+    model.model.layers[0].mlp = torch.compile(model.model.layers[0].mlp)
+    model.model.layers[1].mlp.up_proj = torch.compile(model.model.layers[1].mlp.up_proj)
+    model.model = torch.compile(model.model)
+    return model
+
+
+WRAPPERS = [
+    torch.compile,
+    nn.DataParallel,
+    AveragedModel,
+    compiled_in_place,
+    lambda m: nn.DataParallel(torch.compile(m)),
+]
+WRAPPED = pytest.mark.parametrize("wrap", WRAPPERS, ids=["compile", "parallel", "averaged", "in place", "twice"])
+
+
+@WRAPPED
+def test_a_wrapped_model_is_quantized_and_made_dense_under_its_own_names(wrap):
+    plain, wrapped = llama(), wrap(llama())
+    reports = quant.ErrorReport(), quant.ErrorReport()
+    quant.quantize_model(plain, on_layer=reports[0].add)
+    assert quant.quantize_model(wrapped, on_layer=reports[1].add) is wrapped
+    assert reports[0].rows == reports[1].rows
+    for quantized in (True, False):
+        ours, theirs = (dict(named_tensors(model)) for model in (wrapped, plain))
+        assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+        if quantized:
+            for model in (wrapped, plain):
+                quant.dequantize_model(model)
+
+
+@pytest.mark.parametrize("wrap", list(WRAPPERS)[:-1])  # what averages copies the model, which unties what is empty
+def test_a_wrapped_model_is_filled_from_a_checkpoint(whole, wrap):
+    wanted = quant.quantize_model(empty(config()), checkpoint=whole)
+    wrapped = WRAPPERS[wrap](empty(config()))
+    quant.quantize_model(wrapped, checkpoint=whole)
+    ours, theirs = (dict(named_tensors(model)) for model in (wrapped, wanted))
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_tied_and_skipped_layers_are_found_through_a_wrapper():
+    with pytest.raises(ValueError, match=r"^lm_head.weight is tied: the same tensor is also model.embed_tokens.weight"):
+        quant.quantize_model(torch.compile(llama(tie_word_embeddings=True)), skip=())
+    model = quant.quantize_model(torch.compile(llama()), skip=("lm_head", "mlp.up_proj"))
+    assert {type(m) for name, m in named_modules(model) if name.endswith(("up_proj", "lm_head"))} == {nn.Linear}
+    with pytest.raises(ValueError, match="a layer cannot be replaced in itself"):
+        quant.quantize_model(torch.compile(nn.Linear(4, 4)))

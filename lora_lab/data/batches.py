@@ -47,14 +47,16 @@ def require_example(example: Any, name: str) -> None:
 
     Raises:
         TypeError: for anything but a mapping of lists of whole numbers.
-        ValueError: for a missing key, no tokens, another number of labels than of tokens, a label that is neither an
-            id nor -100, or padding.
+        ValueError: for a missing or an unknown key, no tokens, another number of labels than of tokens, a label that is
+            neither an id nor -100, padding, or an attention_mask that is not one 1 per token.
     """
     if not isinstance(example, Mapping):
         raise TypeError(f"{name} is a {type(example).__name__}: give a dict, as data.batches.encode_example makes it")
     for key in ("input_ids", "labels"):
         if key not in example:
             raise ValueError(f"{name} has no {key!r}: give input_ids and labels, as data.batches.encode_example does")
+    if unknown := [key for key in example if key not in ("input_ids", "labels", "attention_mask")]:
+        raise ValueError(f"{name} has {ranges.brief(unknown[0])}, which no batch carries to the model: leave it out")
     ids, labels = example["input_ids"], example["labels"]
     require_ids(ids, name)
     _require_whole(labels, f"{name}'s labels")
@@ -62,8 +64,12 @@ def require_example(example: Any, name: str) -> None:
         raise ValueError(f"{name} has {len(ids)} input_ids but {len(labels)} labels: give one label per token")
     if any(label < 0 and label != IGNORE for label in labels):
         raise ValueError(f"{name} has the label {min(labels)}: give a token's id, or {IGNORE} for no loss")
-    if 0 in example.get("attention_mask", ()):
+    mask = example.get("attention_mask", [1] * len(ids))
+    _require_whole(mask, f"{name}'s attention_mask")
+    if 0 in mask:
         raise ValueError(f"{name} is padded already: leave the padding away, a batch is padded to its longest example")
+    if len(mask) != len(ids) or set(mask) != {1}:
+        raise ValueError(f"{name} has the attention_mask {ranges.brief(mask)}: leave it out, or give a 1 per token")
 
 
 def require_ids(ids: Any, name: str) -> None:

@@ -1,8 +1,9 @@
 """An example, and how far a model's answers to many are right: shares between 0 and 1."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from lora_lab.files import parse_json
 
 
 @dataclass(frozen=True)
@@ -43,22 +44,36 @@ def score_sailor(examples: Sequence[Example], answers: Sequence[str]) -> Scores:
 
 
 def score_json(examples: Sequence[Example], answers: Sequence[str]) -> Scores:
-    """Shares: "exact" (the same object, however spaced or ordered), "valid" (an object), "fields" (those right)."""
+    """Shares: "exact" (the same object), "valid" (an object), "fields" (those right).
+
+    Two objects are the same if they have the same keys and equal values, however spaced or ordered. Numbers are equal
+    by value, 1980 and 1980.0; true is no 1. What JSON does not have, NaN and Infinity, is not valid, nor is a key that
+    stands twice, of which readers take the one or the other.
+    """
     exact, valid, fields = [], [], []
     for example, answer in zip(examples, answers, strict=True):
-        wanted, given = json.loads(example.answer), _parsed(answer)
+        wanted, given = parse_json(example.answer), _parsed(answer)
         valid.append(given is not None)
-        exact.append(given == wanted)
-        fields += [given is not None and key in given and given[key] == value for key, value in wanted.items()]
+        exact.append(_same(given, wanted))
+        fields += [given is not None and key in given and _same(given[key], value) for key, value in wanted.items()]
     return {"exact": _share(exact), "valid": _share(valid), "fields": _share(fields)}
 
 
 def _parsed(answer: str) -> dict[str, object] | None:
     try:
-        value = json.loads(answer)
+        value = parse_json(answer)
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
+
+
+def _same(given: object, wanted: object) -> bool:
+    """Whether two values are one in JSON, where, unlike in Python, true is no number."""
+    if isinstance(given, dict) and isinstance(wanted, dict):
+        return given.keys() == wanted.keys() and all(_same(given[key], wanted[key]) for key in wanted)
+    if isinstance(given, list) and isinstance(wanted, list):
+        return len(given) == len(wanted) and all(map(_same, given, wanted))
+    return isinstance(given, bool) == isinstance(wanted, bool) and given == wanted
 
 
 def _share(hits: Sequence[bool]) -> float:

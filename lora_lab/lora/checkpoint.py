@@ -22,7 +22,7 @@ from lora_lab.lora.config import LoRAConfig
 from lora_lab.lora.inject import adapt, require_adapters, require_no_adapters
 from lora_lab.lora.layers import LoRALinear
 from lora_lab.lora.moved import moved_tensors
-from lora_lab.lora.naming import named_modules
+from lora_lab.naming import named_modules
 from lora_lab.lora.peft_format import from_peft, refuse_what_we_lack, to_peft
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"

@@ -11,7 +11,7 @@ from lora_lab.lora.bases import ADAPTABLE
 from lora_lab.lora.config import LoRAConfig
 from lora_lab.lora.layers import LoRALinear
 from lora_lab.lora.moved import forget_tensors, note_tensors
-from lora_lab.lora.naming import named_modules, named_tensors, put
+from lora_lab.naming import named_modules, named_tensors, put
 from lora_lab.lora.targets import configs_by_module
 from lora_lab.quant.linear4bit import Linear4bit
 

@@ -11,7 +11,7 @@ from torch import nn
 from lora_lab.lora.bases import dense_weight
 from lora_lab.lora.inject import require_adapters
 from lora_lab.lora.layers import LoRALinear
-from lora_lab.lora.naming import put
+from lora_lab.naming import put
 from lora_lab.quant.blockwise import quantize
 from lora_lab.quant.linear4bit import Linear4bit
 from lora_lab.quant.swap import refuse_unswappable

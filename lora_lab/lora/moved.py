@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lora_lab.lora.layers import LoRALinear
-from lora_lab.lora.naming import named_modules, named_tensors
+from lora_lab.naming import named_modules, named_tensors
 
 SAMPLES = 64
 """Values of a tensor that are noted, evenly spread: a few milliseconds for a whole model."""

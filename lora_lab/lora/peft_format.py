@@ -19,7 +19,7 @@ from lora_lab.lora.config import LoRAConfig
 from lora_lab.lora.inits import Init
 from lora_lab.lora.inject import adapters
 from lora_lab.lora.layers import LoRALinear
-from lora_lab.lora.naming import named_modules, unwrap
+from lora_lab.naming import named_modules, unwrap
 from lora_lab.lora.patterns import matches
 from lora_lab.lora.targets import by_last_parts, for_module, refuse_other_kinds, targets
 from lora_lab.quant.linear4bit import Linear4bit

@@ -10,7 +10,7 @@ from torch import nn
 
 from lora_lab.lora.bases import ADAPTABLE
 from lora_lab.lora.config import LoRAConfig
-from lora_lab.lora.naming import named_modules, unwrap
+from lora_lab.naming import named_modules, unwrap
 from lora_lab.lora.patterns import matches
 from lora_lab.quant.heads import heads
 

@@ -46,7 +46,8 @@ class QuantizedTensor:
         offsets: like `constants`, for asymmetric codebooks; else None.
 
     Raises:
-        ValueError: for parts that do not belong together.
+        TypeError: for a block size that is no integer.
+        ValueError: for parts that do not belong together, or a block size that is not offered.
     """
 
     packed: Tensor
@@ -59,6 +60,7 @@ class QuantizedTensor:
 
     def __post_init__(self) -> None:
         numel = math.prod(self.shape)
+        object.__setattr__(self, "block_size", _offered(self.block_size))
         blocks = -(-numel // self.block_size)
         packed = -(-numel // codes_per_byte(self.codebook))
         if self.packed.dtype != torch.uint8 or self.packed.dim() != 1 or self.packed.numel() != packed:
@@ -106,7 +108,8 @@ class QuantizedTensor:
         dtype = self.dtype if dtype is None else dtype
         if dtype not in RESTORABLE:
             raise TypeError(f"cannot restore weights as {dtype!r}: choose a floating dtype such as torch.bfloat16")
-        if dtype in _EIGHT_BITS and (reach := float(self._reach().max())) > torch.finfo(dtype).max:
+        if dtype in _EIGHT_BITS and self._beyond(dtype).any():
+            reach = float(self._reach().max())
             raise ValueError(f"the weights reach {reach:g}, and {dtype} ends at {torch.finfo(dtype).max:g}: scale them")
         if self.offsets is not None or torch.compiler.is_compiling():  # a compiler fuses the formula by itself
             return self._by_formula().to(dtype)
@@ -116,6 +119,11 @@ class QuantizedTensor:
     def _reach(self) -> Tensor:
         """The largest magnitude that each block can restore, float32 [blocks]."""
         return self.absmax.abs() if self.offsets is None else self.absmax.abs() + _plain(self.offsets).abs()
+
+    def _beyond(self, dtype: torch.dtype) -> Tensor:
+        """Which blocks `dtype` does not hold, bool [blocks]; past the end of one of 8 bits lies NaN."""
+        reach = self._reach()
+        return reach > torch.finfo(dtype).max if dtype in _EIGHT_BITS else ~torch.isfinite(reach.to(dtype))
 
     def _by_formula(self) -> Tensor:
         """ŵ = codebook[code] · absmax (+ offset), float32."""
@@ -167,8 +175,7 @@ def quantize(
         raise TypeError(f"cannot quantize {tensor.dtype}: convert to float32, bfloat16 or float16 first")
     if dtype is not None and dtype not in RESTORABLE:
         raise TypeError(f"cannot restore weights as {dtype!r}: choose a floating dtype such as torch.bfloat16")
-    if ranges.whole("block_size", block_size) not in BLOCK_SIZES:
-        raise ValueError(f"block_size {block_size} is not offered: choose one of {', '.join(map(str, BLOCK_SIZES))}")
+    block_size = _offered(block_size)
     if tensor.is_meta:
         raise ValueError("the tensor is on the meta device and has no values: load it before quantizing")
     if tensor.numel() == 0:
@@ -182,16 +189,21 @@ def quantize(
     plain = QuantizedTensor(codes, absmax, codebook, block_size, tensor.shape, dtype or tensor.dtype, offsets)
     if double_quant is False:
         return plain
-    return _doubly_quantized(plain, DYNAMIC8 if double_quant is True else double_quant)
+    return _doubly_quantized(plain, DYNAMIC8 if double_quant is True else double_quant, tensor.dtype)
 
 
-def _doubly_quantized(q: QuantizedTensor, second: Codebook) -> QuantizedTensor:
-    """`q` with 8-bit constants; their rounding never takes a block beyond the range of the dtype that was quantized."""
+def _doubly_quantized(q: QuantizedTensor, second: Codebook, source: torch.dtype) -> QuantizedTensor:
+    """`q` with 8-bit constants; their rounding never takes a block beyond the range of the dtype to restore.
+
+    A block that lies there anyway, because that dtype has a smaller range than `source`, which was quantized, stays.
+    """
     constants = quantize_constants(q.absmax, second)
     offsets = None if q.offsets is None else quantize_constants(_plain(q.offsets), second)
     stored = replace(q, constants=constants, offsets=offsets)
     for step in range(2 * len(second)):  # hardly ever more than none, and then one
-        beyond = ~torch.isfinite(stored._reach().to(q.dtype))
+        beyond = stored._beyond(q.dtype)
+        if q.dtype != source:
+            beyond &= ~q._beyond(q.dtype)
         if not beyond.any():
             break
         if offsets is not None and step % 2:
@@ -245,6 +257,13 @@ def _quantize_blocks(values: Tensor, codebook: Codebook, block_size: int) -> tup
         raise ValueError("the tensor holds NaN or infinity, which would spoil its block: repair it before quantizing")
     codes = encode(divide(blocks, absmax[:, None]), codebook).view(-1)[: len(values)]
     return _pack(codes) if codes_per_byte(codebook) == 2 else codes, absmax, offset
+
+
+def _offered(block_size: object) -> int:
+    size = ranges.whole("block_size", block_size)
+    if size not in BLOCK_SIZES:
+        raise ValueError(f"block_size {size} is not offered: choose one of {', '.join(map(str, BLOCK_SIZES))}")
+    return size
 
 
 def _plain(constants: Constants) -> Tensor:

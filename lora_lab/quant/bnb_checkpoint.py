@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lora_lab.files import MODEL_FILES, atomic_folder, read_json
+from lora_lab.naming import named_modules, named_tensors, unwrap
 from lora_lab.quant.bnb_format import (
     BOOKS,
     FLOAT_NAMES,
@@ -29,7 +30,7 @@ from lora_lab.quant.bnb_format import (
 )
 from lora_lab.quant.linear4bit import Linear4bit
 from lora_lab.quant.shards import AGAIN, WEIGHTS, Checkpoint, first
-from lora_lab.quant.stream import Source, advice, fill, misfit, refuse_tied, tie
+from lora_lab.quant.stream import Source, advice, fill, is_finite, misfit, refuse_tied, tie
 from lora_lab.quant.swap import refuse_unswappable
 
 CONFIG = "config.json"
@@ -46,29 +47,31 @@ def load_bitsandbytes(model: nn.Module, folder: str | Path, device: str | torch.
         quant.load_bitsandbytes(model, folder)
 
     Args:
-        model: built without weights from the folder's config; weights that it has are replaced.
+        model: built without weights from the folder's config; weights that it has are replaced. A wrapper such as
+            `torch.compile`'s is looked through.
         folder: what `save_pretrained` of a model with bitsandbytes' 4-bit layers wrote, or `save_bitsandbytes`.
         device: where the tensors are taken; by default the CPU.
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if the checkpoint is damaged, does not fit the model, or is of another kind than NF4 or FP4, such as
-            LLM.int8. The model is then unchanged.
+        ValueError: if the checkpoint is damaged, does not fit the model, holds a parameter that is not finite, or is of
+            another kind than NF4 or FP4, such as LLM.int8. The model is then unchanged.
     """
     checkpoint = Checkpoint(folder)
     compute_dtype = _compute_dtype(checkpoint.folder / CONFIG)
     weights = {stored.key.removesuffix(".weight"): stored for stored in stored_weights(checkpoint)}
     if not weights:
         raise ValueError(f"{folder} holds no 4-bit weight: {_DENSE}")
-    tie(model)
-    refuse_tied(model, weights, "build the model untied (transformers: tie_word_embeddings=False)")
+    inner = unwrap(model)
+    tie(inner)
+    refuse_tied(inner, weights, "build the model untied (transformers: tie_word_embeddings=False)")
 
     def source(stored: StoredWeight) -> Source:
         names = (*stored.parts, state_key(stored))
         return Source(names, lambda: Linear4bit(read_weight(checkpoint, stored, device), compute_dtype=compute_dtype))
 
-    _refuse_misfits(model, checkpoint, weights)
-    fill(model, checkpoint, {name: source(stored) for name, stored in weights.items()}, lambda t: t.to(device))
+    _refuse_misfits(inner, checkpoint, weights)
+    fill(inner, checkpoint, {name: source(stored) for name, stored in weights.items()}, lambda t: t.to(device))
     return model if device is None else model.to(device)  # buffers that no checkpoint holds
 
 
@@ -79,7 +82,8 @@ def save_bitsandbytes(model: Any, folder: str | Path) -> Path:
     tokenizer has its own `save_pretrained`.
 
     Args:
-        model: a transformers model with `Linear4bit` layers in NF4 or FP4_BNB, without adapters.
+        model: a transformers model with `Linear4bit` layers in NF4 or FP4_BNB, without adapters. It is written under
+            the names that it has without a wrapper such as `torch.compile`'s.
         folder: made if it is not there; other files in it stay.
 
     Returns:
@@ -87,10 +91,12 @@ def save_bitsandbytes(model: Any, folder: str | Path) -> Path:
 
     Raises:
         ValueError: for what the format cannot hold (a codebook or block size that bitsandbytes lacks, layers that
-            compute in several dtypes), and for a model with adapters, without 4-bit layers, or without a config.
+            compute in several dtypes), and for a model with adapters, without 4-bit layers, without a config, or with
+            a weight that is not finite.
         OSError: if the folder cannot be written; files that were there before are then still whole.
     """
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, Linear4bit)}
+    model = unwrap(model)
+    layers = {name: module for name, module in named_modules(model) if isinstance(module, Linear4bit)}
     if not layers:
         raise ValueError(f"{type(model).__name__} has no 4-bit layer: call quant.quantize_model(model) first")
     if not hasattr(model, "config"):
@@ -98,6 +104,7 @@ def save_bitsandbytes(model: Any, folder: str | Path) -> Path:
     tensors = _dense_tensors(model, layers)
     for name, layer in layers.items():
         tensors |= weight_tensors(f"{name}.weight", layer.weight_quantized)
+    tensors = _unshared(tensors)
     config = json.dumps(_config(model, layers), indent=2, sort_keys=True) + "\n"
     with atomic_folder(folder, instead_of=MODEL_FILES) as temporary:
         save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
@@ -128,7 +135,7 @@ def _compute_dtype(path: Path) -> torch.dtype:
 
 def _refuse_misfits(model: nn.Module, checkpoint: Checkpoint, weights: Mapping[str, StoredWeight]) -> None:
     """Each 4-bit weight must have an `nn.Linear` of its shape."""
-    linears = {name: module for name, module in model.named_modules() if type(module) is nn.Linear}
+    linears = {name: module for name, module in named_modules(model) if type(module) is nn.Linear}
     for name, stored in weights.items():
         if name not in linears:
             near = [key for key in linears if key.endswith(f".{name}") or name.endswith(f".{key}")]
@@ -141,7 +148,7 @@ def _refuse_misfits(model: nn.Module, checkpoint: Checkpoint, weights: Mapping[s
 
 def _dense_tensors(model: nn.Module, layers: Mapping[str, Linear4bit]) -> dict[str, Tensor]:
     """Everything that is not 4-bit, on the CPU; a tied tensor once, under the name that transformers looks for."""
-    state = model.state_dict(keep_vars=True)
+    state = dict(named_tensors(model))
     if adapted := [key for key in state if ".lora_A" in key]:
         raise ValueError(
             f"{adapted[0]} is an adapter's: save adapters with lora.save_adapter(model, folder), "
@@ -156,15 +163,21 @@ def _dense_tensors(model: nn.Module, layers: Mapping[str, Linear4bit]) -> dict[s
             )
     quantized = {f"{name}.{key}" for name, layer in layers.items() for key in layer.state_dict() if key != "bias"}
     dense = {key: tensor.detach() for key, tensor in state.items() if key not in quantized and key not in ties}
-    if empty := [key for key, tensor in dense.items() if tensor.is_meta]:
+    if empty := [key for key, tensor in state.items() if tensor.is_meta]:
         raise ValueError(f"{first(empty)} was built without weights: there is nothing to save")
-    copies = {key: tensor.cpu().contiguous() for key, tensor in dense.items()}
+    if wrong := [key for key in dense if isinstance(state[key], nn.Parameter) and not is_finite(dense[key])]:
+        raise ValueError(f"{first(wrong)} holds NaN or infinity: repair it before saving")
+    return {key: tensor.cpu().contiguous() for key, tensor in dense.items()}
+
+
+def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """With memory of its own for each: safetensors refuses what is shared, as by a tie of the user's own."""
     seen: set[int] = set()
-    for key, tensor in copies.items():  # safetensors refuses shared memory, which a tie of the user's own is
+    for key, tensor in tensors.items():
         if tensor.data_ptr() in seen:
-            copies[key] = tensor.clone()
+            tensors[key] = tensor.clone()
         seen.add(tensor.data_ptr())
-    return copies
+    return tensors
 
 
 def _config(model: Any, layers: Mapping[str, Linear4bit]) -> dict[str, Any]:
@@ -190,7 +203,7 @@ def _config(model: Any, layers: Mapping[str, Linear4bit]) -> dict[str, Any]:
             "bnb_4bit_use_double_quant": one.double_quant,
             "bnb_4bit_compute_dtype": FLOAT_NAMES[compute.pop()],
             "bnb_4bit_quant_storage": "uint8",
-            "llm_int8_skip_modules": [name for name, module in model.named_modules() if _would_be_converted(module)],
+            "llm_int8_skip_modules": [name for name, module in named_modules(model) if _would_be_converted(module)],
         },
     }
 

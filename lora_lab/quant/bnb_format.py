@@ -123,7 +123,8 @@ def weight_tensors(key: str, weight: QuantizedTensor) -> dict[str, Tensor]:
     """The tensors that bitsandbytes stores of `weight` under the name `key`, on the CPU; none shares memory.
 
     Raises:
-        ValueError: for a codebook, block size or double quantization that it does not have.
+        ValueError: for a codebook, block size or double quantization that it does not have, or constants that are not
+            finite.
     """
     _refuse_foreign(key, weight)
     kind = next(kind for kind, book in BOOKS.items() if book == weight.codebook)
@@ -211,6 +212,8 @@ def _refuse_foreign(key: str, weight: QuantizedTensor) -> None:
             f"the constants of {key} are in {weight.constants.codebook.name}, which bitsandbytes does not have: "
             "quantize with double_quant=True or False"
         )
+    if not torch.isfinite(weight.absmax).all():
+        raise ValueError(f"the constants of {key} hold NaN or infinity: quantize the original weight again")
 
 
 def _quant_map(kind: str) -> Tensor:

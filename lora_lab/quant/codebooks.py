@@ -5,6 +5,7 @@ so that they lie in [-1, 1]. A value is stored as the index of its nearest level
 """
 
 import difflib
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,6 +74,14 @@ class Codebook:
     def _key(self) -> tuple[str, list[float], bool]:
         return self.name, self.values.tolist(), self.asymmetric
 
+    @property
+    def label(self) -> str:
+        """What tells it from any other: the name, and unless this package has these levels by that name, their hash."""
+        if _BY_NAME.get(self.name.upper()) == self:
+            return self.name
+        levels = (self.values + 0.0).numpy().tobytes()  # without -0, which is equal to 0
+        return f"{self.name} (levels {hashlib.sha256(levels).hexdigest()[:16]})"
+
     def encode(self, scaled: Tensor) -> Tensor:
         """Index of the nearest level, uint8, same shape; `scaled` is float32. By bisection: O(log levels) a value."""
         return torch.bucketize(scaled, self.midpoints.to(scaled.device)).to(torch.uint8)
@@ -115,7 +124,7 @@ def normal_float(bits: int = 4) -> Codebook:
     Information Theoretically Optimal (and that's Good)", arXiv 2306.06965, who writes it down. Equation 4 of "QLoRA"
     (Dettmers et al., arXiv 2305.14314) is not the recipe of the table in its appendix E.
     """
-    ranges.whole("bits", bits, 2, 8)
+    bits = ranges.whole("bits", bits, 2, 8)
     half = 2 ** (bits - 1)
     p_max = round(((1 - 1 / (2 * (2 * half - 1))) + (1 - 1 / (2 * (2 * half)))) / 2, 7)
 
@@ -176,7 +185,7 @@ def asymmetric_integers(bits: int) -> Codebook:
         TypeError: for bits that are not an integer.
         ValueError: for other numbers of bits.
     """
-    ranges.whole("bits", bits, 2, 8)
+    bits = ranges.whole("bits", bits, 2, 8)
     steps = 2**bits - 1
     levels = torch.tensor([2 * i / steps - 1 for i in range(steps + 1)], **EXACTLY)
     return Codebook(f"INT{bits}_ASYMMETRIC", levels, asymmetric=True)

@@ -63,8 +63,7 @@ class QuantizedConstants:
         if torch.compiler.is_compiling():
             scale = self.scale.repeat_interleave(BLOCK_SIZE)[: len(self.codes)]
             return self.codebook.decode(self.codes) * scale + self.mean
-        out = torch.empty(self.codes.shape, dtype=torch.float32, device=self.codes.device)
-        return restore(self.codes, self.scale, self.codebook, BLOCK_SIZE, out).add_(self.mean)
+        return restore_constants(self.codes, self.scale, self.mean, self.codebook)
 
     @property
     def nbytes(self) -> int:
@@ -102,6 +101,12 @@ def quantize_constants(absmax: Tensor, codebook: Codebook = DYNAMIC8) -> Quantiz
     scale = blocks.abs().amax(dim=1)
     codes = encode(divide(blocks, scale[:, None]), codebook).flatten()[: len(absmax)].clone()  # without the padding
     return QuantizedConstants(codes, scale, mean, codebook)
+
+
+def restore_constants(codes: Tensor, scale: Tensor, mean: Tensor, codebook: Codebook) -> Tensor:
+    """absmax, float32 [n], of the parts of `QuantizedConstants`, which are not checked."""
+    out = torch.empty(codes.shape, dtype=torch.float32, device=codes.device)
+    return restore(codes, scale, codebook, BLOCK_SIZE, out).add_(mean)
 
 
 def toward_zero(stored: QuantizedConstants, where: Tensor) -> QuantizedConstants:

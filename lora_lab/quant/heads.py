@@ -14,25 +14,27 @@ from typing import Any
 
 from torch import nn
 
+from lora_lab.naming import named_modules, unwrap
+
 
 def heads(model: nn.Module) -> set[nn.Module]:
-    """All modules that are a head or in one, of `model` and of every model within it."""
+    """All modules that are a head or in one, of `model` and of every model within it, without wrappers."""
     return output_layers(model) | task_heads(model)
 
 
 def output_layers(model: nn.Module) -> set[nn.Module]:
     """The layers over the vocabulary."""
-    found = (_output_layer(part) for part in model.modules())
+    found = (_output_layer(part) for _, part in named_modules(model))
     return {layer for layer in found if layer is not None}
 
 
 def task_heads(model: nn.Module) -> set[nn.Module]:
     """All modules beside the body of a transformers model; what holds the layer over the vocabulary is none."""
     found: set[nn.Module] = set()
-    for part in model.modules():
+    for _, part in named_modules(model):
         bodies, output = _bodies(part), _output_layer(part)
-        for child in part.children() if bodies else ():
-            inside = set(child.modules())
+        for child in map(unwrap, part.children()) if bodies else ():
+            inside = {module for _, module in named_modules(child)}
             if child not in bodies and output not in inside:
                 found |= inside
     return found
@@ -43,11 +45,12 @@ def _bodies(model: nn.Module) -> list[nn.Module]:
     if not isinstance(prefix, str):  # no model of transformers
         return []
     if isinstance(body := getattr(model, prefix, None), nn.Module):
-        return [body]
+        return [unwrap(body)]
     if "For" in type(model).__name__ and _output_layer(model) is None:  # T5ForQuestionAnswering: encoder and decoder
-        return [child for child in model.children() if hasattr(child, "base_model_prefix")]
+        return [child for child in map(unwrap, model.children()) if hasattr(child, "base_model_prefix")]
     return []
 
 
 def _output_layer(model: Any) -> nn.Module | None:
-    return model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    layer = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    return None if layer is None else unwrap(layer)

@@ -9,6 +9,7 @@ The product is rounded once, its bias included, as by `torch.nn.functional.linea
 Source: Dettmers et al., "QLoRA", arXiv 2305.14314, equation 5, its first term.
 """
 
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,8 +22,8 @@ from torch.nn import functional as F
 from lora_lab.quant import state
 from lora_lab.quant.blockwise import QuantizedTensor, quantize
 from lora_lab.quant.codebooks import NF4, Codebook
-from lora_lab.quant.double import QuantizedConstants
-from lora_lab.quant.lookup import restore_rows
+from lora_lab.quant.double import QuantizedConstants, restore_constants
+from lora_lab.quant.lookup import restore, restore_rows
 
 COMPUTE_DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 
@@ -140,7 +141,7 @@ class Linear4bit(nn.Module):
         if x.shape[-1:] != (self.in_features,):
             raise ValueError(f"an input of shape {tuple(x.shape)} does not fit: give [..., {self.in_features}]")
         device = x.device.type
-        casts = torch.is_autocast_enabled(device) and x.dtype != torch.float64  # which autocast leaves alone
+        casts = _autocasts(device) and x.dtype != torch.float64  # which autocast leaves alone
         autocast = torch.get_autocast_dtype(device) if casts else None
         dtype = self.compute_dtype or autocast or x.dtype
         return _product(x.to(dtype), self.bias, self).to(autocast or x.dtype)
@@ -178,15 +179,15 @@ class Linear4bit(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *others)
 
     def _format(self) -> str:
-        constants = self.constants_codebook.name if self.double_quant else "float32"
+        constants = self.constants_codebook.label if self.double_quant else "float32"
         shape = f"[{self.out_features}, {self.in_features}]"
-        return f"{shape} in {self.codebook.name}, blocks of {self.block_size}, constants in {constants}"
+        return f"{shape} in {self.codebook.label}, blocks of {self.block_size}, constants in {constants}"
 
 
 def _product(x: Tensor, bias: Tensor | None, layer: Linear4bit, transposed: bool = False) -> Tensor:
     """x · Wᵀ + b, or, transposed, x · W: x [..., d] in the dtype to compute in."""
     if _transforms():
-        return _rounded_once(x, bias, layer, transposed)
+        return _rounded_once(x, bias, layer, transposed, _dense_product)
     return _FrozenProduct.apply(x, bias, layer, transposed)
 
 
@@ -198,26 +199,30 @@ class _FrozenProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, bias: Tensor | None, layer: Linear4bit, transposed: bool) -> Tensor:
-        ctx.layer, ctx.transposed, ctx.versions = layer, transposed, _versions(layer)
+        ctx.layer, ctx.transposed = layer, transposed
         ctx.bias_dtype = None if bias is None else bias.dtype
-        return _rounded_once(x, bias, layer, transposed)
+        if ctx.needs_input_grad[0]:
+            ctx.used = _in_use(layer)
+        return _rounded_once(x, bias, layer, transposed, _slab_product if _in_slabs(x, layer) else _dense_product)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        if _versions(ctx.layer) != ctx.versions:
-            raise RuntimeError("a 4-bit weight was overwritten between forward and backward: run the forward again")
         of_x, of_bias, *_ = ctx.needs_input_grad
+        if of_x and _in_use(ctx.layer) != ctx.used:
+            raise RuntimeError("a 4-bit weight was overwritten between forward and backward: run the forward again")
         grad_x = _product(grad, None, ctx.layer, not ctx.transposed) if of_x else None
         grad_bias = grad.reshape(-1, grad.shape[-1]).sum(dim=0, dtype=ctx.bias_dtype) if of_bias else None
         return grad_x, grad_bias, None, None
 
 
-def _rounded_once(x: Tensor, bias: Tensor | None, layer: Linear4bit, transposed: bool) -> Tensor:
+_Product = Callable[[Tensor, Tensor | None, Linear4bit, bool], Tensor]
+
+
+def _rounded_once(x: Tensor, bias: Tensor | None, layer: Linear4bit, transposed: bool, product: _Product) -> Tensor:
     """The product of matrices: of other shapes torch may add a bias after rounding."""
     rows = x.reshape(-1, x.shape[-1])
     b = None if bias is None else bias.to(x.dtype)
-    product = _slab_product if not _transforms() and _in_slabs(x, layer) else _dense_product
-    if torch.is_autocast_enabled(x.device.type):  # the dtype has been chosen
+    if _autocasts(x.device.type):  # the dtype has been chosen
         with torch.autocast(x.device.type, enabled=False):
             y = product(rows, b, layer, transposed)
     else:
@@ -226,7 +231,11 @@ def _rounded_once(x: Tensor, bias: Tensor | None, layer: Linear4bit, transposed:
 
 
 def _dense_product(x: Tensor, bias: Tensor | None, layer: Linear4bit, transposed: bool) -> Tensor:
-    weight = layer.dequantize(x.dtype)
+    if torch.compiler.is_compiling():
+        weight = layer.dequantize(x.dtype)
+    else:  # the same without a look at the parts, which costs as much as restoring a small weight
+        weight = torch.empty(layer.out_features, layer.in_features, dtype=x.dtype, device=layer.packed.device)
+        restore(layer.packed, _absmax(layer), layer.codebook, layer.block_size, weight)
     return x @ weight if transposed else F.linear(x, weight, bias)
 
 
@@ -244,11 +253,29 @@ def _transforms() -> bool:
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
-def _versions(layer: Linear4bit) -> list[int]:
-    """How often each stored tensor has been written to, as autograd counts for what it saves; here nothing is saved."""
+def _autocasts(device: str) -> bool:
+    """Whether autocast is on; a device such as meta has none, and asking it would be an error."""
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
+def _absmax(layer: Linear4bit) -> Tensor:
+    if not layer.double_quant:
+        return layer.absmax
+    return restore_constants(layer.absmax_codes, layer.absmax_scale, layer.absmax_mean, layer.constants_codebook)
+
+
+def _in_use(layer: Linear4bit) -> list[tuple[Any, ...]]:
+    """The memory of each stored tensor, and how often it has been written to: what autograd asks of what it saves.
+
+    Here nothing is saved, and what the layer lets go of is not kept alive either. Another tensor over the same memory,
+    as `.detach()` makes, is as good as the first.
+    """
     if torch.compiler.is_compiling():
         return []
-    return [0 if tensor.is_inference() else tensor._version for tensor in layer.stored]
+    return [
+        (weakref.ref(t.untyped_storage()), t.storage_offset(), 0 if t.is_inference() else t._version)
+        for t in layer.stored
+    ]
 
 
 def _in_slabs(x: Tensor, layer: Linear4bit) -> bool:

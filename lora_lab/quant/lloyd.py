@@ -38,7 +38,7 @@ def lloyd(bits: int = 4, block_size: int = 64, keep: Collection[float] = ()) -> 
         TypeError: for bits or a block size that is no integer, or levels that are no collection.
         ValueError: for other numbers of bits, shorter blocks, or levels that NF-k does not have.
     """
-    ranges.whole("block_size", block_size)
+    block_size, bits = ranges.whole("block_size", block_size), ranges.whole("bits", bits, 2, 8)
     if not isinstance(keep, Collection):
         raise TypeError(f"keep={keep!r} is no collection of levels: give (-1, 0, 1), say")
     if not set(keep) <= {-1, 0, 1}:

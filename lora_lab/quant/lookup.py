@@ -91,7 +91,7 @@ def restore_rows(packed: Tensor, absmax: Tensor, codebook: Codebook, out: Tensor
     step = min(rows, max(1, chunk_size(out.device) // columns))
     index = torch.empty(step, packed.shape[1], dtype=torch.int32, device=out.device)
     scratch = None if out.dtype == torch.float32 else torch.empty(step, columns, dtype=torch.float32, device=out.device)
-    if isinstance(out, FakeTensor):
+    if out.is_meta or isinstance(out, FakeTensor):
         return out  # it has no values to look up; what the look-up would allocate has been allocated
     table = _byte_table(codebook, out.device)
     for start in range(0, rows, step):

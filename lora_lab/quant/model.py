@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from lora_lab.naming import named_modules, put, unwrap
 from lora_lab.quant.codebooks import NF4, Codebook
 from lora_lab.quant.heads import output_layers, task_heads
 from lora_lab.quant.linear4bit import Linear4bit
@@ -48,7 +49,7 @@ def quantize_model(
     The result is bit for bit that of loading all of it and then quantizing.
 
     Args:
-        model: any module.
+        model: any module; a wrapper such as `torch.compile`'s, around it or within it, is looked through.
         skip: layers that stay dense, by the last part or parts of their names. A tied `lm_head` must: its weight is the
             embedding. "lm_head" stands for a layer over the vocabulary of any name. The head of another task stays
             dense whatever is named; skip=() leaves nothing out.
@@ -64,11 +65,13 @@ def quantize_model(
         TypeError: for a weight of a dtype that cannot be quantized, naming the layer, or a name that is no string.
         ValueError: if there is no layer to quantize, `skip` is a lone string or names no linear layer, a layer that is
             not skipped is tied, pruned, parametrized, lazy, empty or has hooks, a weight is not finite (naming the
-            layer), or the checkpoint is damaged or does not fit the model.
+            layer), or the checkpoint is damaged, does not fit the model, or holds a parameter that is not finite or
+            beyond `dtype`.
 
     After an error the model is unchanged.
     """
-    names = _linear_names(model, skip)
+    inner = unwrap(model)
+    names = _linear_names(inner, skip)
 
     def quantized(name: str, linear: nn.Linear) -> Linear4bit:
         try:
@@ -80,19 +83,21 @@ def quantize_model(
         return layer
 
     if checkpoint is not None:
-        return _stream(model, names, Checkpoint(checkpoint), quantized, dtype, device)
+        _stream(inner, names, Checkpoint(checkpoint), quantized, dtype, device)
+        return model
     if dtype is not None or device is not None:
         raise ValueError("dtype and device are for a checkpoint that is read: use model.to(...) before or after")
-    refuse_tied(model, names, _LEAVE_TIED)
-    if empty := [name for name in names if model.get_parameter(f"{name}.weight").is_meta]:
+    refuse_tied(inner, names, _LEAVE_TIED)
+    modules = dict(named_modules(inner))
+    if empty := [name for name in names if _weight(modules[name]).is_meta]:
         raise ValueError(f"{empty[0]} was built without weights: give the folder that holds them as checkpoint=")
     replacements = {}
     for name in names:
-        module = model.get_submodule(name)
+        module = modules[name]
         assert isinstance(module, nn.Linear)  # `_linear_names` has seen to it
         replacements[name] = quantized(name, module).train(module.training)
     for name, layer in replacements.items():
-        model.set_submodule(name, layer)
+        put(inner, name, layer)
     return model
 
 
@@ -105,14 +110,15 @@ def dequantize_model(model: nn.Module) -> nn.Module:
     Raises:
         ValueError: for a 4-bit layer on its own, or one with hooks. The model is then unchanged.
     """
-    if isinstance(model, Linear4bit):
+    inner = unwrap(model)
+    if isinstance(inner, Linear4bit):
         raise ValueError("a layer cannot be replaced in itself: call layer.dequantize() for its weight")
-    layers = {name: m for name, m in model.named_modules(remove_duplicate=False) if isinstance(m, Linear4bit)}
+    layers = {name: m for name, m in named_modules(inner) if isinstance(m, Linear4bit)}
     for name, layer in layers.items():
         refuse_unswappable(name, layer)
     dense = {layer: _dense(layer) for layer in layers.values()}  # one for a layer in two places
     for name, layer in layers.items():
-        model.set_submodule(name, dense[layer])
+        put(inner, name, dense[layer])
     return model
 
 
@@ -123,11 +129,11 @@ def _stream(
     quantized: Callable[[str, nn.Linear], Linear4bit],
     dtype: torch.dtype | None,
     device: str | torch.device | None,
-) -> nn.Module:
+) -> None:
     """`quantize_model` with a checkpoint."""
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise ValueError(f"dtype={dtype} cannot hold weights: choose torch.bfloat16, torch.float16 or torch.float32")
-    if quantized_already := [name for name, m in model.named_modules() if isinstance(m, Linear4bit)]:
+    if quantized_already := [name for name, m in named_modules(model) if isinstance(m, Linear4bit)]:
         raise ValueError(f"{quantized_already[0]} is 4-bit already: build the model anew, without weights")
     tie(model)
     refuse_tied(model, names, _LEAVE_TIED)
@@ -139,10 +145,12 @@ def _stream(
         weight = f"{name}.weight"
         return Source((weight,), lambda: quantized(name, _linear(cast(checkpoint.read(weight)))))
 
+    modules = dict(named_modules(model))
     for name in names:
-        _refuse_stored(model, checkpoint, f"{name}.weight")
+        _refuse_stored(model, checkpoint, f"{name}.weight", _weight(modules[name]).shape)
     fill(model, checkpoint, {name: source(name) for name in names}, cast)
-    return model if device is None else model.to(device)  # buffers that no checkpoint holds
+    if device is not None:
+        model.to(device)  # buffers that no checkpoint holds
 
 
 def _linear_names(model: nn.Module, skip: Iterable[str]) -> list[str]:
@@ -156,16 +164,16 @@ def _linear_names(model: nn.Module, skip: Iterable[str]) -> list[str]:
     skipped = tuple(skip)
     if wrong := [each for each in skipped if not isinstance(each, str) or not each]:
         raise TypeError(f"skip holds {wrong[0]!r}: give names of layers as strings")
-    linears = [name for name, m in model.named_modules() if name and (type(m) is nn.Linear or is_made_anew(m))]
+    linears = {name: m for name, m in named_modules(model) if name and (type(m) is nn.Linear or is_made_anew(m))}
     heads = task_heads(model) if skipped else set()
     heads |= output_layers(model) if "lm_head" in skipped else set()
     names = [
         name
-        for name in linears
-        if model.get_submodule(name) not in heads and not any(_is_called(name, each) for each in skipped)
+        for name, module in linears.items()
+        if module not in heads and not any(_is_called(name, each) for each in skipped)
     ]
     for name in names:
-        refuse_unswappable(name, model.get_submodule(name))
+        refuse_unswappable(name, linears[name])
     if not names:
         raise ValueError(f"{type(model).__name__} has no nn.Linear to quantize outside skip={skipped}")
     called = {each for each in skipped if any(_is_called(name, each) for name in linears)}
@@ -183,7 +191,7 @@ def _is_called(name: str, skip: str) -> bool:
     return any(f".{each}".endswith(f".{skip}") for each in (name, name.removesuffix(".base")))
 
 
-def _refuse_stored(model: nn.Module, checkpoint: Checkpoint, name: str) -> None:
+def _refuse_stored(model: nn.Module, checkpoint: Checkpoint, name: str, shape: torch.Size) -> None:
     """A weight that is quantized already, or has another shape; one that is missing is `fill`'s business."""
     if name not in checkpoint.headers:
         return
@@ -193,7 +201,12 @@ def _refuse_stored(model: nn.Module, checkpoint: Checkpoint, name: str) -> None:
             f"{name} is stored as {dtype} in {checkpoint.folder}, so it is quantized already: give the original "
             "checkpoint (quant.load_bitsandbytes reads 4-bit ones of bitsandbytes)"
         )
-    refuse_shape(model, checkpoint, name, model.get_parameter(name).shape)
+    refuse_shape(model, checkpoint, name, shape)
+
+
+def _weight(module: nn.Module) -> Tensor:
+    assert isinstance(module, nn.Linear)  # `_linear_names` has seen to it
+    return module.weight
 
 
 def _dense(layer: Linear4bit) -> nn.Linear:

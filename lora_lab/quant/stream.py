@@ -6,13 +6,15 @@ tensor is read, put into its final form and dropped before the next one is read,
 does the model get them.
 """
 
+import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from lora_lab.naming import named_modules, named_tensors, put
 from lora_lab.quant.linear4bit import Linear4bit
 from lora_lab.quant.shards import Checkpoint, first
 
@@ -47,8 +49,8 @@ def fill(
         cast: applied to every other tensor as it is read.
 
     Raises:
-        ValueError: if model and checkpoint do not fit, or a buffer that no checkpoint holds was built without values.
-            The model is then unchanged.
+        ValueError: if model and checkpoint do not fit, a buffer that no checkpoint holds was built without values, or
+            a tensor is not finite once it is cast. The model is then unchanged.
     """
     groups = _tied_groups(model)
     _refuse_misfits(model, checkpoint, layers, groups)
@@ -60,11 +62,13 @@ def fill(
             built[layer] = layers[layer].build()
         else:
             dense |= dict.fromkeys(names, _read_tied(checkpoint, names, target, cast))
+    replaced = dict(named_modules(model))
     for name, module in built.items():
-        model.set_submodule(name, module.train(model.get_submodule(name).training))
+        put(model, name, module.train(replaced[name].training))
+    owners = dict(named_modules(model))
     for name, value in dense.items():
         owner, _, leaf = name.rpartition(".")
-        setattr(model.get_submodule(owner), leaf, value)
+        setattr(owners[owner], leaf, value)
     return model
 
 
@@ -116,7 +120,7 @@ def advice(lacking: list[str], surplus: list[str]) -> str:
 def _tied_groups(model: nn.Module) -> list[tuple[list[str], Tensor]]:
     """Every parameter and persistent buffer once, with all its names, in the model's order."""
     groups: dict[int, tuple[list[str], Tensor]] = {}
-    for name, tensor in model.state_dict(keep_vars=True).items():
+    for name, tensor in named_tensors(model):
         groups.setdefault(id(tensor), ([], tensor))[0].append(name)
     return list(groups.values())
 
@@ -143,7 +147,7 @@ def _refuse_misfits(
         for name in names:
             if name in checkpoint.headers:
                 refuse_shape(model, checkpoint, name, target.shape)
-    empty = [name for name, buffer in model.named_buffers() if buffer.is_meta and name not in places]
+    empty = [name for name, buffer in _buffers(model) if buffer.is_meta and name not in places]
     if empty:
         raise ValueError(
             f"the buffers {first(empty)} were built without values, and no checkpoint holds them: build the model "
@@ -153,14 +157,22 @@ def _refuse_misfits(
 
 def _not_made_by(model: nn.Module, names: list[str]) -> list[str]:
     """Without the tensors that the model makes itself, such as the inv_freq of every layer in old checkpoints."""
-    persistent = model.state_dict()
-    made = {name.rpartition(".")[2] for name, _ in model.named_buffers() if name not in persistent}
+    persistent = dict(named_tensors(model))
+    made = {name.rpartition(".")[2] for name, _ in _buffers(model) if name not in persistent}
     ignored = getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()  # a transformers model's own patterns
     return [
         name
         for name in names
         if name.rpartition(".")[2] not in made and not any(re.search(pattern, name) for pattern in ignored)
     ]
+
+
+def _buffers(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """All of them, also those that do not belong to the state."""
+    for prefix, module in named_modules(model):
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                yield f"{prefix}.{name}" if prefix else name, buffer
 
 
 def _read_tied(
@@ -175,6 +187,19 @@ def _read_tied(
                 f"{stored} and {other} are one tensor in the model but differ in {checkpoint.folder}: build the model "
                 "untied (transformers: tie_word_embeddings=False)"
             )
-    if not isinstance(target, nn.Parameter):
-        return cast(tensor)
-    return nn.Parameter(cast(tensor), requires_grad=target.requires_grad)
+    value, trained = cast(tensor), isinstance(target, nn.Parameter)
+    if not is_finite(value) and (trained or is_finite(tensor)):  # a buffer may hold infinity, as masks do
+        if is_finite(tensor):
+            reason = f"has values beyond the range of {value.dtype}: choose a dtype that holds them"
+        else:
+            reason = "holds NaN or infinity: repair the checkpoint"
+        raise ValueError(f"{stored} in {checkpoint.folder} {reason}")
+    return nn.Parameter(value, requires_grad=target.requires_grad) if trained else value
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no value is NaN or infinite; without the temporaries of `torch.isfinite`, which would be a peak."""
+    if tensor.numel() == 0 or not tensor.is_floating_point():
+        return True
+    low, high = (tensor if tensor.itemsize > 1 else tensor.float()).aminmax()
+    return math.isfinite(low) and math.isfinite(high)

@@ -6,7 +6,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-from lora_lab.lora.naming import unwrap
+from lora_lab.naming import unwrap
 
 # Families whose causal models want labels that the caller has shifted already.
 _UNSHIFTED = ("cpmant", "prophetnet", "whisper", "xlnet")

@@ -106,4 +106,19 @@ MUTATIONS = (
         test="tests/test_ranges.py::test_what_is_not_a_whole_number_is_refused",
         wrong="True is a number of steps",
     ),
+    Mutation(
+        file=SCORES,
+        before="return isinstance(given, bool) == isinstance(wanted, bool) and given == wanted",
+        after="return given == wanted",
+        test='tests/test_data.py::test_objects_are_the_same_if_json_says_so[wanted0-{"a": true}-0-1]',
+        wrong="true counts as 1",
+    ),
+    Mutation(
+        file=BATCHES,
+        before='not in ("input_ids", "labels", "attention_mask")]',
+        after='not in ("input_ids", "labels", "attention_mask", "position_ids")]',
+        test="tests/test_data.py::test_what_makes_no_batch_is_named"
+        "[examples5-0-ValueError-example 0 .* has 'position_ids']",
+        wrong="positions of an example are dropped",
+    ),
 )

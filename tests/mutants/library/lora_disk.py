@@ -58,7 +58,7 @@ MUTATIONS = (
         wrong="a refused adapter stays in the model",
     ),
     Mutation(
-        file="lora_lab/lora/naming.py",
+        file="lora_lab/naming.py",
         before="isinstance(module, _WRAPPERS) else module",
         after="isinstance(module, nn.DataParallel) else module",
         test=f"{_FILES}::test_a_wrapped_model_has_the_names_of_the_plain_one[all-linear-average]",
@@ -79,7 +79,7 @@ MUTATIONS = (
         wrong="only the first values of a tensor are noted",
     ),
     Mutation(
-        file="lora_lab/lora/naming.py",
+        file="lora_lab/naming.py",
         before="        parent = unwrap(child)\n",
         after="        parent = child\n",
         test=f"{_FILES}::test_a_wrapped_model_has_the_names_of_the_plain_one[all-linear-compiled layers]",
@@ -100,7 +100,7 @@ MUTATIONS = (
         wrong="a base that was in 16 bits for a while is taken for a trained one",
     ),
     Mutation(
-        file="lora_lab/lora/naming.py",
+        file="lora_lab/naming.py",
         before="in (*module._parameters.items(), *module._buffers.items())",
         after="in module._parameters.items()",
         test=f"{_LOST}[plain-statistics]",

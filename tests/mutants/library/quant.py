@@ -94,8 +94,8 @@ MUTATIONS = (
     ),
     Mutation(
         file="lora_lab/quant/linear4bit.py",
-        before="if _versions(ctx.layer) != ctx.versions:",
-        after="if ctx.versions is None:",
+        before="if of_x and _in_use(ctx.layer) != ctx.used:",
+        after="if of_x and not ctx.used:",
         test="tests/test_linear4bit.py::test_weights_that_change_between_forward_and_backward_are_noticed",
         wrong="a weight may change between forward and backward",
     ),
@@ -119,5 +119,42 @@ MUTATIONS = (
         after='    if "forward" in vars(module):',
         test="tests/test_quantize_model.py::test_hooks_are_not_lost_on_the_way_back_or_by_a_merge_either",
         wrong="hooks are dropped",
+    ),
+    Mutation(
+        file="lora_lab/quant/linear4bit.py",
+        before="in {self.codebook.label}, blocks",
+        after="in {self.codebook.name}, blocks",
+        test="tests/test_quant_state.py::test_levels_of_one_name_are_told_apart[levels-dict]",
+        wrong="a state names its levels and does not hold them",
+    ),
+    Mutation(
+        file="lora_lab/quant/linear4bit.py",
+        before="(weakref.ref(t.untyped_storage()), t.storage_offset(),",
+        after="(None, t.storage_offset(),",
+        test="tests/test_linear4bit.py::test_weights_that_are_replaced_between_forward_and_backward_are_noticed"
+        "[another parameter]",
+        wrong="a weight may be replaced between forward and backward",
+    ),
+    Mutation(
+        file="lora_lab/quant/stream.py",
+        before='        raise ValueError(f"{stored} in {checkpoint.folder} {reason}")',
+        after="        reason += str(checkpoint.folder)",
+        test="tests/test_quantize_model.py::test_a_dense_tensor_that_the_dtype_does_not_hold_is_named",
+        wrong="the cast may make infinities",
+    ),
+    Mutation(
+        file="lora_lab/quant/blockwise.py",
+        before="beyond &= ~q._beyond(q.dtype)",
+        after="beyond |= q._beyond(q.dtype)",
+        test="tests/test_quant.py::test_eight_bits_to_restore_go_with_double_quantization[torch.float8_e4m3fn]",
+        wrong="what a narrow dtype does not hold is shrunk into it",
+    ),
+    Mutation(
+        file="lora_lab/quant/heads.py",
+        before="return None if layer is None else unwrap(layer)",
+        after="return layer",
+        test="tests/test_quantize_model.py::test_a_wrapped_model_is_quantized_and_made_dense_under_its_own_names"
+        "[in place]",
+        wrong="a compiled head is no head",
     ),
 )

@@ -118,8 +118,6 @@ MUTATIONS = (
     ),
     Mutation(
         file=LOOP,
-        before="    _load(trainable, best)\n",
-        after="",
         before=", left_with(trainable, best):",
         after=":",
         test="tests/test_train_loop.py::test_with_patience_the_weights_of_the_best_evaluation_are_left[scores0-8-4]",

@@ -2,7 +2,7 @@
 
 `torch.compile`, DataParallel, DistributedDataParallel, activation checkpointing and weight averaging put a module
 around another and a part such as "_orig_mod" or "module" into every name below. Here a wrapper is looked through, so
-that a model has the same names with and without it, and an adapter saved from one loads into the other.
+that a model has the same names with and without it, and what is saved from one loads into the other.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def unwrap(module: nn.Module) -> nn.Module:
     """
     if _is_sharded(module):
         raise ValueError(
-            "the model's weights are sharded (FSDP), and adapters are put in, saved and loaded on whole weights: "
+            "the model's weights are sharded (FSDP), and here layers are replaced, saved and loaded whole: "
             "do that before it is sharded, or gather its weights first"
         )
     for name in _INNER:
