@@ -58,6 +58,19 @@ def test_heads_are_found_in_every_kind_of_model_and_nothing_else_is(kind):
 
 
 @pytest.mark.parametrize("kind", TASKS | OUTPUTS)
+def test_heads_are_found_behind_wrappers(kind):
+    model = model_of(kind)
+    wanted = heads(model)
+    for part in [part for part in model.modules() if part is not model]:
+        for name, child in list(part.named_children()):
+            if type(child) is nn.Linear:
+                setattr(part, name, torch.compile(child))
+    for name, child in list(model.named_children()):
+        setattr(model, name, torch.compile(child))
+    assert wanted == heads(model) == heads(nn.DataParallel(model))
+
+
+@pytest.mark.parametrize("kind", TASKS | OUTPUTS)
 def test_heads_stay_dense_and_all_linear_passes_over_them(kind):
     model = model_of(kind)
     everything, dense = names(model), (TASKS | OUTPUTS)[kind]

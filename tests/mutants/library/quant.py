@@ -28,7 +28,7 @@ MUTATIONS = (
     ),
     Mutation(
         file="lora_lab/quant/double.py",
-        before="BLOCK_SIZE, out).add_(self.mean)",
+        before="BLOCK_SIZE, out).add_(mean)",
         after="BLOCK_SIZE, out)",
         test="tests/test_quant.py::test_constants_of_the_smallest_size_are_restored[absmax0-dynamic8]",
         wrong="the mean of the constants is not added again",
@@ -153,8 +153,7 @@ MUTATIONS = (
         file="lora_lab/quant/heads.py",
         before="return None if layer is None else unwrap(layer)",
         after="return layer",
-        test="tests/test_quantize_model.py::test_a_wrapped_model_is_quantized_and_made_dense_under_its_own_names"
-        "[in place]",
+        test="tests/test_heads.py::test_heads_are_found_behind_wrappers[LlamaForCausalLM]",
         wrong="a compiled head is no head",
     ),
 )
