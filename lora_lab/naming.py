@@ -5,21 +5,32 @@ around another and a part such as "_orig_mod" or "module" into every name below.
 that a model has the same names with and without it, and what is saved from one loads into the other.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from lora_lab.ranges import brief
+
 _INNER = ("_orig_mod", "_checkpoint_wrapped_module")  # of torch.compile, of activation checkpointing
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
+
+
+def require_module(model: object) -> None:
+    """TypeError for what is no module."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"{brief(model)} is a {type(model).__name__} and no model: give a torch.nn.Module")
 
 
 def unwrap(module: nn.Module) -> nn.Module:
     """The module that is wrapped, however often, or the module itself.
 
     Raises:
+        TypeError: for what is no module.
         ValueError: for FSDP, which cuts the weights into shards, so that no process holds a whole one.
     """
+    require_module(module)
     if _is_sharded(module):
         raise ValueError(
             "the model's weights are sharded (FSDP), and here layers are replaced, saved and loaded whole: "
@@ -41,15 +52,35 @@ def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
                 yield f"{name}.{below}" if below else name, module
 
 
-def put(model: nn.Module, name: str, module: nn.Module) -> None:
-    """Put a module in the place of the one with that name; a wrapper around that one goes with it."""
+@contextmanager
+def put_all(model: nn.Module, modules: Mapping[str, nn.Module]) -> Iterator[None]:
+    """Put each module in the place of the one with its name; a wrapper around that one goes with it.
+
+    After any error or interruption, here or in the block, all old ones are in their places again.
+    """
+    places = {name: _place(model, name) for name in modules}
+    before = {name: parent._modules[last] for name, (parent, last) in places.items()}
+    try:
+        for name, (parent, last) in places.items():
+            setattr(parent, last, modules[name])
+        yield
+    except BaseException:
+        for name, (parent, last) in places.items():
+            setattr(parent, last, before[name])
+        raise
+
+
+def _place(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """The module that holds the one with that name, and what it calls it."""
+    if not name:
+        raise ValueError("a layer cannot be replaced in itself: take its base, or merged_linear()")
     parent = unwrap(model)
     *path, last = name.split(".")
     for part in path:
         child = parent._modules[part]
         assert child is not None  # the name is one that `named_modules` gave
         parent = unwrap(child)
-    setattr(parent, last, module)
+    return parent, last
 
 
 def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

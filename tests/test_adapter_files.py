@@ -250,7 +250,9 @@ def test_weights_as_a_pickle_are_named_with_the_way_out(saved):
         ("r", True, "r=True must be an integer"),
         ("lora_alpha", "16", "alpha=.* must be a number"),
         ("lora_alpha", 10**400, "does not fit"),
-        ("lora_alpha", 1e40, "scaling .*cannot hold"),
+        ("lora_alpha", 1e40, "cannot hold a scaling"),
+        ("lora_alpha", 1e-320, "scaling of"),
+        ("lora_alpha", 5e-324, "scaling of 0"),
         ("lora_dropout", "0.1", "dropout=.* must be a number"),
         ("use_rslora", "yes", "use_rslora=.* must be True or False"),
         ("target_modules", ["q_proj", 3], "target_modules=.*neither a string nor a list of strings"),
@@ -313,6 +315,30 @@ def test_a_scaling_that_a_folder_cannot_state_is_not_lost(saved):
     next(iter(lora.adapters(model).values())).scaling = 3.0
     with pytest.raises(ValueError, match="q_proj.scaling is 3"):
         lora.save_adapter(model, saved)
+
+
+def test_what_a_reader_could_not_load_is_not_written(saved):
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+
+    def another_rank(model):
+        layer = model.model.layers[0].self_attn.v_proj
+        layer.lora_A, layer.lora_B = (torch.nn.Parameter(torch.ones(shape)) for shape in ((2, 64), (32, 2)))
+
+    def another_dtype(model):
+        layer = model.model.layers[0].self_attn.v_proj
+        layer.lora_A.data = layer.lora_A.data.to(torch.float8_e4m3fn)
+
+    for change, words in (
+        (another_rank, r"v_proj.lora_A has shape \(2, 64\), where its config with r=4 means \(4, 64\)"),
+        (another_dtype, "v_proj.lora_A is in torch.float8_e4m3fn"),
+    ):
+        model = lora.inject(tiny_llama(), LoRAConfig(r=4))
+        change(model)
+        with pytest.raises(ValueError, match=words):
+            lora.save_adapter(model, saved)
+    with pytest.raises(ValueError, match="the model is a LoRALinear itself"):
+        lora.save_adapter(lora.LoRALinear(torch.nn.Linear(4, 4), LoRAConfig()), saved)
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
 
 
 def test_layers_that_share_a_factor_are_saved(tmp_path):
@@ -441,6 +467,18 @@ def test_a_module_that_is_merely_called_module_keeps_its_name():
     assert list(lora.adapters(lora.inject(model, LoRAConfig(target_modules="q_proj")))) == ["module.q_proj"]
 
 
+def test_a_name_part_that_only_ends_in_the_one_of_torch_compile_is_kept(tmp_path):
+    def model():
+        torch.manual_seed(0)
+        return torch.nn.ModuleDict({name: torch.nn.ModuleDict({"q": torch.nn.Linear(4, 4)})
+                                    for name in ("my_orig_mod", "a")})  # fmt: skip
+
+    adapted = randomise(lora.inject(model(), LoRAConfig(r=2, target_modules="q", rank_pattern={"a.q": 4})))
+    back = lora.load_adapter(model(), lora.save_adapter(adapted, tmp_path))
+    assert list(lora.adapters(back)) == ["my_orig_mod.q", "a.q"]
+    assert torch.equal(lora.adapters(back)["my_orig_mod.q"].lora_B, lora.adapters(adapted)["my_orig_mod.q"].lora_B)
+
+
 @pytest.fixture
 def one_process(tmp_path):
     torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
@@ -480,6 +518,11 @@ class Classifier(torch.nn.Module):
         self.embed = torch.nn.Embedding(12, 8)
         self.q_proj = torch.nn.Linear(8, 8)
         self.norm = torch.nn.BatchNorm1d(8)
+        self.norm.register_buffer("flags", torch.arange(70) % 3 == 0)
+        self.norm.register_buffer("steps", torch.arange(70, dtype=torch.int16))
+        self.norm.register_buffer("code", torch.arange(70, dtype=torch.int8))
+        self.norm.register_buffer("eight", torch.ones(70).to(torch.float8_e4m3fn))
+        self.norm.register_buffer("seed", torch.tensor([2**62 + 1, -(2**62) - 3]))
         self.score = torch.nn.Linear(8, 3)
         self.register_buffer("scratch", torch.zeros(2), persistent=False)
 
@@ -516,8 +559,23 @@ def change_the_base(model):
         lora.adapters(model)["q_proj"].base.weight.mul_(1.001)
 
 
+def add_a_head(model):
+    model.head = torch.nn.Linear(3, 2).requires_grad_(False)
+
+
+def add_a_parameter(model):
+    model.score.register_parameter("gain", torch.nn.Parameter(torch.ones(3), requires_grad=False))
+
+
+def change_buffers(model):
+    model.norm.flags.logical_not_()
+    model.norm.steps.add_(1)
+    model.norm.code.add_(1)
+    model.norm.eight.copy_(torch.full((70,), 2.0))
+
+
 def load_another_base(model):
-    model.load_state_dict({key: value + 1 for key, value in model.state_dict().items()})
+    model.load_state_dict({k: v + 1 if v.dtype == torch.float32 else v for k, v in model.state_dict().items()})
 
 
 @pytest.mark.parametrize(
@@ -529,8 +587,11 @@ def load_another_base(model):
         (resize, r"embed.weight \(was resized from \[12, 8\] to \[14, 8\]\)"),
         (change_the_base, r"q_proj.base.weight \(has moved"),
         (load_another_base, r"embed.weight \(has moved.* and \d+ more"),
+        (add_a_head, r"head.weight \(is new since the adapters were put in\), head.bias"),
+        (add_a_parameter, r"score.gain \(is new"),
+        (change_buffers, r"norm.flags \(has moved.*norm.steps.*norm.code \(has moved[^)]*\) and 1 more"),
     ],
-    ids=["unfrozen", "frozen again", "statistics", "resized", "base", "another base"],
+    ids=["unfrozen", "frozen again", "statistics", "resized", "base", "another base", "head", "parameter", "buffers"],
 )
 @pytest.mark.parametrize(
     "wrap", [lambda model: model, torch.nn.DataParallel, copy.deepcopy], ids=["plain", "wrapped", "copy"]
@@ -575,6 +636,7 @@ def test_what_only_looks_like_training_is_saved(tmp_path):
         lambda model: model.scratch.add_(1),
         lambda model: model.zero_grad(),
         lambda model: quant.quantize_model(model, skip=("score",)),
+        lambda model: quant.quantize_model(model),
     ):
         model = fresh()
         harmless(model)
@@ -585,6 +647,24 @@ def test_a_quantized_base_is_not_taken_for_one_that_moved(tmp_path):
     model = lora.inject(quant.quantize_model(tiny_llama(), double_quant=True), LoRAConfig(target_modules="all-linear"))
     model.load_state_dict(model.state_dict())
     lora.save_adapter(model, tmp_path)
+
+
+def test_a_weight_that_is_no_longer_tied_is_not_new(tmp_path):
+    model = lora.inject(tiny_llama(), LoRAConfig(r=2))
+    model.load_state_dict(copy.deepcopy(model.state_dict()), assign=True)
+    assert model.lm_head.weight is not model.model.embed_tokens.weight
+    lora.save_adapter(model, tmp_path)
+
+
+def test_notes_of_an_earlier_injection_do_not_count(tmp_path):
+    for take_out in (lora.remove, lora.merge_and_remove):
+        whole = torch.nn.ModuleDict({"body": Classifier().eval()})
+        config = LoRAConfig(r=2, target_modules="q_proj")
+        take_out(randomise(lora.inject(whole, config)))
+        with torch.no_grad():
+            whole["body"].score.weight.add_(1)
+        lora.inject(whole["body"], config)
+        lora.save_adapter(whole, tmp_path)
 
 
 def test_adapters_in_a_part_of_a_model_are_saved_from_the_whole(tmp_path):

@@ -90,7 +90,7 @@ def test_inject_adapts_what_the_library_calls_all_linear(lesson: dict[str, Any])
     theirs.load_state_dict(mine.state_dict())
     lesson["inject"](mine, r=3, alpha=6)
     lora.inject(theirs, lora.LoRAConfig(r=3, alpha=6, target_modules="all-linear"))
-    assert list(mine.state_dict()) == list(theirs.state_dict())
+    assert list(mine.state_dict()) == [key for key in theirs.state_dict() if not key.endswith("_extra_state")]
     trains = [[name for name, p in model.named_parameters() if p.requires_grad] for model in (mine, theirs)]
     assert trains[0] == trains[1] and len(trains[0]) == 2 * 2 * 7
 

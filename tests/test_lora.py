@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lora_lab import lora, quant
@@ -13,7 +14,7 @@ from lora_lab.lora import LoRAConfig, LoRALinear
 IDS = torch.arange(18).view(2, 9) * 7 % 256
 
 
-def tiny_llama(seed: int = 0, **options) -> LlamaForCausalLM:
+def tiny_llama(seed: int = 0, tie_word_embeddings: bool = True, **options) -> LlamaForCausalLM:
     torch.manual_seed(seed)
     return LlamaForCausalLM(
         LlamaConfig(
@@ -23,7 +24,7 @@ def tiny_llama(seed: int = 0, **options) -> LlamaForCausalLM:
             num_hidden_layers=2,
             num_attention_heads=2,
             num_key_value_heads=1,
-            tie_word_embeddings=True,
+            tie_word_embeddings=tie_word_embeddings,
             pad_token_id=0,
             **options,
         )
@@ -205,6 +206,75 @@ def test_a_second_injection_is_refused():
     model = lora.inject(tiny_llama(), LoRAConfig())
     with pytest.raises(ValueError, match="already"):
         lora.inject(model, LoRAConfig(target_modules=("k_proj",)))
+
+
+PART_OF_THE_WEIGHT = {
+    "weight_norm": (torch.nn.utils.weight_norm, "no parameter weight: after pruning or weight_norm"),
+    "pruned": (lambda layer: prune.l1_unstructured(layer, "weight", 0.5), "no parameter weight: after pruning"),
+    "parametrized": (parametrizations.weight_norm, "is parametrized"),
+    "spectral norm": (parametrizations.spectral_norm, "is parametrized"),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), PART_OF_THE_WEIGHT.values(), ids=PART_OF_THE_WEIGHT)
+@pytest.mark.parametrize("target_modules", [["q"], "all-linear"])
+def test_a_weight_that_is_made_anew_on_every_call_takes_no_adapter(change, words, target_modules, tmp_path):
+    plain = nn.ModuleDict({"q": nn.Linear(16, 24), "v": nn.Linear(24, 16)})
+    config = LoRAConfig(target_modules=target_modules)
+    lora.save_adapter(lora.inject(plain, config), tmp_path)
+    model = nn.ModuleDict({"q": nn.Linear(16, 24), "v": nn.Linear(24, 16)})
+    change(model["q"])
+    for attempt in (lambda: lora.inject(model, config), lambda: lora.load_adapter(model, tmp_path)):
+        with pytest.raises(ValueError, match=f"q (has|is) .*{words.removeprefix('is ')}|q has {words}"):
+            attempt()
+        assert not lora.adapters(model) and all(parameter.requires_grad for parameter in model.parameters())
+    if "parametrized" not in words:
+        with pytest.raises(ValueError, match=words):
+            LoRALinear(model["q"], LoRAConfig())
+    lora.inject(model, LoRAConfig(target_modules="all-linear", exclude_modules="q"))
+
+
+def test_a_layer_without_a_weight_yet_takes_no_adapter():
+    model = nn.ModuleDict({"q": nn.LazyLinear(24), "v": nn.Linear(24, 16)})
+    for targets in ("q", "all-linear"):
+        with pytest.raises(ValueError, match="q is lazy and has no weight yet: run the model once"):
+            lora.inject(model, LoRAConfig(target_modules=targets))
+
+
+UNREADABLE = {
+    "coo": lambda: torch.eye(3).to_sparse(),
+    "csr": lambda: torch.eye(3).to_sparse_csr(),
+    "mkldnn": lambda: torch.eye(3).to_mkldnn(),
+    "lazy": lambda: nn.parameter.UninitializedBuffer(),
+    "float8": lambda: torch.ones(5).to(torch.float8_e4m3fn),
+    "meta": lambda: torch.ones(5, device="meta"),
+    "complex": lambda: torch.ones(5, dtype=torch.complex64).conj(),
+    "empty": lambda: torch.empty(0, 3),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+@pytest.mark.parametrize("tensor", UNREADABLE.values(), ids=UNREADABLE)
+def test_other_tensors_of_any_kind_do_not_keep_adapters_out(tensor, tmp_path):
+    model = nn.ModuleDict({"q": nn.Linear(16, 24), "other": nn.Linear(3, 3), "lazy": nn.LazyLinear(5)})
+    model["other"].register_buffer("buffer", tensor())
+    lora.inject(model, LoRAConfig(target_modules="q"))
+    lora.save_adapter(model, tmp_path)
+    assert lora.count_parameters(model).trainable == 8 * (16 + 24)
+    assert list(lora.adapters(model)) == ["q"] and not any(p.requires_grad for p in model["other"].parameters())
+
+
+def test_an_injection_that_is_interrupted_while_tensors_are_noted_leaves_nothing_behind(monkeypatch):
+    def interrupted(model):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(lora.inject.__globals__, "note_tensors", interrupted)
+    model = tiny_llama()
+    before = snapshot(model)
+    with pytest.raises(KeyboardInterrupt):
+        lora.inject(model, LoRAConfig())
+    assert_same(model, before)
+    assert not lora.adapters(model) and all(parameter.requires_grad for parameter in model.parameters())
 
 
 # ---- switching off, merging, removing ------------------------------------------------------------------------------

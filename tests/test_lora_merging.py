@@ -129,13 +129,125 @@ def test_merge_and_remove_is_all_layers_or_none(requantize):
     assert lora.adapters(model) == layers
 
 
-def test_unmerging_is_all_layers_or_none():
+def test_a_partly_merged_model_is_not_merged_again_but_can_be_unmerged():
     model = lora.merge(randomise(lora.inject(tiny_llama(), LoRAConfig())))
     layers = list(lora.adapters(model).values())
     layers[-1].unmerge()
-    with pytest.raises(RuntimeError, match="nothing to undo"):
-        lora.unmerge(model)
-    assert all(layer.merged_weight is not None for layer in layers[:-1])
+    with pytest.raises(RuntimeError, match="merged already, or some of them: call lora.unmerge"):
+        lora.merge(model)
+    lora.unmerge(model)
+    assert all(layer.merged_weight is None for layer in layers)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize("call", [lora.merge, lora.merge_and_remove])
+def test_an_interrupted_merge_leaves_no_layer_merged(error, call, monkeypatch):
+    model = randomise(lora.inject(tiny_llama(), LoRAConfig()))
+    layers, calls, real = lora.adapters(model), [], lora.LoRALinear.dense_sum
+
+    def interrupted(layer):
+        calls.append(layer)
+        if len(calls) == 2:
+            raise error
+        return real(layer)
+
+    monkeypatch.setattr(lora.LoRALinear, "dense_sum", interrupted)
+    with pytest.raises(error):
+        call(model)
+    assert lora.adapters(model) == layers and all(layer.merged_weight is None for layer in layers.values())
+    lora.unmerge(lora.merge(model))
+
+
+def test_an_interruption_while_layers_are_replaced_puts_all_back():
+    class Fickle(nn.ModuleDict):
+        def __setattr__(self, name, module):
+            if type(module) is nn.Linear and name == "b" and getattr(self, "armed", False):
+                self.armed = False
+                raise KeyboardInterrupt
+            super().__setattr__(name, module)
+
+    model = lora.inject(Fickle({"a": nn.Linear(6, 5), "b": nn.Linear(5, 4)}), LoRAConfig(target_modules=["a", "b"]))
+    layers = lora.adapters(model)
+    for call in (lora.remove, lora.merge_and_remove):
+        model.armed = True
+        with pytest.raises(KeyboardInterrupt):
+            call(model)
+        assert lora.adapters(model) == layers
+
+
+def of_accelerate(layer: nn.Module) -> None:
+    from accelerate.hooks import AlignDevicesHook, add_hook_to_module
+
+    add_hook_to_module(layer, AlignDevicesHook(execution_device="cpu"))
+
+
+HOOKS = {
+    "forward hook": lambda layer: layer.register_forward_hook(lambda m, x, y: y + 1.1),
+    "pre-hook": lambda layer: layer.register_forward_pre_hook(lambda m, x: (2 * x[0],)),
+    "backward hook": lambda layer: layer.register_full_backward_hook(lambda m, x, y: None),
+    "own forward": lambda layer: setattr(layer, "forward", lambda x: x.new_zeros(*x.shape[:-1], layer.out_features)),
+    "accelerate": of_accelerate,
+}
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+@pytest.mark.parametrize("hook", HOOKS.values(), ids=HOOKS)
+def test_what_hangs_on_a_base_is_called_and_never_merged_away(hook, quantized):
+    model = nn.ModuleDict({"q": nn.Linear(16, 24), "v": nn.Linear(24, 16)})
+    if quantized:
+        quant.quantize_model(model)
+    hook(model["v"])
+    randomise(lora.inject(model, LoRAConfig(target_modules=["q", "v"])))
+    x = torch.randn(3, 24)
+    expected = model["v"].base(x) + x @ model["v"].delta_weight().T
+    torch.testing.assert_close(model["v"](x), expected)
+    layers = lora.adapters(model)
+    for call in (lora.merge, lora.merge_and_remove):
+        with pytest.raises(ValueError, match="^v.* base has .*(hooks|a forward of its own)|^v.base has"):
+            call(model)
+        assert lora.adapters(model) == layers and all(layer.merged_weight is None for layer in layers.values())
+    lora.remove(model)
+    with pytest.raises(ValueError, match="has .*(hooks|a forward of its own)"):  # still there
+        quant.swap.refuse_hooked("v", model["v"])
+
+
+@pytest.mark.parametrize("call", [lora.remove, lora.merge_and_remove])
+def test_hooks_on_an_adapted_layer_are_not_dropped_in_silence(call):
+    model = lora.inject(nn.ModuleDict({"q": nn.Linear(16, 24)}), LoRAConfig(target_modules=["q"]))
+    handle = model["q"].register_forward_hook(lambda m, x, y: y + 1)
+    with pytest.raises(ValueError, match="q has forward hooks"):
+        call(model)
+    assert lora.adapters(model)
+    handle.remove()
+    call(model)
+    assert not lora.adapters(model)
+
+
+def test_a_weight_that_is_made_anew_after_injection_is_not_merged():
+    model = lora.inject(nn.ModuleDict({"q": nn.Linear(16, 24)}), LoRAConfig(target_modules=["q"]))
+    nn.utils.parametrizations.weight_norm(model["q"].base)
+    for call in (lora.merge, lora.merge_and_remove):
+        with pytest.raises(ValueError, match="q.* base is parametrized|q.base is parametrized"):
+            call(model)
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_merging_without_values_is_one_sentence_and_the_weight_can_still_be_looked_at(quantized):
+    model = quant.quantize_model(tiny_llama()) if quantized else tiny_llama()
+    lora.inject(model, LoRAConfig()).to("meta")
+    for call in (lora.merge, lora.merge_and_remove):
+        with pytest.raises(ValueError, match="layers.0.self_attn.q_proj: it has no values to merge.*meta device"):
+            call(model)
+    weight = model.model.layers[0].self_attn.q_proj.weight
+    assert weight.is_meta and weight.shape == (64, 64) and weight.dtype == torch.float32
+
+
+def test_a_layer_on_its_own_is_not_replaced_in_itself():
+    layer = lora.LoRALinear(nn.Linear(6, 5), LoRAConfig(r=2))
+    for call in (lora.remove, lora.merge_and_remove):
+        with pytest.raises(ValueError, match="a layer cannot be replaced in itself"):
+            call(layer)
+    assert list(dict(layer.named_children())) == ["base", "dropout"]
 
 
 def test_a_merge_that_no_longer_holds_is_refused_not_used():

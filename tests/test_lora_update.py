@@ -133,9 +133,9 @@ def test_over_a_float64_base_of_four_bits_too_the_factors_are_float64():
 
 def test_choices_are_typed_and_refused_by_name():
     assert typing.get_args(Init) == tuple(INITS)
-    with pytest.raises(ValueError, match="init='kaimin' .*kaiming"):
+    with pytest.raises(ValueError, match="init 'kaimin': .*kaiming"):
         LoRAConfig(init="kaimin")
-    with pytest.raises(ValueError, match="update_dtype='float32' .* input, factors"):
+    with pytest.raises(ValueError, match="update_dtype 'float32': .* input, factors"):
         LoRAConfig(update_dtype="float32")
 
 
@@ -143,3 +143,115 @@ def test_the_choice_of_this_run_is_no_part_of_a_saved_adapter(tmp_path):
     model = lora.inject(nn.Sequential(nn.Linear(8, 6)), LoRAConfig(target_modules=["0"], update_dtype="factors"))
     lora.save_adapter(model, tmp_path)
     assert "update_dtype" not in (tmp_path / "adapter_config.json").read_text()
+
+
+CASTS = {
+    "bfloat16": lambda model: model.bfloat16(),
+    "half": lambda model: model.half(),
+    "to": lambda model: model.to(torch.bfloat16),
+    "type": lambda model: model.type(torch.float16),
+    "double and half": lambda model: model.double().half(),
+}
+
+
+@pytest.mark.parametrize("init", ["kaiming", "pissa"])
+@pytest.mark.parametrize("cast", CASTS.values(), ids=CASTS)
+def test_casting_a_model_casts_its_base_and_leaves_the_factors_in_float32(cast, init):
+    model = lora.inject(nn.ModuleDict({"fc": nn.Linear(96, 80)}), LoRAConfig(r=5, target_modules=["fc"], init=init))
+    parameters, before = (
+        list(model.parameters()),
+        {k: v.clone() for k, v in model.state_dict().items() if "base" not in k},
+    )
+    cast(model)
+    fc = model["fc"]
+    assert all(ours is theirs for ours, theirs in zip(model.parameters(), parameters, strict=True))
+    assert fc.base.weight.dtype.itemsize == 2
+    assert all(torch.equal(model.state_dict()[key], value) for key, value in before.items())
+    A = fc.lora_A.detach().clone()
+    optimizer = torch.optim.AdamW([fc.lora_A, fc.lora_B], lr=1e-4, weight_decay=0)
+    nn.init.normal_(fc.lora_B)
+    fc(torch.randn(7, 96, dtype=fc.base.weight.dtype)).float().square().sum().backward()
+    optimizer.step()
+    assert (fc.lora_A != A).float().mean() > 0.99
+    assert model.double()["fc"].lora_A.dtype == model["fc"].base.weight.dtype == torch.float64
+
+
+def test_factors_that_were_made_16_bit_stay_so_and_a_merged_weight_follows_its_base():
+    layer, _ = adapted(torch.float32)
+    for factor in (layer.lora_A, layer.lora_B):
+        factor.data = factor.data.bfloat16()
+    assert layer.bfloat16().to("cpu").lora_A.dtype == torch.bfloat16
+    assert layer.float().lora_A.dtype == torch.float32
+    layer.merge()
+    assert layer.half().merged_weight.dtype == torch.float16
+
+
+@pytest.mark.parametrize("assign", [False, True])
+def test_a_16_bit_state_does_not_make_the_factors_16_bit(assign):
+    layer, _ = adapted(torch.float32)
+    state = {key: value.bfloat16() if value.is_floating_point() else value for key, value in layer.state_dict().items()}
+    layer.load_state_dict(state, assign=assign)
+    assert layer.lora_A.dtype == layer.lora_B.dtype == torch.float32
+    assert torch.equal(layer.lora_A, state["lora_A"].float())
+
+
+@pytest.mark.parametrize("dtype", HALF)
+def test_within_autocast_the_sum_is_at_least_as_exact_as_peft_s(dtype):
+    layer, exact = adapted(torch.float32, update_dtype="factors")
+    theirs = peft.get_peft_model(
+        nn.ModuleDict({"fc": copy.deepcopy(layer.base)}), peft.LoraConfig(r=5, lora_alpha=7, target_modules=["fc"])
+    ).base_model.model["fc"]
+    with torch.no_grad():
+        theirs.lora_A["default"].weight.copy_(layer.lora_A)
+        theirs.lora_B["default"].weight.copy_(layer.lora_B)
+    x = torch.randn(300, 96)
+    with torch.autocast("cpu", dtype=dtype):
+        ours, peft_s = layer(x), theirs(x)
+    wanted = exact(x.double())
+    assert error(ours, wanted) <= error(peft_s, wanted) < torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("alpha", [5e-324, 1e-320])
+def test_a_scaling_that_is_no_number_any_more_is_refused(alpha):
+    with pytest.raises(ValueError, match="scaling of"):
+        LoRALinear(nn.Linear(6, 5).double(), LoRAConfig(r=8, alpha=alpha))
+
+
+@pytest.mark.parametrize("alpha", [1e300, 1e-50])
+def test_a_scaling_that_float32_cannot_hold_needs_a_float64_base(alpha):
+    model = nn.ModuleDict({"fc": nn.Linear(6, 5)})
+    with pytest.raises(ValueError, match="fc: torch.float32 cannot hold a scaling of"):
+        lora.inject(model, LoRAConfig(alpha=alpha, target_modules=["fc"]))
+    assert not lora.adapters(model) and model["fc"].weight.requires_grad
+    lora.inject(model.double(), LoRAConfig(alpha=alpha, target_modules=["fc"]))
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda m: LoRAConfig(layers_to_transform=1.5), "a layer of layers_to_transform=1.5 must be an integer"),
+        (lambda m: lora.targets(m, ["0"], layers_to_transform=1.5), "layers_to_transform=1.5 must be an integer"),
+        (lambda m: lora.targets(m, [1]), "target_modules holds 1: give names as strings"),
+        (lambda m: lora.targets(m, 1), "target_modules must be a name"),
+        (lambda m: lora.targets(m, "0", exclude_modules=[None]), "exclude_modules holds None"),
+        (lambda m: lora.inject(m, None), "config=None is no configuration"),
+        (lambda m: lora.inject(m, {"r": 4}), "config={'r': 4} is no configuration"),
+        (lambda m: LoRALinear(nn.Linear(4, 4), None), "config=None is no configuration"),
+        (lambda m: lora.inject("x", LoRAConfig()), "'x' is a str and no model"),
+        (lambda m: lora.merge("x"), "'x' is a str and no model"),
+        (lambda m: lora.count_parameters(None), "None is a NoneType and no model"),
+        (lambda m: lora.save_adapter({}, "folder"), "{} is a dict and no model"),
+        (lambda m: lora.load_adapter(3, "folder"), "3 is a int and no model"),
+    ],
+)
+def test_what_is_of_the_wrong_kind_is_named_in_one_sentence(call, words):
+    with pytest.raises(TypeError, match=words) as caught:
+        call(nn.Sequential(nn.Linear(4, 4)))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_alpha_beyond_all_floats_and_a_rank_beyond_all_memories_are_refused():
+    with pytest.raises(ValueError, match="alpha=a number of over 40 digits"):
+        LoRAConfig(alpha=10**400)
+    with pytest.raises(ValueError, match="r=a number of over 40 digits: choose from 1 to"):
+        LoRAConfig(r=10**400, alpha=0.5)

@@ -7,8 +7,8 @@ Nothing on disk is executed: only JSON and safetensors are read. The two files a
 """
 
 import json
-import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _PICKLE = "adapter_model.bin"
 _AGAIN = "write the adapter again"
 _TRIES = 5
+_DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 def save_adapter(model: nn.Module, folder: str | Path, *, adapters_only: bool = False) -> Path:
@@ -49,17 +50,25 @@ def save_adapter(model: nn.Module, folder: str | Path, *, adapters_only: bool = 
         The folder.
 
     Raises:
-        ValueError: if the model has no adapters, one is not finite or on the meta device, they differ in dropout,
-            use_rslora or init, or something would be left out unasked.
+        ValueError: if the model has no adapters or is one itself, one is not finite, on the meta device or of another
+            shape or scaling than its config, they differ in dropout, use_rslora or init, or something would be left
+            out unasked.
         OSError: if the folder cannot be written; files that were there before are then still whole.
     """
     layers = require_adapters(model)
+    if "" in layers:
+        raise ValueError(
+            "the model is a LoRALinear itself, and a folder states names of modules within a model: save a model that "
+            "holds it, such as torch.nn.ModuleDict({'fc': layer})"
+        )
     config = to_peft(model)
     tensors = {}
     for name, layer in layers.items():
+        _refuse_misshapen(name, layer)
         B, A = layer.plain_factors()
         for factor, tensor in (("lora_A", A), ("lora_B", B)):
             _refuse_absent(f"{name}.{factor}", tensor)
+            _refuse_other_dtypes(f"{name}.{factor}", tensor)
             _refuse_not_finite(f"{name}.{factor}", tensor)
             tensors[_key(name, factor)] = tensor.to("cpu", copy=True).contiguous()  # two layers may share a factor
     if not adapters_only and (moved := moved_tensors(model)):
@@ -97,8 +106,6 @@ def load_adapter(model: nn.Module, folder: str | Path) -> nn.Module:
 
     def fill(layers: dict[str, LoRALinear]) -> None:
         for name, layer in layers.items():
-            if not math.isfinite(torch.tensor(layer.scaling).to(layer.lora_A.dtype)):
-                raise ValueError(f"{name} has a scaling of {layer.scaling:.3g}, which its dtype cannot hold: {_AGAIN}")
             for factor in ("lora_A", "lora_B"):
                 _fill(f"{name}.{factor}", getattr(layer, factor), tensors[_key(name, factor)])
 
@@ -147,7 +154,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 def _read_weights(path: Path) -> dict[str, Tensor]:
     tensors = {_plain(key): tensor for key, tensor in read_safetensors(path, _way_out(path)).items()}
     for key, tensor in tensors.items():
-        if tensor.dtype not in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
+        if tensor.dtype not in _DTYPES:
             raise ValueError(f"{path} holds {key} in {tensor.dtype}: write the adapter in a dtype such as float32")
         if not torch.isfinite(tensor).all():
             raise ValueError(f"{path} is damaged, {key} holds NaN or infinity: {_AGAIN}")
@@ -201,6 +208,22 @@ def _refuse_absent(name: str, tensor: Tensor) -> None:
         )
 
 
+def _refuse_misshapen(name: str, layer: LoRALinear) -> None:
+    """The configuration states the rank, and by it a reader judges the factors."""
+    r, d_in, d_out = layer.config.r, layer.base.in_features, layer.base.out_features
+    for factor, shape in (("lora_A", (r, d_in)), ("lora_B", (d_out, r))):
+        if (found := tuple(getattr(layer, factor).shape)) != shape:
+            raise ValueError(
+                f"{name}.{factor} has shape {found}, where its config with r={r} means {shape}: inject with the other "
+                "rank, see LoRAConfig's rank_pattern, and fill the factors then"
+            )
+
+
+def _refuse_other_dtypes(name: str, tensor: Tensor) -> None:
+    if tensor.dtype not in _DTYPES:
+        raise ValueError(f"{name} is in {tensor.dtype}, which is no dtype of adapters on disk: make it float32")
+
+
 def _refuse_not_finite(name: str, tensor: Tensor) -> None:
     if not torch.isfinite(tensor).all():
         raise ValueError(f"{name} holds NaN or infinity, so the adapter is not saved: train it again, more gently")
@@ -210,9 +233,12 @@ def _key(name: str, factor: str) -> str:
     return f"base_model.model.{name}.{factor}.weight"
 
 
+_COMPILED = re.compile(r"(?<![^.|(^])_orig_mod\\?\.")  # as a whole part of a name, or of an expression for one
+
+
 def _plain(name: str) -> str:
     """A name as it is without `torch.compile`, whose part older versions, and others, wrote into folders."""
-    return name.replace("_orig_mod.", "").replace(r"_orig_mod\.", "")
+    return _COMPILED.sub("", name)
 
 
 def _plain_names(value: Any) -> Any:

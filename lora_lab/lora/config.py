@@ -10,6 +10,8 @@ from lora_lab.lora.inits import INITS, Init
 
 _V = TypeVar("_V")
 
+_LARGEST_RANK = 2**31 - 1  # far beyond any memory, and small enough to compute with
+
 UpdateDtype = Literal["input", "factors"]
 
 
@@ -61,8 +63,9 @@ class LoRAConfig:
     Raises:
         TypeError: for a rank or a layer that is not an integer, an alpha or a dropout that is not a number, a
             use_rslora that is not a truth value, or a name that is not a string.
-        ValueError: for r < 1, an alpha that is not a positive number, dropout outside [0, 1), no targets, an empty or
-            negative choice of layers, an unknown init or update_dtype, or an odd rank with init="orthogonal".
+        ValueError: for r < 1, an alpha that is not a positive number, a scaling that a float cannot hold, dropout
+            outside [0, 1), no targets, an empty or negative choice of layers, an unknown init or update_dtype, or an
+            odd rank with init="orthogonal".
     """
 
     r: int = 8
@@ -84,17 +87,15 @@ class LoRAConfig:
         _check_alpha("alpha", self.alpha)
         ranges.real("dropout", self.dropout, least=0, below=1)
         ranges.switch("use_rslora", self.use_rslora)
-        if not self.target_modules:
-            raise ValueError(f"target_modules={self.target_modules!r} names nothing: give layer names or 'all-linear'")
+        targets = target_names(self.target_modules)
         for key, rank in _mapping("rank_pattern", self.rank_pattern).items():
             _check_rank(f"rank_pattern[{key!r}]", rank, self.init)
         for key, alpha in _mapping("alpha_pattern", self.alpha_pattern).items():
             _check_alpha(f"alpha_pattern[{key!r}]", alpha)
-        targets = _names("target_modules", self.target_modules)
         frozen = {
             "target_modules": self.target_modules if isinstance(self.target_modules, str) else targets,
-            "exclude_modules": _names("exclude_modules", self.exclude_modules),
-            "layers_to_transform": _layers(self.layers_to_transform),
+            "exclude_modules": names("exclude_modules", self.exclude_modules),
+            "layers_to_transform": layer_numbers(self.layers_to_transform),
             "r": int(self.r),  # a folder can state Python's numbers only, not NumPy's
             "alpha": _plain(self.alpha),
             "dropout": _plain(self.dropout),
@@ -103,6 +104,8 @@ class LoRAConfig:
         }
         for name, value in frozen.items():
             object.__setattr__(self, name, value)
+        if self.scaling == 0:
+            raise ValueError(f"alpha={self.alpha:g} with r={self.r} is a scaling of 0: choose an alpha nearer to r")
 
     @property
     def scaling(self) -> float:
@@ -111,7 +114,7 @@ class LoRAConfig:
 
 
 def _check_rank(what: str, r: Any, init: str) -> None:
-    ranges.whole(what, r)
+    ranges.whole(what, r, most=_LARGEST_RANK)
     if init == "orthogonal" and r % 2:
         raise ValueError(f"{what}={r} is odd: init='orthogonal' gives half of the directions to A and half to B")
 
@@ -120,25 +123,39 @@ def _check_alpha(what: str, alpha: Any) -> None:
     ranges.real(what, alpha, above=0)
 
 
-def _names(what: str, value: Any) -> tuple[str, ...]:
+def target_names(value: Any) -> tuple[str, ...]:
+    """`names` of target_modules; ValueError if there are none."""
+    if isinstance(value, str) and not value or not (targets := names("target_modules", value)):
+        raise ValueError(f"target_modules={value!r} names nothing: give layer names or 'all-linear'")
+    return targets
+
+
+def names(what: str, value: Any) -> tuple[str, ...]:
+    """One name or several, as a tuple; TypeError for what is neither, ValueError for an empty name."""
     if not isinstance(value, Iterable):
-        raise TypeError(f"{what} must be a name or a sequence of names, got {value!r}")
-    names = (value,) if isinstance(value, str) else tuple(value)
-    if wrong := [name for name in names if not isinstance(name, str)]:
-        raise TypeError(f"{what} holds {wrong[0]!r}: give names as strings")
-    if not all(names):
-        raise ValueError(f"{what}={value!r} holds an empty name, which names nothing: leave it out")
-    return names
+        raise TypeError(f"{what} must be a name or a sequence of names, got {ranges.brief(value)}")
+    several = (value,) if isinstance(value, str) else tuple(value)
+    if wrong := [name for name in several if not isinstance(name, str)]:
+        raise TypeError(f"{what} holds {ranges.brief(wrong[0])}: give names as strings")
+    if not all(several):
+        raise ValueError(f"{what}={ranges.brief(value)} holds an empty name, which names nothing: leave it out")
+    return several
 
 
 def _mapping(what: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise TypeError(f"{what} must map names to numbers, got {value!r}")
-    _names(what, tuple(value))
+        raise TypeError(f"{what} must map names to numbers, got {ranges.brief(value)}")
+    names(what, tuple(value))
     return value
 
 
-def _layers(value: Any) -> tuple[int, ...] | None:
+def layer_numbers(value: Any) -> tuple[int, ...] | None:
+    """One layer or several, as a tuple; None for all.
+
+    Raises:
+        TypeError: for a layer that is not an integer.
+        ValueError: for a negative one, or none at all.
+    """
     if value is None:
         return None
     layers = tuple(value) if isinstance(value, Iterable) else (value,)

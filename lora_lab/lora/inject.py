@@ -5,29 +5,37 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.nn.parallel import DistributedDataParallel
 
 from lora_lab.lora.bases import ADAPTABLE
 from lora_lab.lora.config import LoRAConfig
 from lora_lab.lora.layers import LoRALinear
 from lora_lab.lora.moved import forget_tensors, note_tensors
-from lora_lab.naming import named_modules, named_tensors, put
+from lora_lab.naming import named_modules, named_tensors, put_all, require_module
 from lora_lab.lora.targets import configs_by_module
 from lora_lab.quant.linear4bit import Linear4bit
+from lora_lab.quant.swap import refuse_hooked
+from lora_lab.ranges import brief
 
 
 def inject(model: nn.Module, config: LoRAConfig) -> nn.Module:
     """Replace every targeted layer by a `LoRALinear` around it, in place, and freeze all else.
 
     The model's output does not move by a bit until something is trained, whatever the init. A model without weights,
-    built on the meta device, gets adapters without weights.
+    built on the meta device, gets adapters without weights. Hooks on a targeted layer stay on it, and are called as
+    before; only merging, which calls it no more, is then refused.
 
     Raises:
+        TypeError: for a model or a config that is none.
         ValueError: if a target, an exclusion, a layer number or a pattern's key matches nothing, the model has
-            adapters already, a target's weight is tied to another module or offloaded, an init does not fit a layer,
-            or the model is wrapped for distributed training. The model is then unchanged.
+            adapters already, a target's weight is tied to another module, offloaded, or made anew on every call
+            (weight_norm, pruning, parametrizations), an init or a scaling does not fit a layer, or the model is
+            wrapped for distributed training. The model is then unchanged, as after any error.
     """
     require_no_adapters(model)
+    if not isinstance(config, LoRAConfig):
+        raise TypeError(f"config={brief(config)} is no configuration: give a lora.LoRAConfig")
     return adapt(model, configs_by_module(model, config))
 
 
@@ -41,22 +49,22 @@ def adapt(
     _refuse_distributed(model)
     _refuse_tied(model, list(configs))
     modules = dict(named_modules(model))
-    was_trainable = [parameter.requires_grad for parameter in model.parameters()]
+    parameters = list(model.parameters())
+    was_trainable = [parameter.requires_grad for parameter in parameters]
     layers = {}
     try:
         for name, config in configs.items():
             layers[name] = _adapted(name, modules[name], config)
         if fill:
             fill(layers)
+        for parameter in parameters:
+            parameter.requires_grad = False  # requires_grad_() refuses one that a lazy layer has yet to make
+        with put_all(model, layers):
+            note_tensors(model)
     except BaseException:
-        for parameter, flag in zip(model.parameters(), was_trainable):
-            parameter.requires_grad_(flag)
+        for parameter, flag in zip(parameters, was_trainable):
+            parameter.requires_grad = flag
         raise
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-    for name, layer in layers.items():
-        put(model, name, layer)
-    note_tensors(model)
     return model
 
 
@@ -99,10 +107,15 @@ def remove(model: nn.Module) -> nn.Module:
     """Take all adapters out: modules, weights and `state_dict` are again what they were before `inject`.
 
     The base stays frozen.
+
+    Raises:
+        ValueError: if there are none, or hooks on an adapted layer would be lost. The model is then unchanged.
     """
-    for name, layer in require_adapters(model).items():
-        put(model, name, layer.base)
-    forget_tensors(model)
+    layers = require_adapters(model)
+    for name, layer in layers.items():
+        refuse_hooked(name, layer)
+    with put_all(model, {name: layer.base for name, layer in layers.items()}):
+        forget_tensors(model)
     return model
 
 
@@ -132,9 +145,10 @@ class ParameterCount:
 
 
 def count_parameters(model: nn.Module) -> ParameterCount:
-    """Count each parameter once, also when it is tied."""
+    """Count each parameter once, also when it is tied; those that a lazy layer has yet to make count nothing."""
+    require_module(model)
     packed = {id(m.packed): m.in_features * m.out_features for m in model.modules() if isinstance(m, Linear4bit)}
-    parameters = list(model.parameters())
+    parameters = [parameter for parameter in model.parameters() if not is_lazy(parameter)]
     return ParameterCount(
         trainable=sum(p.numel() for p in parameters if p.requires_grad),
         total=sum(packed.get(id(p), p.numel()) for p in parameters),

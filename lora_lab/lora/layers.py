@@ -5,6 +5,8 @@
 Source: Hu et al., "LoRA", arXiv 2106.09685, section 4.1: equation 3, and α/r in the text after it.
 """
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -16,6 +18,8 @@ from lora_lab.lora.config import LoRAConfig
 from lora_lab.lora.inits import start
 from lora_lab.quant import state
 from lora_lab.quant.linear4bit import Linear4bit
+from lora_lab.quant.swap import refuse_unreadable, refuse_unswappable
+from lora_lab.ranges import brief
 
 
 class LoRALinear(nn.Module):
@@ -47,7 +51,9 @@ class LoRALinear(nn.Module):
         enabled: False computes the base alone.
 
     Both factors are float32 even over a 16-bit base (float64 over float64): an update of AdamW is about 1e-4, which
-    bfloat16 with its 8 bits would round away. With update_dtype="input" they enter the product in the dtype of the
+    bfloat16 with its 8 bits would round away. They stay so when the model is cast, by `.bfloat16()`, `.half()` or
+    `.to(dtype)`, only `.double()` makes them float64, and when a 16-bit state is loaded; whoever wants them in 16 bits
+    assigns `lora_A.data`. With update_dtype="input" they enter the product in the dtype of the
     input; with "factors" the input enters it in theirs, as in PEFT. Over a bfloat16 base of 1024² (on a CPU, rank 16;
     `benchmarks/bench_update_dtype.py`) that means
 
@@ -55,11 +61,17 @@ class LoRALinear(nn.Module):
         kept for the backward pass  4 (d_in + r) bytes a token and layer instead of 2 r, beside the 16-bit input
         time                        the same
 
-    A gradient that is off by 0.3 % is far below what the choice of a batch changes, so "input" is the default.
+    A gradient that is off by 0.3 % is far below what the choice of a batch changes, so "input" is the default. Within
+    autocast both products are in 16 bits either way, in PEFT too; here their sum is rounded once, there twice, so the
+    two may differ in the last bit.
+
+    A `state_dict` holds, beside the tensors, what they mean: kind, rank and scaling, as uint8 in `_extra_state`; a
+    state that means something else is refused, and one that does not say is believed.
 
     Raises:
         TypeError: for any other kind of base; subclasses of `nn.Linear` are not trusted to compute W x + b.
-        ValueError: for PiSSA with r > min(d_out, d_in) or a weight that is not finite.
+        ValueError: for PiSSA with r > min(d_out, d_in) or a weight that is not finite; for a scaling that the dtype of
+            the factors cannot hold; for a weight that is made anew on every call, as by weight_norm or pruning.
     """
 
     merged_weight: Tensor | None
@@ -73,11 +85,16 @@ class LoRALinear(nn.Module):
                 f"cannot adapt a {type(base).__module__}.{type(base).__name__}: "
                 "only torch.nn.Linear and lora_lab's Linear4bit take adapters"
             )
+        if not isinstance(config, LoRAConfig):
+            raise TypeError(f"config={brief(config)} is no configuration: give a lora.LoRAConfig")
+        refuse_unreadable("the layer to adapt", base)
         self.base = base
         self.config = config
         self.scaling = config.scaling
         like = next(base.parameters())
         dtype = torch.float64 if dense_dtype(base) == torch.float64 else torch.float32
+        if not torch.finfo(dtype).tiny <= self.scaling <= torch.finfo(dtype).max:
+            raise ValueError(f"{dtype} cannot hold a scaling of {self.scaling:.3g}: choose an alpha nearer to r")
         self.lora_A = nn.Parameter(torch.zeros(config.r, base.in_features, dtype=dtype, device=like.device))
         self.lora_B = nn.Parameter(torch.zeros(base.out_features, config.r, dtype=dtype, device=like.device))
         start(config.init, self.lora_A, self.lora_B, base, self.scaling)
@@ -125,7 +142,7 @@ class LoRALinear(nn.Module):
         """The dense weight that the layer applies now, made anew each time: for models that look at it, as T5 does."""
         if not self.enabled:
             return dense_weight(self.base)
-        return self._merged() if self.merged_weight is None else self.merged_weight
+        return self._sum().to(dense_dtype(self.base)) if self.merged_weight is None else self.merged_weight
 
     def delta_weight(self) -> Tensor:
         """ΔW = scaling · B A, for PiSSA scaling · (B A − B₀ A₀); [d_out, d_in], in the dtype of the factors."""
@@ -141,9 +158,12 @@ class LoRALinear(nn.Module):
 
         Raises:
             RuntimeError: if it is merged already, or holds a value that is not finite.
+            ValueError: if the base has hooks, which a merged layer would not call, or a weight that is made anew on
+                every call, or the weights are not in memory.
         """
         if self.merged_weight is not None:
             raise RuntimeError("the adapter is merged already: call lora.unmerge(model) before merging again")
+        refuse_unswappable("its base", self.base)
         self.merged_weight, self._merged_from = self._merged(), (self.base,)
 
     def unmerge(self) -> None:
@@ -169,11 +189,24 @@ class LoRALinear(nn.Module):
         config, merged = self.config, self.merged_weight is not None
         return f"r={config.r}, alpha={config.alpha}, scaling={self.scaling:g}, init={config.init}, merged={merged}"
 
-    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        """Note what A and B mean in the metadata, which `torch.save` keeps: the keys stay those that others know."""
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        if hasattr(destination, "_metadata"):
-            destination._metadata[prefix[:-1]]["format"] = self._format()
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LoRALinear":
+        """Let `.to(dtype)` and `.half()` cast the base and the merged weight, but no factor to less than float32."""
+
+        def but_not_to_16_bits(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            if moved.dtype == tensor.dtype or tensor is self.merged_weight:
+                return moved
+            return tensor.to(moved.device, torch.promote_types(moved.dtype, torch.float32))
+
+        if recurse:
+            for child in self.children():
+                child._apply(fn)
+        super()._apply(but_not_to_16_bits, recurse=False)
+        return self
+
+    def get_extra_state(self) -> Tensor:
+        """What A and B mean, for `state_dict`, as `lora_lab.quant.state` stores it."""
+        return state.as_tensor(self._format())
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *others: Any
@@ -189,6 +222,9 @@ class LoRALinear(nn.Module):
         if reason := state.refusal(state_dict, prefix, local_metadata, self._format(), parts, exact=False):
             others[-1].append(reason)
             return
+        for part, own in parts.items():  # with assign=True the stored tensor would become the factor as it is
+            if isinstance(stored := state_dict.get(prefix + part), Tensor):
+                state_dict[prefix + part] = stored.to(own.dtype)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *others)
 
     def _format(self) -> str:
@@ -199,19 +235,29 @@ class LoRALinear(nn.Module):
         """ΔW, in float32 at least: it is rounded where it is used."""
         dtype = torch.promote_types(self.lora_B.dtype, torch.float32)
         B, A = (factor.to(dtype) for factor in self.factors())
-        with torch.autocast(B.device.type, enabled=False):
+        device = B.device.type
+        with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
             return self.scaling * (B @ A)
 
     @torch.no_grad()
+    def _sum(self) -> Tensor:
+        weight, delta = dense_weight(self.base), self._delta()
+        return weight.to(torch.promote_types(weight.dtype, delta.dtype)) + delta
+
     def dense_sum(self) -> Tensor:
         """W₀ + ΔW [d_out, d_in] before it is rounded to the dtype of W₀: float32, or float64 over float64.
 
         Raises:
             RuntimeError: if it holds a value that is not finite in the dtype of W₀.
+            ValueError: if the weights are on the meta device.
         """
-        weight, delta = dense_weight(self.base), self._delta()
-        total = weight.to(torch.promote_types(weight.dtype, delta.dtype)) + delta
-        if not torch.isfinite(total.to(weight.dtype)).all():
+        if any(tensor.is_meta for tensor in (*self.parameters(), *self.buffers())):
+            raise ValueError(
+                "it has no values to merge, they are on the meta device, because the model was built without weights "
+                "or is offloaded by accelerate: load the weights into memory first"
+            )
+        total = self._sum()
+        if not torch.isfinite(total.to(dense_dtype(self.base))).all():
             raise RuntimeError("merging would give NaN or infinity: the adapter or its base is damaged")
         return total
 

@@ -2,7 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,8 @@ from torch import nn
 from lora_lab.lora.bases import dense_weight
 from lora_lab.lora.inject import require_adapters
 from lora_lab.lora.layers import LoRALinear
-from lora_lab.naming import put
+from lora_lab.lora.moved import forget_tensors
+from lora_lab.naming import put_all
 from lora_lab.quant.blockwise import quantize
 from lora_lab.quant.linear4bit import Linear4bit
 from lora_lab.quant.swap import refuse_unswappable
@@ -24,31 +26,39 @@ def merge(model: nn.Module) -> nn.Module:
     4-bit base W₀ is the dequantized weight, to which the adapter was trained: the merge loses nothing but the
     rounding of the sum to the dtype of that weight.
 
+    A merged layer does not call its base, so hooks that are put on a base while it is merged wait for `unmerge`.
+
     Raises:
-        RuntimeError: if a layer is merged already, or a sum is not finite. No other layer is then merged.
+        RuntimeError: if a layer is merged already, or a sum is not finite.
+        ValueError: if there are no adapters, a base has hooks, which would not be called, or a weight that is made
+            anew on every call, or the weights are not in memory. After any error or interruption no layer is merged
+            that was not before.
     """
-    done: list[LoRALinear] = []
+    layers = require_adapters(model)
+    if any(layer.merged_weight is not None for layer in layers.values()):
+        raise RuntimeError("the adapters are merged already, or some of them: call lora.unmerge(model) before merging")
     try:
-        for layer in require_adapters(model).values():
-            layer.merge()
-            done.append(layer)
-    except RuntimeError:  # all layers or none
-        for layer in done:
-            layer.unmerge()
+        for name, layer in layers.items():
+            with _named(name):
+                layer.merge()
+    except BaseException:  # all layers or none, also after Ctrl-C
+        for layer in layers.values():
+            if layer.merged_weight is not None:
+                layer.unmerge()
         raise
     return model
 
 
 def unmerge(model: nn.Module) -> nn.Module:
-    """Undo `merge`, bit for bit.
+    """Undo `merge`, bit for bit, in every layer that is merged.
 
     Raises:
-        RuntimeError: if a layer is not merged. The others then stay merged.
+        RuntimeError: if none is.
     """
-    layers = require_adapters(model).values()
-    if any(layer.merged_weight is None for layer in layers):
-        raise RuntimeError("the adapters are not merged, or not all of them: there is nothing to undo")
-    for layer in layers:
+    merged = [layer for layer in require_adapters(model).values() if layer.merged_weight is not None]
+    if not merged:
+        raise RuntimeError("the adapters are not merged: there is nothing to undo")
+    for layer in merged:
         layer.unmerge()
     return model
 
@@ -67,24 +77,28 @@ def merge_and_remove(model: nn.Module, requantize: bool = False) -> nn.Module:
 
     Raises:
         RuntimeError: if a sum is not finite.
-        ValueError: for requantize=True where no layer is 4-bit. The model is then unchanged, as after any error.
+        ValueError: if there are no adapters, an adapted layer or its base has hooks, which would be lost, or the
+            weights are not in memory; for requantize=True where no layer is 4-bit. The model is then unchanged, as
+            after any error.
     """
     layers = require_adapters(model)
     for name, layer in layers.items():
         refuse_unswappable(name, layer)
+        refuse_unswappable(f"{name}.base", layer.base)
     losses = []
     plain: dict[str, nn.Module] = {}
     for name, layer in layers.items():
-        if requantize and isinstance(layer.base, Linear4bit):
-            rounded = _requantized(layer, layer.base)
-            losses.append(_loss(layer, rounded))
-            plain[name] = rounded.train(layer.training)
-        else:
-            plain[name] = layer.merged_linear().train(layer.training)
+        with _named(name):
+            if requantize and isinstance(layer.base, Linear4bit):
+                rounded = _requantized(layer, layer.base)
+                losses.append(_loss(layer, rounded))
+                plain[name] = rounded.train(layer.training)
+            else:
+                plain[name] = layer.merged_linear().train(layer.training)
     if requantize and not losses:
         raise ValueError("requantize=True, but no adapter stands on a 4-bit layer: merge without it")
-    for name, module in plain.items():
-        put(model, name, module)
+    with put_all(model, plain):
+        forget_tensors(model)
     total = _overall(losses)
     if total.update > 0:
         warnings.warn(
@@ -115,16 +129,27 @@ def requantization_losses(model: nn.Module) -> dict[str, RequantizationLoss]:
 
     Raises:
         RuntimeError: if a sum is not finite.
-        ValueError: if no adapter stands on a 4-bit layer.
+        ValueError: if no adapter stands on a 4-bit layer, or the weights are not in memory.
     """
-    losses = {
-        name: _loss(layer, _requantized(layer, layer.base))
-        for name, layer in require_adapters(model).items()
-        if isinstance(layer.base, Linear4bit)
-    }
+    losses = {}
+    for name, layer in require_adapters(model).items():
+        if isinstance(layer.base, Linear4bit):
+            with _named(name):
+                losses[name] = _loss(layer, _requantized(layer, layer.base))
     if not losses:
         raise ValueError("no adapter stands on a 4-bit layer, so merging loses nothing: call merge_and_remove(model)")
     return losses
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """A layer does not know its own name, which its errors should begin with."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        if type(error) not in (RuntimeError, ValueError):
+            raise
+        raise type(error)(f"{name or 'the layer'}: {error}") from error
 
 
 def _requantized(layer: LoRALinear, base: Linear4bit) -> Linear4bit:

@@ -79,6 +79,8 @@ def to_peft(model: nn.Module) -> dict[str, Any]:
                 "states the config: set it back, or inject with another alpha"
             )
     plain = {name: _plain(layer) for name, layer in layers.items()}
+    if huge := [name for name, (_, alpha) in plain.items() if not math.isfinite(alpha)]:
+        raise ValueError(f"{huge[0]}'s alpha, doubled for PiSSA as plain LoRA, is no number: choose a smaller one")
     r = Counter(rank for rank, _ in plain.values()).most_common(1)[0][0]
     alpha = Counter(alpha for _, alpha in plain.values()).most_common(1)[0][0]
     shared = {(layer.config.dropout, layer.config.use_rslora, _init_name(layer)) for layer in layers.values()}

@@ -9,10 +9,11 @@ from typing import TypeVar
 from torch import nn
 
 from lora_lab.lora.bases import ADAPTABLE
-from lora_lab.lora.config import LoRAConfig
+from lora_lab.lora.config import LoRAConfig, layer_numbers, names, target_names
 from lora_lab.naming import named_modules, unwrap
 from lora_lab.lora.patterns import matches
 from lora_lab.quant.heads import heads
+from lora_lab.quant.swap import is_made_anew, refuse_unreadable
 
 _V = TypeVar("_V", int, float)
 
@@ -37,26 +38,28 @@ def targets(
             by its full name, such as "lm_head", is kept whatever its layer, as in PEFT.
 
     Raises:
+        TypeError: for a model that is none, a name that is no string, or a layer that is no integer.
         ValueError: for a target, an exclusion or a layer number that matches nothing, even when others matched, a
             regular expression that is none or takes too long, a choice that leaves nothing, or one of a module that
             cannot take an adapter.
     """
     model = unwrap(model)
-    names = [name for name, _ in named_modules(model) if name]
+    wanted, excluded = target_names(target_modules), names("exclude_modules", exclude_modules)
+    layers = layer_numbers(layers_to_transform)
+    there = [name for name, _ in named_modules(model) if name]
     if target_modules == "all-linear":
         linear = {model.get_submodule(name) for name in _all_linear(model)}
         chosen = {name for name, module in named_modules(model) if module in linear}
     else:
-        chosen = _matching(model, names, "target", target_modules)
-    chosen -= _matching(model, names, "excluded module", exclude_modules)
+        chosen = _matching(model, there, "target", wanted)
+    chosen -= _matching(model, there, "excluded module", excluded)
     if not chosen:
         raise ValueError(f"exclude_modules={exclude_modules!r} leaves no target: exclude less, or target more")
-    if layers_to_transform is not None:
-        layers = [layers_to_transform] if isinstance(layers_to_transform, int) else layers_to_transform
-        in_full = chosen.intersection([target_modules] if isinstance(target_modules, str) else target_modules)
+    if layers is not None:
+        in_full = chosen.intersection(wanted)
         chosen = in_full | _of_layers(chosen - in_full, layers)
     refuse_other_kinds(model, chosen)
-    return [name for name in names if name in chosen]
+    return [name for name in there if name in chosen]
 
 
 def configs_by_module(model: nn.Module, config: LoRAConfig) -> dict[str, LoRAConfig]:
@@ -66,13 +69,13 @@ def configs_by_module(model: nn.Module, config: LoRAConfig) -> dict[str, LoRACon
         ValueError: as `targets`; also for a pattern's key that matches none of the modules, or two keys that give
             the same module different values.
     """
-    names = targets(model, config.target_modules, config.exclude_modules, config.layers_to_transform)
-    meant = meanings((*config.rank_pattern, *config.alpha_pattern), names)
+    chosen = targets(model, config.target_modules, config.exclude_modules, config.layers_to_transform)
+    meant = meanings((*config.rank_pattern, *config.alpha_pattern), chosen)
     for option, pattern in (("rank_pattern", config.rank_pattern), ("alpha_pattern", config.alpha_pattern)):
         for key in pattern:
             if not meant[key]:
                 raise ValueError(f"{option} names {key!r}, which matches none of the adapted modules: {_advice(model)}")
-    return {name: for_module(config, name, meant) for name in names}
+    return {name: for_module(config, name, meant) for name in chosen}
 
 
 def for_module(config: LoRAConfig, name: str, meant: Mapping[str, Collection[str]]) -> LoRAConfig:
@@ -127,6 +130,8 @@ def refuse_other_kinds(model: nn.Module, names: set[str]) -> None:
     modules = dict(named_modules(model))
     for name in sorted(names):
         module = modules[name]
+        if isinstance(module, nn.Linear):
+            refuse_unreadable(name, module)
         if type(module) not in ADAPTABLE:
             raise ValueError(
                 f"target {name!r} is a {type(module).__module__}.{type(module).__name__}: only torch.nn.Linear "
@@ -152,15 +157,16 @@ def _pattern_value(
 
 def _all_linear(model: nn.Module) -> set[str]:
     passed_over = heads(model)
-    chosen = {n for n, m in model.named_modules() if n and type(m) in ADAPTABLE and m not in passed_over}
+    linear = {n: m for n, m in model.named_modules() if n and (type(m) in ADAPTABLE or is_made_anew(m))}
+    chosen = {name for name, module in linear.items() if module not in passed_over}
     if not chosen:
         raise ValueError(f"'all-linear' found no nn.Linear or Linear4bit in {type(model).__name__}")
     return chosen
 
 
-def _matching(model: nn.Module, names: list[str], what: str, wanted: str | Sequence[str]) -> set[str]:
+def _matching(model: nn.Module, there: list[str], what: str, wanted: Sequence[str]) -> set[str]:
     chosen: set[str] = set()
-    for target, matched in meanings([wanted] if isinstance(wanted, str) else wanted, names).items():
+    for target, matched in meanings(wanted, there).items():
         if not matched:
             raise ValueError(f"{what} {target!r} matches no module of {type(model).__name__}: {_advice(model)}")
         chosen |= matched

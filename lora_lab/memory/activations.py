@@ -252,7 +252,7 @@ class _PerToken:
     def masked(self) -> float:
         """The share of layers whose window is shorter than the sequence, so that they need a mask."""
         window = getattr(self.setup.config, "sliding_window", None)
-        if window is None or self.setup.seq_len < window:
+        if not window or self.setup.seq_len < window:  # 0 says none too
             return 0
         kinds = getattr(self.setup.config, "layer_types", None) or ["sliding_attention"]
         return kinds.count("sliding_attention") / len(kinds)

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lora_lab.naming import named_modules, put, unwrap
+from lora_lab.naming import named_modules, put_all, unwrap
 from lora_lab.quant.codebooks import NF4, Codebook
 from lora_lab.quant.heads import output_layers, task_heads
 from lora_lab.quant.linear4bit import Linear4bit
@@ -96,9 +96,8 @@ def quantize_model(
         module = modules[name]
         assert isinstance(module, nn.Linear)  # `_linear_names` has seen to it
         replacements[name] = quantized(name, module).train(module.training)
-    for name, layer in replacements.items():
-        put(inner, name, layer)
-    return model
+    with put_all(inner, replacements):
+        return model
 
 
 def dequantize_model(model: nn.Module) -> nn.Module:
@@ -117,9 +116,8 @@ def dequantize_model(model: nn.Module) -> nn.Module:
     for name, layer in layers.items():
         refuse_unswappable(name, layer)
     dense = {layer: _dense(layer) for layer in layers.values()}  # one for a layer in two places
-    for name, layer in layers.items():
-        put(inner, name, dense[layer])
-    return model
+    with put_all(inner, {name: dense[layer] for name, layer in layers.items()}):
+        return model
 
 
 def _stream(

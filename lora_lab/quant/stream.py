@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lora_lab.naming import named_modules, named_tensors, put
+from lora_lab.naming import named_modules, named_tensors, put_all
 from lora_lab.quant.linear4bit import Linear4bit
 from lora_lab.quant.shards import Checkpoint, first
 
@@ -64,11 +64,12 @@ def fill(
             dense |= dict.fromkeys(names, _read_tied(checkpoint, names, target, cast))
     replaced = dict(named_modules(model))
     for name, module in built.items():
-        put(model, name, module.train(replaced[name].training))
-    owners = dict(named_modules(model))
-    for name, value in dense.items():
-        owner, _, leaf = name.rpartition(".")
-        setattr(owners[owner], leaf, value)
+        module.train(replaced[name].training)
+    with put_all(model, built):
+        owners = dict(named_modules(model))
+        for name, value in dense.items():
+            owner, _, leaf = name.rpartition(".")
+            setattr(owners[owner], leaf, value)
     return model
 
 

@@ -10,12 +10,18 @@ def is_made_anew(module: nn.Module) -> bool:
 
 
 def refuse_unswappable(name: str, module: nn.Module) -> None:
-    """ValueError, naming the layer and the way out, for hooks, for a weight made anew on every call, and for none yet.
+    """ValueError, naming the layer and the way out, for what `refuse_unreadable` and `refuse_hooked` refuse.
 
     Args:
         name: of the layer in its model.
         module: an `nn.Linear`, or what stands in for one.
     """
+    refuse_unreadable(name, module)
+    refuse_hooked(name, module)
+
+
+def refuse_unreadable(name: str, module: nn.Module) -> None:
+    """ValueError for a weight that is made anew on every call, so that the one that is there may be stale, or none."""
     if parametrize.is_parametrized(module):
         part = next(name for name, _ in module.parametrizations.named_children())  # type: ignore[union-attr]
         raise ValueError(
@@ -32,6 +38,10 @@ def refuse_unswappable(name: str, module: nn.Module) -> None:
             )
     if isinstance(module, nn.Linear) and module.weight is None:
         raise ValueError(f"{name} has no weight: give it one, or skip it")
+
+
+def refuse_hooked(name: str, module: nn.Module) -> None:
+    """ValueError for hooks, and for a forward of the module's own, as accelerate's hooks are."""
     kinds = [kind for kind, hooks in vars(module).items() if kind.endswith("_hooks") and hooks]
     if kinds or "forward" in vars(module):
         what = kinds[0].strip("_").replace("_", " ") if kinds else "a forward of its own"
