@@ -43,8 +43,8 @@ def complete(
 
     Raises:
         TypeError: for a number, prompts or function of the wrong type.
-        ValueError: for a model that is no causal LM, a number out of range, a tokenizer without a pad token, or a prompt
-            that is empty, beyond the vocabulary, or too long for the model's positions together with its answer.
+        ValueError: for a model that is no causal LM, a number out of range, a tokenizer without a pad token, or a
+            prompt that is empty, beyond the vocabulary, or too long for the model's positions with its answer.
         FloatingPointError: if the model gives NaN, of which no token is the likeliest.
     """
     max_new_tokens = ranges.whole("max_new_tokens", max_new_tokens)
