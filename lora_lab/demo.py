@@ -68,8 +68,7 @@ def run(method: Method = "qlora", seed: int = 0, tier: str = "auto", out: str | 
 
 
 def _refuse(method: str, seed: int) -> None:
-    if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
+    ranges.choice("method", method, METHODS)
     ranges.seed(seed)
 
 

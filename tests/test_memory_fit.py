@@ -1,7 +1,9 @@
 """From a budget back to the setting: the answer fits, and one more does not."""
 
+import json
 from dataclasses import fields
 
+import numpy as np
 import pytest
 from transformers import AutoConfig
 
@@ -107,9 +109,9 @@ def test_where_adapters_cannot_go_only_full_fine_tuning_is_offered():
 @pytest.mark.parametrize(
     ("error", "call", "words"),
     [
-        (ValueError, lambda: memory.fit(-3, config=TINY), "-3 GB holds nothing"),
-        (ValueError, lambda: memory.fit(0, config=TINY), "0 GB"),
-        (ValueError, lambda: memory.fit(float("nan"), config=TINY), "nan GB"),
+        (ValueError, lambda: memory.fit(-3, config=TINY), "budget_gb=-3: choose .* above 0"),
+        (ValueError, lambda: memory.fit(0, config=TINY), "budget_gb=0: choose .* above 0"),
+        (ValueError, lambda: memory.fit(float("nan"), config=TINY), "budget_gb=nan"),
         (TypeError, lambda: memory.fit("16GB", config=TINY), "16GB"),
         (TypeError, lambda: memory.fit(True, config=TINY), "True"),
         (TypeError, lambda: memory.fit(16), "needs a model"),
@@ -118,13 +120,13 @@ def test_where_adapters_cannot_go_only_full_fine_tuning_is_offered():
         (ValueError, lambda: memory.fit(16, "r", TINY, method="full"), "no rank"),
         (ValueError, lambda: memory.fit(16, config=TINY, seq_len=301), "301"),
         (ValueError, lambda: memory.fit(16, config="lama-3.1-8b"), "llama-3.1-8b"),
-        (ValueError, lambda: memory.cheapest_method(-1, TINY), "-1 GB"),
+        (ValueError, lambda: memory.cheapest_method(-1, TINY), "budget_gb=-1: choose"),
         (ValueError, lambda: memory.cheapest_method(16, TINY, seq_len=301), "301"),
-        (ValueError, lambda: memory.fit(float("inf"), config=TINY), "no machine's"),
-        (ValueError, lambda: memory.fit(10**400, config=TINY), "no machine's"),
-        (ValueError, lambda: memory.cheapest_method(1e300, TINY), "no machine's"),
+        (ValueError, lambda: memory.fit(float("inf"), config=TINY), "budget_gb=inf"),
+        (ValueError, lambda: memory.fit(10**400, config=TINY), "at most 1e"),
+        (ValueError, lambda: memory.cheapest_method(1e300, TINY), "at most 1e"),
         (TypeError, lambda: memory.fit([16], config=TINY), "\\[16\\]"),
-        (TypeError, lambda: memory.cheapest_method(TINY, TINY), "a number of GB, got LlamaConfig"),
+        (TypeError, lambda: memory.cheapest_method(TINY, TINY), "budget_gb=LlamaConfig .* must be a number"),
         (TypeError, lambda: memory.cheapest_method(16, 16), "from a int"),
         (TypeError, lambda: memory.cheapest_method(16, TINY, method="lora"), "method was given"),
         (TypeError, lambda: memory.cheapest_method(16, TINY, checkpointing=True), "checkpointing was given"),
@@ -141,6 +143,26 @@ def test_bad_input_is_refused_in_one_sentence(error, call, words):
     with pytest.raises(error, match=words) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["batch_size", "seq_len", "r", "accumulation", "chunked_loss"])
+def test_numbers_of_numpy_are_kept_as_those_of_python(name):
+    setup = memory.Setup(TINY, **({"seq_len": 7} | {name: np.int64(7)}))
+    assert type(getattr(setup, name)) is int
+    found = memory.estimate(setup.config, **({"seq_len": 7} | {name: np.int64(7)}))
+    assert found == memory.estimate(TINY, **({"seq_len": 7} | {name: 7})) and json.dumps(
+        [found.peak_bytes, found.trainable_params]
+    )
+
+
+def test_a_budget_may_be_a_number_of_numpy():
+    for budget in (np.int64(1), np.float32(0.5)):
+        same = float(budget)
+        assert memory.fit(budget, config=TINY, seq_len=64) == memory.fit(same, config=TINY, seq_len=64)
+        wanted = memory.cheapest_method(same, TINY, seq_len=64)
+        assert memory.cheapest_method(budget, TINY, seq_len=64) == wanted
+        with pytest.warns(FutureWarning):
+            assert memory.cheapest_method(TINY, budget, seq_len=64) == wanted
 
 
 def test_the_old_order_of_cheapest_method_is_understood_with_a_warning_that_names_the_new_one():

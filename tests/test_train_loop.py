@@ -479,6 +479,7 @@ def t5() -> nn.Module:
         (lambda: tiny_llama().to("meta"), 'on the device "meta"'),
         (nn.Identity, "no parameters"),
     ],
+    ids=["t5", "wrapped", "masked", "headless", "sees all", "unshifted", "meta", "empty"],
 )
 def test_a_model_that_does_not_predict_the_next_token_is_refused(make, words):
     model = make()

@@ -7,16 +7,17 @@ import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal, Unpack, get_args
 
 from transformers import PreTrainedConfig
 
+from lora_lab import ranges
 from lora_lab.memory.estimate import estimate
 from lora_lab.memory.presets import load_config
 from lora_lab.memory.reach import adapted
 from lora_lab.memory.result import MemoryEstimate
 from lora_lab.memory.settings import MOST, Fixed, Options
-from lora_lab.ranges import brief
 from lora_lab.units import GB, METHODS, Method
 
 Solvable = Literal["batch_size", "seq_len", "r"]
@@ -61,13 +62,13 @@ def fit(
 
     Raises:
         TypeError: without a config, or with a value for what is solved for.
-        ValueError: for a budget that is not positive; for a budget that even 1 exceeds, with the smallest that
+        ValueError: for a budget that is not positive and finite; for one that even 1 exceeds, with the smallest that
             would do; for a rank of full fine-tuning; and as `memory.estimate`.
 
     >>> fit(16, config="llama-3.1-8b", method="qlora", checkpointing=True, seq_len=1024) > 1
     True
     """
-    budget = _bytes(budget_gb)
+    budget_gb = _budget(budget_gb)
     if solve_for not in get_args(Solvable):
         raise ValueError(f"cannot solve for {solve_for!r}: choose one of {', '.join(get_args(Solvable))}")
     given: dict[str, Any] = {**options}
@@ -82,6 +83,7 @@ def fit(
     def needs(value: int) -> int:
         return estimate(config, method, **(given | {solve_for: value})).peak_bytes
 
+    budget = round(budget_gb * GB)
     if needs(1) > budget:
         raise ValueError(
             f"{budget_gb:g} GB is too little: even {solve_for}=1 needs {_up(needs(1))} GB of tensors, "
@@ -106,7 +108,8 @@ def cheapest_method(budget_gb: float, config: PreTrainedConfig | str, **options:
         ValueError: if nothing fits, with the smallest budget that would do; and as `memory.estimate`.
     """
     budget_gb, config = _budget_first(budget_gb, config)
-    budget = _bytes(budget_gb)
+    budget_gb = _budget(budget_gb)
+    budget = round(budget_gb * GB)
     for name in ("method", "checkpointing"):
         if name in options:
             raise TypeError(f"{name} was given, but is what cheapest_method chooses: leave it out")
@@ -135,7 +138,7 @@ def cheapest_method(budget_gb: float, config: PreTrainedConfig | str, **options:
 
 def _budget_first(first: Any, second: Any) -> tuple[Any, Any]:
     """Budget and config, as they are or from the order of version 0.1, which is understood for one release more."""
-    if _is_number(second) and not _is_number(first):
+    if isinstance(second, Real) and not isinstance(first, Real):
         warnings.warn(
             "cheapest_method(config, budget_gb) is the old order: write cheapest_method(budget_gb, config), as in fit",
             FutureWarning,
@@ -145,18 +148,8 @@ def _budget_first(first: Any, second: Any) -> tuple[Any, Any]:
     return first, second
 
 
-def _bytes(budget_gb: Any) -> int:
-    if not _is_number(budget_gb):
-        raise TypeError(f"a budget is a number of GB, got {brief(budget_gb)}")
-    if not budget_gb > 0:  # NaN neither
-        raise ValueError(f"a budget of {budget_gb} GB holds nothing: give a positive number")
-    if budget_gb > MOST // GB:
-        raise ValueError(f"a budget of over {MOST // GB:.0e} GB is no machine's: give the GB that there are")
-    return round(budget_gb * GB)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _budget(budget_gb: Any) -> float:
+    return ranges.real("budget_gb", budget_gb, above=0, most=MOST // GB)
 
 
 def _up(count: int) -> str:

@@ -100,13 +100,13 @@ class Setup:
         ):
             ranges.choice(name, getattr(self, name), known)
         for name in ("batch_size", "seq_len", "accumulation"):
-            ranges.whole(name, getattr(self, name), 1, MOST)
+            self._keep_whole(name)
         if self.chunked_loss is not None:
-            ranges.whole("chunked_loss", self.chunked_loss, 1, MOST)
+            self._keep_whole("chunked_loss")
         for name in ("checkpointing", "double_quant", "upcast_frozen", "keep_outputs"):
             ranges.switch(name, getattr(self, name))
         LoRAConfig(r=self.r, target_modules=self.target_modules)  # refuses a bad rank and an empty target
-        ranges.whole("r", self.r, 1, MOST)
+        self._keep_whole("r")
         if self.config.model_type in FAMILIES:
             _refuse_too_few_experts(sizes(self.config))  # numbers that make no model are refused by either
         self._refuse_impossible()
@@ -138,6 +138,10 @@ class Setup:
     def autocast(self) -> bool:
         """Whether weights are cast for each product because they are stored wider than it computes."""
         return self.weight_dtype != self.compute_dtype
+
+    def _keep_whole(self, name: str) -> None:
+        """As a Python int, which counts without overflow and can be written as JSON."""
+        object.__setattr__(self, name, ranges.whole(name, getattr(self, name), 1, MOST))
 
     def _refuse_impossible(self) -> None:
         positions = getattr(self.config.get_text_config(), "max_position_embeddings", None)

@@ -3,7 +3,7 @@
 from tests.mutants.library.mutation import Mutation
 
 LOOP, EVALUATE, RECIPES = (f"lora_lab/train/{name}.py" for name in ("loop", "evaluate", "recipes"))
-RESTORING, LIMITS = "lora_lab/train/restoring.py", "lora_lab/train/limits.py"
+RESTORING, LIMITS, CAUSAL = (f"lora_lab/train/{name}.py" for name in ("restoring", "limits", "causal"))
 
 TESTS = (
     "tests/test_train.py",
@@ -129,6 +129,41 @@ MUTATIONS = (
         after="if limit is not None and len(ids) > limit + 1:",
         test="tests/test_train_loop.py::test_a_sequence_beyond_the_models_positions_is_refused",
         wrong="one token past the last position is trained on",
+    ),
+    Mutation(
+        file=LIMITS,
+        before="int((original or limit) * factor)",
+        after="int(limit * factor)",
+        test="tests/test_train_loop.py::test_published_configurations_reach_as_far_as_their_papers_say",
+        wrong="the stretch of rotary positions is counted twice",
+    ),
+    Mutation(
+        file=LIMITS,
+        before="getattr(inside(model), ",
+        after="getattr(model, ",
+        test="tests/test_train_loop.py::test_a_wrapper_hides_neither_positions_nor_padding_nor_checkpointing[DataParallel]",
+        wrong="a wrapper hides how many positions there are",
+    ),
+    Mutation(
+        file=CAUSAL,
+        before="    if kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not",
+        after="    if not kind and not",
+        test="tests/test_train_loop.py::test_a_model_that_does_not_predict_the_next_token_is_refused[sees all]",
+        wrong="a model that sees the token to be predicted is trained",
+    ),
+    Mutation(
+        file=EVALUATE,
+        before="    if not (logits < math.inf).all():",
+        after="    if (logits == math.inf).any():",
+        test="tests/test_train_evaluate.py::test_a_model_that_is_not_finite_gives_no_answer_and_no_loss[nan]",
+        wrong="NaN is answered with the token 0",
+    ),
+    Mutation(
+        file=EVALUATE,
+        before="                if not math.isfinite(loss):\n",
+        after="                if False:\n",
+        test="tests/test_train_evaluate.py::test_a_model_that_is_not_finite_gives_no_answer_and_no_loss[nan]",
+        wrong="a loss of NaN is a mean like any other",
     ),
     Mutation(
         file=EVALUATE,
