@@ -88,8 +88,8 @@ MUTATIONS = (
     ),
     Mutation(
         file=FILES,
-        before="            raise _cannot_write(path, int(number[1])) from error\n",
-        after="            pass\n",
+        before="return int(number[1]) if number else None",
+        after="return None",
         test="tests/test_files.py::test_the_error_that_safetensors_hides_is_the_disks",
         wrong="a full disk is a SafetensorError",
     ),
