@@ -585,17 +585,16 @@ def compiled_in_place(model: nn.Module) -> nn.Module:
     return model
 
 
-WRAPPERS = [
-    torch.compile,
-    nn.DataParallel,
-    AveragedModel,
-    compiled_in_place,
-    lambda m: nn.DataParallel(torch.compile(m)),
-]
-WRAPPED = pytest.mark.parametrize("wrap", WRAPPERS, ids=["compile", "parallel", "averaged", "in place", "twice"])
+WRAPPERS = {
+    "compile": torch.compile,
+    "parallel": nn.DataParallel,
+    "in place": compiled_in_place,
+    "twice": lambda model: nn.DataParallel(torch.compile(model)),
+    "averaged": AveragedModel,
+}
 
 
-@WRAPPED
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
 def test_a_wrapped_model_is_quantized_and_made_dense_under_its_own_names(wrap):
     plain, wrapped = llama(), wrap(llama())
     reports = quant.ErrorReport(), quant.ErrorReport()
