@@ -24,7 +24,7 @@ MUTATIONS = (
     ),
     Mutation(
         file=DEMO,
-        before="with atomic_folder(out) as temporary:",
+        before='with atomic_folder(out, instead_of=(*MODEL_FILES, "adapter_*")) as temporary:',
         after="for temporary in [out]:",
         test="tests/test_demo.py::test_a_full_disk_keeps_the_old_model_and_is_one_sentence[error0]",
         wrong="a half-written model replaces a whole one",

@@ -11,15 +11,15 @@ TESTS = ("tests/test_files.py",)
 MUTATIONS = (
     Mutation(
         file=REPLACING,
-        before="in reversed(files) if os.path.lexists(target / file)]",
-        after="in reversed(files) if not file.name]",
+        before="in (*reversed(files), *gone) if os.path.lexists(target / file)]",
+        after="in (*reversed(files), *gone) if not file.name]",
         test=f"{_KILLED}[in place]",
         wrong="new files go over the old ones one by one",
     ),
     Mutation(
         file=REPLACING,
-        before="for file in reversed(files) if",
-        after="for file in files if",
+        before="(*reversed(files), *gone)",
+        after="(*files, *gone)",
         test=f"{_KILLED}[in place]",
         wrong="the weights go out last, so that what is left can be read",
     ),

@@ -64,7 +64,7 @@ MUTATIONS = (
     ),
     Mutation(
         file="lora_lab/quant/heads.py",
-        before="_output_layer(part) for part in model.modules())",
+        before="_output_layer(part) for _, part in named_modules(model))",
         after="_output_layer(part) for part in [model])",
         test="tests/test_heads.py::test_a_language_model_within_a_module_keeps_its_head_whatever_it_is_called",
         wrong="the head of a model within a module is not found",
