@@ -213,12 +213,20 @@ def test_files_of_the_same_size_are_told_apart(saved, tmp_path, monkeypatch):
 def test_a_folder_that_never_stands_still_is_refused(saved, monkeypatch):
     looks = itertools.count()
     monkeypatch.setattr(checkpoint, "_identity", lambda folder: [(next(looks),)])
-    refused(saved, "written again and again")
+    monkeypatch.setattr(checkpoint.time, "sleep", lambda _: None)
+    refused(saved, "written again and again", OSError)
 
 
 def test_an_interrupted_save_is_named_with_the_way_out(saved):
     (saved / "adapter_model.safetensors").rename(saved / ".adapter.0a1b2c3d.tmp")
-    refused(saved, "a save was interrupted.*0a1b2c3d.tmp: save the adapter again", FileNotFoundError)
+    refused(saved, "a save was interrupted, or is going on.*0a1b2c3d.tmp: save the adapter again", FileNotFoundError)
+
+
+def test_a_save_that_is_going_on_is_waited_for(saved, monkeypatch):
+    weights, staged = saved / "adapter_model.safetensors", saved / ".adapter.0a1b2c3d.tmp"
+    weights.rename(staged)
+    monkeypatch.setattr(checkpoint.time, "sleep", lambda _: staged.exists() and staged.rename(weights))
+    assert lora.adapters(lora.load_adapter(tiny_llama(), saved))
 
 
 def test_saving_into_the_current_folder_keeps_it(saved, monkeypatch):

@@ -8,6 +8,7 @@ Nothing on disk is executed: only JSON and safetensors are read. The two files a
 
 import json
 import os
+import time
 import re
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from lora_lab.lora.peft_format import from_peft, refuse_what_we_lack, to_peft
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _PICKLE = "adapter_model.bin"
 _AGAIN = "write the adapter again"
-_TRIES = 5
+_PAUSES = tuple(0.01 * 2**i for i in range(8))  # seconds between looks at a folder that is being written
 _DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -96,7 +97,7 @@ def load_adapter(model: nn.Module, folder: str | Path) -> nn.Module:
 
     Raises:
         FileNotFoundError: if a file is missing.
-        OSError: if a file cannot be read.
+        OSError: if a file cannot be read, or is being written all the time.
         ValueError: if a file is damaged, asks for something we do not implement, or does not fit the model, or the
             model's weights are not in memory. The model then has no adapters.
     """
@@ -119,12 +120,18 @@ def load_adapter(model: nn.Module, folder: str | Path) -> nn.Module:
 
 def _read_both(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Configuration and weights of one save, though somebody may replace them between the two looks."""
-    for _ in range(_TRIES):
+    for pause in _PAUSES:
         before = _identity(folder)
-        stored, tensors = _read_config(folder / CONFIG), _read_weights(folder / WEIGHTS)
-        if _identity(folder) == before:
-            return stored, tensors
-    raise ValueError(f"the adapter in {folder} is being written again and again: load it when that is done")
+        try:
+            stored, tensors = _read_config(folder / CONFIG), _read_weights(folder / WEIGHTS)
+        except (OSError, ValueError):
+            if pause == _PAUSES[-1] or not (leftovers(folder) or _identity(folder) != before):
+                raise
+        else:
+            if _identity(folder) == before:
+                return stored, tensors
+        time.sleep(pause)  # a save is going on
+    raise OSError(f"the adapter in {folder} is being written again and again: load it when that is done")
 
 
 def _identity(folder: Path) -> list[tuple[int, ...]]:
@@ -171,7 +178,7 @@ def _way_out(path: Path) -> str:
             f"peft where you trust it, and save it from there with save_pretrained, which writes {WEIGHTS}"
         )
     if left := leftovers(folder):
-        return f"a save was interrupted, and what it was about is in {left[0]}: save the adapter again"
+        return f"a save was interrupted, or is going on; what it is about is in {left[0]}: save the adapter again"
     return "give the folder that save_adapter or PEFT wrote"
 
 
