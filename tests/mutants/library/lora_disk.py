@@ -17,8 +17,8 @@ TESTS = (
 MUTATIONS = (
     Mutation(
         file="lora_lab/lora/checkpoint.py",
-        before="        if _identity(folder) == before:\n            return stored, tensors\n",
-        after="        return stored, tensors\n",
+        before="            if _identity(folder) == before:\n                return stored, tensors\n",
+        after="            return stored, tensors\n",
         test=f"{_FILES}::test_a_reader_never_pairs_the_files_of_two_saves",
         wrong="a reader takes the configuration of one save and the weights of another",
     ),
