@@ -512,6 +512,15 @@ def test_constants_and_offsets_that_reach_beyond_together_take_as_many_steps_as_
     assert torch.isfinite(quant.quantize(weight, quant.INT4_ASYMMETRIC, 16, quant.DYNAMIC8).dequantize()).all()
 
 
+def test_offsets_that_lie_further_apart_than_float32_reaches_are_refused():
+    end = torch.finfo(torch.float32).max
+    weight = torch.cat([torch.full((16,), end), torch.full((48,), -end)])  # offsets end, -end, -end, -end; mean -end/2
+    assert torch.isfinite(quant.quantize(weight, quant.INT4_ASYMMETRIC, 16).dequantize()).all()
+    for second in (quant.DYNAMIC8, quant.INT8, quant.FP8_E4M3):
+        with pytest.raises(ValueError, match="further apart than float32 reaches: quantize without double_quant"):
+            quant.quantize(weight, quant.INT4_ASYMMETRIC, 16, second)
+
+
 def test_parts_that_do_not_belong_together_are_refused():
     q = quant.quantize(normal(256), double_quant=True)
     plain = quant.quantize(normal(256))

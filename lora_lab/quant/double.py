@@ -80,7 +80,7 @@ def quantize_constants(absmax: Tensor, codebook: Codebook = DYNAMIC8) -> Quantiz
 
     Raises:
         TypeError: for constants that are not a float32 tensor, or a codebook that is none.
-        ValueError: for another codebook, or constants that are not a finite vector.
+        ValueError: for another codebook, or constants that are no finite vector or further apart than float32 reaches.
     """
     if not isinstance(absmax, Tensor) or absmax.dtype != torch.float32:
         raise TypeError(f"constants are a float32 tensor, not {getattr(absmax, 'dtype', type(absmax).__name__)}")
@@ -99,6 +99,8 @@ def quantize_constants(absmax: Tensor, codebook: Codebook = DYNAMIC8) -> Quantiz
     centred = absmax - mean
     blocks = F.pad(centred, (0, -len(centred) % BLOCK_SIZE)).view(-1, BLOCK_SIZE)
     scale = blocks.abs().amax(dim=1)
+    if not torch.isfinite(scale).all():  # offsets of both signs near the end of float32
+        raise ValueError("the constants lie further apart than float32 reaches: quantize without double_quant")
     codes = encode(divide(blocks, scale[:, None]), codebook).flatten()[: len(absmax)].clone()  # without the padding
     return QuantizedConstants(codes, scale, mean, codebook)
 
