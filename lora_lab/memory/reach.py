@@ -33,7 +33,7 @@ def adapted(config: PreTrainedConfig | str, target_modules: str | Sequence[str] 
             f"the layers of {sizes(config).model_type!r} are Conv1D, which neither adapters nor four bits reach: "
             "choose method='full'"
         )
-    chosen = set(lora.targets(_skeleton(sizes(config)), target_modules))
+    chosen = _chosen(sizes(config), target_modules if isinstance(target_modules, str) else tuple(target_modules))
     if "lm_head" in chosen and sizes(config).tied:
         raise ValueError(
             "lm_head.weight is tied: the same tensor is also the token embedding; leave it out of target_modules"
@@ -121,6 +121,12 @@ def quantized_weights(
         constants=sum(shape.count * constant_bytes(shape.numel, block_size, double_quant) for shape in layers),
         dense=dense_bytes * (parameters(config).total - quantized),
     )
+
+
+@lru_cache
+def _chosen(s: Sizes, target_modules: str | tuple[str, ...]) -> frozenset[str]:
+    """The names that `lora.targets` finds: one estimate asks for them eleven times."""
+    return frozenset(lora.targets(_skeleton(s), target_modules))
 
 
 @lru_cache(maxsize=8)
