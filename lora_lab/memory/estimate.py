@@ -18,7 +18,7 @@ from lora_lab.units import Method
 
 KNOWN_ERROR = (
     "0.1 % in the median and 1.2 % at most against memory.simulate, over 50 settings of presets from 124 M to 72 B, "
-    "most of them with sdpa and all-linear; toys of a few MB can be off by half"
+    "most of them with sdpa and all-linear; toys of a few MB can be further off"
 )
 
 Bytes = dict[str, int]
