@@ -4,7 +4,7 @@
 
 Each row is a function below. Its docstring is the claim, with the page that makes it where we have opened one, or else
 a statement to judge; it returns the truth in words, and every figure in those words is computed here with the library.
-`tests/test_folklore.py` compares the file with what this script writes.
+`tests/course/test_folklore.py` compares the file with what this script writes.
 """
 
 import math
@@ -143,7 +143,7 @@ def dynamic_map() -> tuple[str, str]:
     base = error(quant.DYNAMIC8)
     return (f"Squared error against bitsandbytes' dynamic map: linear INT8 {error(quant.INT8) / base:.2f}, FP8 E4M3 "
             f"{error(quant.FP8_E4M3) / base:.2f} (QLoRA says “8-bit Floats”, not which)",
-            "`tests/test_quant.py`")  # fmt: skip
+            "`tests/quant/test_blockwise.py`")  # fmt: skip
 
 
 def eighty_four_gb() -> tuple[str, str]:

@@ -3,10 +3,10 @@
 from tests.mutants.library.mutation import Mutation
 
 FILES, REPLACING = "lora_lab/files.py", "lora_lab/replacing.py"
-_KILLED = "tests/test_files.py::test_a_process_killed_at_any_step_leaves_the_files_of_one_save"
-_TAKEN_BACK = "tests/test_files.py::test_a_replacement_that_fails_at_any_step_is_taken_back"
+_KILLED = "tests/disk/test_files.py::test_a_process_killed_at_any_step_leaves_the_files_of_one_save"
+_TAKEN_BACK = "tests/disk/test_files.py::test_a_replacement_that_fails_at_any_step_is_taken_back"
 
-TESTS = ("tests/test_files.py",)
+TESTS = ("tests/disk/test_files.py",)
 
 MUTATIONS = (
     Mutation(
@@ -41,28 +41,28 @@ MUTATIONS = (
         file=REPLACING,
         before="    return in_use or os.path.ismount(target)",
         after="    return os.path.ismount(target)",
-        test="tests/test_files.py::test_the_current_folder_can_be_replaced_and_stays_the_current_one",
+        test="tests/disk/test_files.py::test_the_current_folder_can_be_replaced_and_stays_the_current_one",
         wrong="the current folder is swapped away",
     ),
     Mutation(
         file=REPLACING,
         before="                continue  # it was",
         after="                pass  # it was",
-        test="tests/test_files.py::test_a_saver_that_waited_for_a_folder_that_was_swapped_waits_for_the_new_one",
+        test="tests/disk/test_files.py::test_a_saver_that_waited_for_a_folder_that_was_swapped_waits_for_the_new_one",
         wrong="a saver that waited holds the lock of a folder that is gone",
     ),
     Mutation(
         file=REPLACING,
         before="(ours.st_dev, ours.st_uid, ours.st_gid) == (theirs.st_dev, theirs.st_uid, theirs.st_gid)",
         after="bool(ours and theirs)",
-        test="tests/test_files.py::test_a_folder_of_another_owner_or_disk_is_replaced_in_place[st_uid]",
+        test="tests/disk/test_files.py::test_a_folder_of_another_owner_or_disk_is_replaced_in_place[st_uid]",
         wrong="a folder gets another owner",
     ),
     Mutation(
         file=REPLACING,
         before="            os.rename(new / entry, target / entry)\n",
         after="            pass\n",
-        test="tests/test_files.py::test_what_arrives_while_a_folder_is_swapped_is_not_lost",
+        test="tests/disk/test_files.py::test_what_arrives_while_a_folder_is_swapped_is_not_lost",
         wrong="files that arrive during the swap are deleted with the old folder",
     ),
     Mutation(
@@ -76,28 +76,28 @@ MUTATIONS = (
         file=FILES,
         before="        temporary.chmod(probe.stat().st_mode & 0o777)\n",
         after="        temporary.chmod(0o644)\n",
-        test="tests/test_files.py::test_files_get_the_mode_that_the_umask_asks_for[63-384-448]",
+        test="tests/disk/test_files.py::test_files_get_the_mode_that_the_umask_asks_for[63-384-448]",
         wrong="everybody may read, whatever the umask says",
     ),
     Mutation(
         file=FILES,
         before="        temporary.chmod(target.stat().st_mode & 0o777)\n        return\n",
         after="        pass\n",
-        test="tests/test_files.py::test_what_was_private_stays_private_when_it_is_replaced",
+        test="tests/disk/test_files.py::test_what_was_private_stays_private_when_it_is_replaced",
         wrong="a private file is opened to others when it is replaced",
     ),
     Mutation(
         file=FILES,
         before="return int(number[1]) if number else None",
         after="return None",
-        test="tests/test_files.py::test_the_error_that_safetensors_hides_is_the_disks",
+        test="tests/disk/test_files.py::test_the_error_that_safetensors_hides_is_the_disks",
         wrong="a full disk is a SafetensorError",
     ),
     Mutation(
         file=FILES,
         before="    if len(content) < len(pairs):",
         after="    if len(content) < 0:",
-        test="tests/test_files.py::test_json_that_cannot_be_trusted_is_one_sentence[twice]",
+        test="tests/disk/test_files.py::test_json_that_cannot_be_trusted_is_one_sentence[twice]",
         wrong="of two equal keys the last one wins",
     ),
 )

@@ -2,16 +2,16 @@
 
 from tests.mutants.library.mutation import Mutation
 
-_FILES = "tests/test_adapter_files.py"
-_PATTERNS = "tests/test_lora_patterns.py"
+_FILES = "tests/lora/test_adapter_files.py"
+_PATTERNS = "tests/lora/test_patterns.py"
 _LOST = f"{_FILES}::test_what_was_trained_beside_the_adapters_is_never_lost_in_silence"
 _HARMLESS = f"{_PATTERNS}::test_an_expression_that_could_run_for_ever_is_not_tried_in_this_process"
 
 TESTS = (
-    "tests/test_lora.py",
-    "tests/test_adapter_files.py",
-    "tests/test_lora_patterns.py",
-    "tests/test_lora_against_peft.py",
+    "tests/lora/test_layers.py",
+    "tests/lora/test_adapter_files.py",
+    "tests/lora/test_patterns.py",
+    "tests/lora/test_against_peft.py",
 )
 
 MUTATIONS = (
@@ -117,7 +117,7 @@ MUTATIONS = (
         file="lora_lab/lora/moved.py",
         before="    except (RuntimeError, NotImplementedError, TypeError, ValueError):\n        return None\n",
         after="    except ZeroDivisionError:\n        return None\n",
-        test="tests/test_lora.py::test_other_tensors_of_any_kind_do_not_keep_adapters_out[coo]",
+        test="tests/lora/test_layers.py::test_other_tensors_of_any_kind_do_not_keep_adapters_out[coo]",
         wrong="a sparse tensor elsewhere keeps adapters out",
     ),
     Mutation(
@@ -138,7 +138,7 @@ MUTATIONS = (
         file="lora_lab/lora/inject.py",
         before="        with put_all(model, layers):\n            note_tensors(model)\n    except",
         after="        with put_all(model, layers):\n            pass\n        note_tensors(model)\n    except",
-        test="tests/test_lora.py::test_an_injection_that_is_interrupted_while_tensors_are_noted_leaves_nothing_behind",
+        test="tests/lora/test_layers.py::test_an_injection_that_is_interrupted_while_tensors_are_noted_leaves_nothing_behind",
         wrong="an interrupted injection is half done",
     ),
     Mutation(
@@ -159,7 +159,7 @@ MUTATIONS = (
         file="lora_lab/lora/targets.py",
         before='            end = end.partition(".")[2]\n',
         after='            end = ""\n',
-        test="tests/test_lora.py::test_targets_match_whole_name_parts[target_modules0-names0]",
+        test="tests/lora/test_layers.py::test_targets_match_whole_name_parts[target_modules0-names0]",
         wrong="only full names are found",
     ),
 )

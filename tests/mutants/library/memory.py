@@ -5,11 +5,11 @@ from tests.mutants.library.mutation import Mutation
 ESTIMATE, FIT, GPUS = (f"lora_lab/memory/{name}.py" for name in ("estimate", "fit", "gpus"))
 
 TESTS = (
-    "tests/test_memory_estimate.py",
-    "tests/test_memory_fields.py",
-    "tests/test_memory_fit.py",
-    "tests/test_memory_gpus.py",
-    "tests/test_memory_shapes.py",
+    "tests/memory/test_estimate.py",
+    "tests/memory/test_fields.py",
+    "tests/memory/test_fit.py",
+    "tests/memory/test_gpus.py",
+    "tests/memory/test_shapes.py",
 )
 
 MUTATIONS = (
@@ -17,49 +17,49 @@ MUTATIONS = (
         file=ESTIMATE,
         before="kept = below = layers * decoder.stream + decoder.masks",
         after="kept = below = decoder.masks",
-        test="tests/test_memory_estimate.py::test_the_peak_is_that_of_the_simulated_step_within_three_percent_and_the_rest_to_the_byte",
+        test="tests/memory/test_estimate.py::test_the_peak_is_that_of_the_simulated_step_within_three_percent_and_the_rest_to_the_byte",
         wrong="checkpointing keeps nothing",
     ),
     Mutation(
         file=ESTIMATE,
         before="peak_bytes=peak.total,",
         after="peak_bytes=sum(moment.total for moment in timeline),",
-        test="tests/test_memory_estimate.py::test_the_peak_is_the_largest_phase_and_grows_with_batch_sequence_and_rank",
+        test="tests/memory/test_estimate.py::test_the_peak_is_the_largest_phase_and_grows_with_batch_sequence_and_rank",
         wrong="the peak is the sum of all moments",
     ),
     Mutation(
         file=ESTIMATE,
         before="return 8 * values + narrow + capped + copy, backward + copy, outputs",
         after="return copy, copy, outputs",
-        test="tests/test_memory_estimate.py::test_the_loss_needs_12_bytes_per_token_and_word_of_the_vocabulary_or_of_a_chunk",
+        test="tests/memory/test_estimate.py::test_the_loss_needs_12_bytes_per_token_and_word_of_the_vocabulary_or_of_a_chunk",
         wrong="the hump of logits and loss is dropped",
     ),
     Mutation(
         file="lora_lab/memory/optimizers.py",
         before='"adamw": lambda w: 2 * width * w.numel + STEP,',
         after='"adamw": lambda w: width * w.numel + STEP,',
-        test="tests/test_memory_estimate.py::test_a_trained_parameter_costs_16_bytes_in_mixed_precision_and_8_in_pure_bf16",
+        test="tests/memory/test_estimate.py::test_a_trained_parameter_costs_16_bytes_in_mixed_precision_and_8_in_pure_bf16",
         wrong="Adam keeps one moment, 12 bytes instead of 16 a parameter",
     ),
     Mutation(
         file="lora_lab/memory/reach.py",
         before="shape.count * (shape.d_in + shape.d_out)",
         after="shape.count * (shape.d_in + shape.d_in)",
-        test="tests/test_memory_shapes.py::test_lora_parameters_are_those_of_peft_with_grouped_query_attention",
+        test="tests/memory/test_shapes.py::test_lora_parameters_are_those_of_peft_with_grouped_query_attention",
         wrong="adapters are counted with d_in twice",
     ),
     Mutation(
         file=FIT,
         before="if counted.peak_bytes <= budget:",
         after="if counted.peak_bytes >= budget:",
-        test="tests/test_memory_fit.py::test_an_8b_model_on_a_t4_needs_four_bits",
+        test="tests/memory/test_fit.py::test_an_8b_model_on_a_t4_needs_four_bits",
         wrong="the cheapest method is one that does not fit",
     ),
     Mutation(
         file=FIT,
         before="            FutureWarning,",
         after="            UserWarning,",
-        test="tests/test_memory_fit.py::"
+        test="tests/memory/test_fit.py::"
         "test_the_old_order_of_cheapest_method_is_understood_with_a_warning_that_names_the_new_one",
         wrong="the old order is no longer announced to end",
     ),
@@ -67,7 +67,7 @@ MUTATIONS = (
         file=GPUS,
         before="return round(self.usable_gib * GIB)",
         after="return round(self.usable_gib * GB)",
-        test="tests/test_memory_gpus.py::"
+        test="tests/memory/test_gpus.py::"
         "test_every_gpu_has_figures_with_a_source_and_less_usable_than_advertised_memory[t4]",
         wrong="GB for GiB",
     ),
@@ -75,14 +75,14 @@ MUTATIONS = (
         file=GPUS,
         before="3350, 989.0,",
         after="3350, 1979.0,",
-        test="tests/test_memory_gpus.py::test_the_speed_is_the_dense_one_that_its_cores_and_their_clock_give[h100]",
+        test="tests/memory/test_gpus.py::test_the_speed_is_the_dense_one_that_its_cores_and_their_clock_give[h100]",
         wrong="the H100's speed is that for sparse matrices",
     ),
     Mutation(
         file=GPUS,
         before="if low <= gpu.usable_bytes",
         after="if low >= gpu.usable_bytes",
-        test="tests/test_memory_gpus.py::"
+        test="tests/memory/test_gpus.py::"
         "test_what_fits_is_the_tail_of_the_catalogue_by_usable_memory_and_each_says_how_surely",
         wrong="the GPUs that are too small are said to fit",
     ),
@@ -90,14 +90,14 @@ MUTATIONS = (
         file="lora_lab/memory/fields.py",
         before="not least <= value <= most",
         after="not value <= most",
-        test="tests/test_memory_fields.py::test_a_count_that_is_none_is_named[-3-vocab_size]",
+        test="tests/memory/test_fields.py::test_a_count_that_is_none_is_named[-3-vocab_size]",
         wrong="negative sizes are estimated",
     ),
     Mutation(
         file="lora_lab/memory/sizes.py",
         before="if self.heads % self.kv_heads:",
         after="if False:",
-        test="tests/test_memory_fields.py::"
+        test="tests/memory/test_fields.py::"
         "test_what_makes_no_model_or_none_that_is_counted_is_named[changed1-num_key_value_heads=3]",
         wrong="three key heads share four query heads",
     ),

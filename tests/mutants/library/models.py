@@ -2,12 +2,12 @@
 
 from tests.mutants.library.mutation import Mutation
 
-_MODELS, _CLI = "tests/test_models.py", "tests/test_cli.py"
+_MODELS, _CLI = "tests/models/test_models.py", "tests/commands/test_cli.py"
 _WARNED = f"{_MODELS}::test_what_transformers_only_warns_of_is_damage"
 
 TESTS = (
-    "tests/test_models.py",
-    "tests/test_cli.py",
+    "tests/models/test_models.py",
+    "tests/commands/test_cli.py",
 )
 
 MUTATIONS = (

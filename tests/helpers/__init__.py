@@ -1,0 +1,1 @@
+"""What several rooms' tests need: small models, small data, and comparisons."""
