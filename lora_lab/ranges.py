@@ -1,7 +1,11 @@
-"""Values that must lie in a range, or be one of a few: refused in one sentence that names value, rule and way out."""
+"""Values that must lie in a range, or be one of a few: refused in one sentence that names value, rule and way out.
 
+At the end stands what such sentences are made of.
+"""
+
+import difflib
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -66,9 +70,10 @@ def switch(name: str, value: object) -> None:
 
 
 def choice(name: str, value: object, known: Collection[Any]) -> None:
-    """Raises ValueError for a value that is none of `known`, and lists them."""
+    """Raises ValueError for a value that is none of `known`, with the nearest one, and lists them."""
     if not any(value is one or (type(value) is type(one) and value == one) for one in known):
-        raise ValueError(f"unknown {name} {brief(value)}: choose one of {', '.join(map(str, known))}")
+        hint, them = suggestion(value, known), ", ".join(map(str, known))
+        raise ValueError(f"unknown {name} {brief(value)}: {hint}choose one of {them}")
 
 
 def brief(value: object) -> str:
@@ -76,3 +81,22 @@ def brief(value: object) -> str:
     huge = isinstance(value, int) and abs(value) > 10**40  # Python refuses to write those of over 4,300 digits
     text = "a number of over 40 digits" if huge else " ".join(repr(value).split())
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def first(names: Sequence[str], n: int = 3) -> str:
+    """The first few names, and how many more there are."""
+    return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")
+
+
+def near(word: object, known: Iterable[object], most: int = 1, cutoff: float = 0.6) -> list[str]:
+    """Those of the known words that are spelled most like this one; none for what is no word."""
+    words = [each for each in known if isinstance(each, str)]
+    return difflib.get_close_matches(word, words, most, cutoff) if isinstance(word, str) else []
+
+
+def suggestion(word: object, known: Iterable[object]) -> str:
+    """The start of a way out, "did you mean 'lora'? Or ", if one of the known words is a slip of the hand away.
+
+    Nothing for "fp16" where "bf16" is known, or for "dora" where "lora" is: those are other words.
+    """
+    return "".join(f"did you mean {each!r}? Or " for each in near(word, known, cutoff=0.8))

@@ -13,12 +13,13 @@ import torch
 from huggingface_hub import constants
 from packaging.requirements import Requirement
 
-from lora_lab import cli, doctor, installed, machine
+from lora_lab.commands import cli, doctor, hardware, installed, machine, software, surroundings
+from lora_lab.commands.finding import Check, ask
 from lora_lab.models import TIERS, checksums, hub
 
 
-def lora_lab(*words, cwd=None, code="from lora_lab.cli import main; sys.exit(main(sys.argv[1:]))"):
-    path = os.pathsep.join(filter(None, (str(Path(cli.__file__).parents[1]), os.environ.get("PYTHONPATH"))))
+def lora_lab(*words, cwd=None, code="from lora_lab.commands.cli import main; sys.exit(main(sys.argv[1:]))"):
+    path = os.pathsep.join(filter(None, (str(Path(cli.__file__).parents[2]), os.environ.get("PYTHONPATH"))))
     return subprocess.run(
         [sys.executable, "-c", f"import sys; {code}", *words],
         capture_output=True,
@@ -38,7 +39,7 @@ def demo(monkeypatch):
         calls.seen = arguments
         return calls.answer()
 
-    monkeypatch.setitem(sys.modules, "lora_lab.demo", types.SimpleNamespace(run=run))
+    monkeypatch.setitem(sys.modules, "lora_lab.commands.demo", types.SimpleNamespace(run=run))
     return calls
 
 
@@ -57,7 +58,7 @@ def by_name(name):
 
 def test_help_answers_without_importing_torch():
     done = lora_lab(
-        code="from lora_lab.cli import _parser; print(_parser().format_help()); "
+        code="from lora_lab.commands.cli import _parser; print(_parser().format_help()); "
         "print(sorted({'torch', 'transformers', 'numpy'} & set(sys.modules)))"
     )
     assert "doctor" in done.stdout and "demo" in done.stdout
@@ -176,7 +177,7 @@ def test_the_doctor_finds_this_machine_ready_with_or_without_network(tmp_path):
 
 
 def test_every_finding_has_a_status_and_every_problem_a_remedy(monkeypatch, no_hub):
-    monkeypatch.setattr(doctor, "free_memory", lambda: 10**8)
+    monkeypatch.setattr(hardware, "free_memory", lambda: 10**8)
     found = list(doctor.checks())
     assert {check.status for check in found} <= {"ok", "warn", "fail"}
     for check in found:
@@ -196,7 +197,7 @@ def test_a_missing_network_is_no_problem_without_a_gpu(monkeypatch, no_hub):
 def test_on_a_gpu_a_model_that_cannot_be_had_is_a_warning(monkeypatch, no_hub, tmp_path):
     monkeypatch.setattr(hub, "cached", lambda model: False)
     monkeypatch.setattr("lora_lab.models.tiers.detect_tier", lambda: "t4")
-    check = doctor.tier()
+    check = surroundings.tier()
     assert check.status == "warn" and TIERS["t4"].model in check.detail and "--tier cpu" in check.remedy
 
 
@@ -206,27 +207,27 @@ def test_a_t4_is_described_with_float16_and_the_reason(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (7, 5))
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda *_: types.SimpleNamespace(total_memory=15 * 10**9))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_: (10**9, 15 * 10**9))
-    assert doctor.device().detail == "Tesla T4, compute capability 7.5"
-    assert doctor.dtype().detail.startswith("float16: compute capability 7.5")
-    assert doctor.gpu_memory().status == "warn" and "1.0 of 15.0 GB" in doctor.gpu_memory().detail
+    assert hardware.device().detail == "Tesla T4, compute capability 7.5"
+    assert hardware.dtype().detail.startswith("float16: compute capability 7.5")
+    assert hardware.gpu_memory().status == "warn" and "1.0 of 15.0 GB" in hardware.gpu_memory().detail
 
 
 def test_a_gpu_that_torch_cannot_use_is_a_warning(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/usr/bin/{name}")
-    assert doctor.device().status == "warn" and "CUDA build" in doctor.device().remedy
+    monkeypatch.setattr(hardware.shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert hardware.device().status == "warn" and "CUDA build" in hardware.device().remedy
 
 
 def test_a_version_on_disk_that_is_not_the_one_loaded_asks_for_a_restart(monkeypatch):
-    assert doctor.requirement(Requirement("torch")).status == "ok"
+    assert software.requirement(Requirement("torch")).status == "ok"
     monkeypatch.setattr(torch, "__version__", "1.0.0")
-    check = doctor.requirement(Requirement("torch"))
+    check = software.requirement(Requirement("torch"))
     assert check.status == "fail" and "1.0.0 loaded" in check.detail and "restart the kernel" in check.remedy
 
 
 @pytest.mark.parametrize("wanted, words", [("torch<1", "needs <1"), ("no-such-package>=1", "not installed, needs >=1")])
 def test_a_requirement_that_is_not_met_fails_with_the_range(wanted, words):
-    check = doctor.requirement(Requirement(wanted))
+    check = software.requirement(Requirement(wanted))
     assert check.status == "fail" and words in check.detail and "pip install" in check.remedy
 
 
@@ -234,8 +235,8 @@ def test_a_package_that_breaks_on_import_is_a_finding(monkeypatch):
     def broken(name):
         raise RuntimeError("undefined symbol\nand more")
 
-    monkeypatch.setattr(doctor.importlib, "import_module", broken)
-    check = doctor.requirement(Requirement("torch"))
+    monkeypatch.setattr(software.importlib, "import_module", broken)
+    check = software.requirement(Requirement("torch"))
     assert check.status == "fail"
     assert "importing it fails: undefined symbol" in check.detail and "\n" not in check.detail
 
@@ -253,18 +254,18 @@ def test_a_check_that_breaks_is_a_failed_check_and_the_others_still_run(monkeypa
 
 def test_a_damaged_embedded_base_fails_with_its_remedy(monkeypatch, tmp_path):
     monkeypatch.setattr("lora_lab.models.base.EMBEDDED_FOLDER", tmp_path)
-    check = doctor.embedded_base()
+    check = surroundings.embedded_base()
     assert check.status == "fail" and checksums.NAME in check.detail and "lora_lab.train.pretrain" in check.remedy
 
 
 def test_a_folder_that_cannot_be_written_is_a_warning(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    monkeypatch.setattr(doctor.Path, "cwd", lambda: tmp_path / "file")
-    assert doctor.disk().status == "warn" and "cannot write" in doctor.disk().detail
+    monkeypatch.setattr(surroundings.Path, "cwd", lambda: tmp_path / "file")
+    assert surroundings.disk().status == "warn" and "cannot write" in surroundings.disk().detail
 
 
 def test_free_memory_is_plausible():
-    free = doctor.free_memory()
+    free = hardware.free_memory()
     assert free is None or 10**7 < free < 10**14
 
 
@@ -276,7 +277,7 @@ def test_free_memory_is_plausible():
         ("torch", lambda patch: patch.setattr(metadata, "version", lambda name: "no version")),
         ("device", lambda patch: patch.setattr(torch.cuda, "is_available", lambda: sys.exit(3))),
         ("threads", lambda patch: patch.setattr(torch, "get_num_threads", lambda: {}["x"])),
-        ("disk", lambda patch: patch.setattr(doctor.shutil, "disk_usage", lambda folder: {}["x"])),
+        ("disk", lambda patch: patch.setattr(surroundings.shutil, "disk_usage", lambda folder: {}["x"])),
         ("network", lambda patch: patch.setattr(hub, "reachable", lambda url: {}["x"])),
     ],
 )
@@ -291,16 +292,16 @@ def test_an_error_without_a_message_is_named_by_its_type(monkeypatch):
     def silent(name):
         raise RuntimeError
 
-    monkeypatch.setattr(doctor.importlib, "import_module", silent)
-    assert doctor.requirement(Requirement("torch")).detail.endswith("importing it fails: RuntimeError")
-    [check] = doctor._ask("silent", lambda: silent(""))
+    monkeypatch.setattr(software.importlib, "import_module", silent)
+    assert software.requirement(Requirement("torch")).detail.endswith("importing it fails: RuntimeError")
+    [check] = ask("silent", lambda: silent(""))
     assert check.detail == "RuntimeError: RuntimeError"
 
 
 def test_output_that_cannot_encode_a_path_is_no_traceback(monkeypatch, capsys):
     shown = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", shown)
-    monkeypatch.setattr(doctor, "checks", lambda: iter([doctor.Check("disk", "ok", "12 GB free in /home/zoë → here")]))
+    monkeypatch.setattr(doctor, "checks", lambda: iter([Check("disk", "ok", "12 GB free in /home/zoë → here")]))
     assert doctor.run() == 0
     shown.seek(0)
     assert "/home/zo\\xeb \\u2192 here" in shown.read()
@@ -312,10 +313,10 @@ def test_the_doctor_lives_without_home_proc_and_current_folder(monkeypatch, no_h
 
     for name in ("HOME", "USERPROFILE", "HOMEPATH"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(doctor.Path, "read_text", gone)
-    monkeypatch.setattr(doctor.Path, "cwd", gone)
-    assert doctor.memory().status == "ok" and doctor.memory().detail.startswith("free memory unknown")
-    assert doctor.disk() == doctor.Check(
+    monkeypatch.setattr(surroundings.Path, "read_text", gone)
+    monkeypatch.setattr(surroundings.Path, "cwd", gone)
+    assert hardware.memory().status == "ok" and hardware.memory().detail.startswith("free memory unknown")
+    assert surroundings.disk() == Check(
         "disk", "warn", "the current folder was removed", "change to a folder that exists"
     )
     assert machine.describe()["processor"]
@@ -323,15 +324,15 @@ def test_the_doctor_lives_without_home_proc_and_current_folder(monkeypatch, no_h
 
 def test_what_an_interrupted_save_left_is_found_and_named(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert doctor.leftovers() is None
+    assert surroundings.leftovers() is None
     places = (Path(".demo.0a1b2c3d.tmp"), Path("out/.demo.00000000.tmp"), Path("out/demo/.demo.ffffffff.tmp"))
     for place in places:
         place.mkdir(parents=True)
-    check = doctor.leftovers()
+    check = surroundings.leftovers()
     assert check.status == "warn" and all(str(place) in check.detail for place in places) and "delete" in check.remedy
     (tmp_path / ".x.11111111.tmp").write_text("")
-    assert "and 1 more" in doctor.leftovers().detail
-    assert by_name("left-overs") == doctor.leftovers()
+    assert "and 1 more" in surroundings.leftovers().detail
+    assert by_name("left-overs") == surroundings.leftovers()
 
 
 @pytest.fixture
@@ -412,12 +413,12 @@ def test_requirements_are_read_from_the_package_and_extras_are_kept_apart(monkey
     )
     assert [str(need) for need in installed.requirements()] == ["torch>=2", "packaging>=1"]
     assert [need.name for need in installed.optional("test")] == ["pytest"]
-    assert doctor.extras().detail == "gpu without absent-thing; test complete"
+    assert software.extras().detail == "gpu without absent-thing; test complete"
 
 
 def test_an_extra_outside_its_range_is_a_warning(monkeypatch):
     monkeypatch.setattr(metadata, "requires", lambda name: ['pytest<2; extra == "test"'])
-    assert doctor.extras().status == "warn" and "(needs <2)" in doctor.extras().detail
+    assert software.extras().status == "warn" and "(needs <2)" in software.extras().detail
 
 
 def test_without_an_installed_package_the_doctor_still_looks_at_what_it_needs(monkeypatch):
@@ -425,9 +426,9 @@ def test_without_an_installed_package_the_doctor_still_looks_at_what_it_needs(mo
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "requires", absent)
-    assert "torch" in [need.name for need in installed.requirements()] and doctor.extras() is None
+    assert "torch" in [need.name for need in installed.requirements()] and software.extras() is None
     monkeypatch.setattr(metadata, "version", absent)
-    assert doctor.package().status == "warn" and "pip install" in doctor.package().remedy
+    assert software.package().status == "warn" and "pip install" in software.package().remedy
 
 
 @pytest.mark.parametrize(

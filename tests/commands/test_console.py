@@ -1,5 +1,6 @@
 """Whatever becomes of what a command prints, its exit status is that of its result, and its result is there."""
 
+import copy
 import errno
 import io
 import os
@@ -10,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from lora_lab import cli, console
-from lora_lab.console import Lasting, lasting_output
+from lora_lab.commands import cli, console
+from lora_lab.commands.console import Lasting, lasting_output
 
-ROOT = Path(cli.__file__).parents[1]
+ROOT = Path(cli.__file__).parents[2]
 MEMORY = ["memory", "smollm2-135m", "--seq-len", "64"]
 NO_FIT = [*MEMORY, "--budget", "1MB"]
 
@@ -117,6 +118,22 @@ def test_a_reader_that_went_away_is_no_failure_and_a_full_disk_is():
     assert gone.failure is None and full.failure.errno == errno.ENOSPC
 
 
+def test_lines_at_once_cannot_fail_either():
+    below, full = encoded("cp1252"), Lasting(Stuck(errno.ENOSPC))
+    Lasting(below).writelines(["0 → ", "1\n"])
+    full.writelines(["one\n", "two\n"])
+    below.flush()
+    assert below.buffer.getvalue() == b"0 ? 1\n" and full.failure.errno == errno.ENOSPC
+
+
+def test_a_copy_writes_to_the_same_place():
+    below = encoded("cp1252")
+    stream = copy.copy(Lasting(below))
+    stream.write("→")
+    stream.flush()
+    assert below.buffer.getvalue() == b"?" and not hasattr(stream, "no_such_name")
+
+
 def test_of_several_failures_the_first_is_told(tmp_path):
     class Failing(Stuck):
         def fileno(self) -> int:
@@ -180,7 +197,7 @@ def test_termination_unwinds_like_an_interrupt_and_the_handler_is_put_back(monke
 )
 def test_in_a_shell_too(tail, status, said):
     setting = "PYTHONIOENCODING=ascii LC_ALL=C TERM=dumb COLUMNS=1"
-    command = f"{setting} {sys.executable} -m lora_lab.cli {' '.join(MEMORY)} {tail}"
+    command = f"{setting} {sys.executable} -m lora_lab.commands.cli {' '.join(MEMORY)} {tail}"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == status and said in done.stdout and "Traceback" not in done.stderr, done.stderr
     assert "Exception ignored" not in done.stderr and "Broken pipe" not in done.stderr

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from safetensors import SafetensorError
 
-from lora_lab import cli, demo, lora, models, train
+from lora_lab import lora, models, train
+from lora_lab.commands import cli, demo
 from lora_lab.models.tiers import TIERS
 
 

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from lora_lab import replacing
-from lora_lab.files import (
+from lora_lab.disk import exchange
+from lora_lab.disk import (
     MODEL_FILES,
     atomic_folder,
     atomic_path,
@@ -26,6 +27,7 @@ from lora_lab.files import (
     read_json,
     read_safetensors,
     writable_folder,
+    write_json,
 )
 
 
@@ -136,7 +138,7 @@ def test_a_read_only_folder_is_refused(tmp_path, monkeypatch):
     def refuse(**_):  # what a read-only disk answers, to root as well
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr("lora_lab.files.tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("lora_lab.disk.atomic.tempfile.TemporaryFile", refuse)
     with pytest.raises(OSError, match="Read-only file system.*choose another folder"):
         writable_folder(tmp_path)
 
@@ -158,7 +160,7 @@ CALLS = [
     ("os", "chmod"),
     ("shutil", "rmtree"),
     ("shutil", "copystat"),
-    ("lora_lab.replacing", "_exchange"),
+    ("lora_lab.disk.exchange", "_exchange"),
 ]
 
 
@@ -204,7 +206,7 @@ def test_a_process_killed_at_any_step_leaves_the_files_of_one_save(tmp_path, mon
         for name, text in OLD.items():
             (target / name).write_text(text)
         if in_place:
-            monkeypatch.setattr("lora_lab.replacing._is_plain", lambda *_: False)
+            monkeypatch.setattr("lora_lab.disk.exchange._is_plain", lambda *_: False)
         kill(n)
         with suppress(Killed), atomic_folder(target) as temporary:
             for name in ("config", "weights"):
@@ -234,7 +236,7 @@ def test_a_replacement_that_fails_at_any_step_is_taken_back(tmp_path, monkeypatc
     for name, text in OLD.items():
         (target / name).write_text(text)
     if in_place:
-        monkeypatch.setattr("lora_lab.replacing._is_plain", lambda *_: False)
+        monkeypatch.setattr("lora_lab.disk.exchange._is_plain", lambda *_: False)
     real, state = os.rename, OLD
     for n in itertools.count():
         calls = itertools.count()
@@ -268,10 +270,10 @@ def test_a_folder_is_swapped_in_one_step_where_the_system_can():
         one.mkdir()
         other.mkdir()
         (one / "a").write_text("a")
-        if not replacing._exchange(one, other):
+        if not exchange._exchange(one, other):
             pytest.skip("this file system cannot exchange two names")
         assert (other / "a").read_text() == "a" and not (one / "a").exists()
-        assert not replacing._exchange(one, Path(place, "absent"))
+        assert not exchange._exchange(one, Path(place, "absent"))
 
 
 def test_the_current_folder_can_be_replaced_and_stays_the_current_one(tmp_path, monkeypatch):
@@ -293,9 +295,9 @@ def test_a_folder_that_somebody_stands_in_is_staged_in_itself(tmp_path, monkeypa
     target = tmp_path / "adapter"
     (target / below).mkdir(parents=True)
     monkeypatch.chdir(target / below)
-    assert replacing.needs_staging_inside(target)
+    assert exchange.needs_staging_inside(target)
     monkeypatch.chdir(tmp_path)
-    assert not replacing.needs_staging_inside(target)
+    assert not exchange.needs_staging_inside(target)
 
 
 def test_a_save_moves_the_time_of_its_folder(tmp_path):
@@ -305,7 +307,7 @@ def test_a_save_moves_the_time_of_its_folder(tmp_path):
         os.utime(target, (1, 1))
         with pytest.MonkeyPatch.context() as patch:
             if in_place:
-                patch.setattr(replacing, "_is_plain", lambda *_: False)
+                patch.setattr(exchange, "_is_plain", lambda *_: False)
             with atomic_folder(target) as temporary:
                 (temporary / "weights").write_text("new")
         assert target.stat().st_mtime > 1
@@ -331,7 +333,7 @@ def test_a_folder_of_another_owner_or_disk_is_replaced_in_place(tmp_path, monkey
         found = real(path, **options)
         return Others(found) if path == target else found
 
-    monkeypatch.setattr(replacing, "_exchange", lambda *_: pytest.fail("the owner of the folder would change"))
+    monkeypatch.setattr(exchange, "_exchange", lambda *_: pytest.fail("the owner of the folder would change"))
     with atomic_folder(target) as temporary:
         (temporary / "weights").write_text("new")
         monkeypatch.setattr(Path, "stat", stat_of)
@@ -339,12 +341,12 @@ def test_a_folder_of_another_owner_or_disk_is_replaced_in_place(tmp_path, monkey
     assert target.stat().st_ino == number and content(target) == {"weights": "new"}
 
 
-@pytest.mark.skipif(not replacing.HAS_LOCKS, reason="needs locks")
+@pytest.mark.skipif(not exchange.HAS_LOCKS, reason="needs locks")
 def test_a_saver_that_waited_for_a_folder_that_was_swapped_waits_for_the_new_one(tmp_path, monkeypatch):
     target, other = tmp_path / "adapter", tmp_path / "other"
     target.mkdir()
     other.mkdir()
-    real, locked = replacing.fcntl.flock, []
+    real, locked = exchange.fcntl.flock, []
 
     def flock(handle, operation):
         if not locked:  # the one that held the lock has swapped the folder meanwhile
@@ -354,12 +356,12 @@ def test_a_saver_that_waited_for_a_folder_that_was_swapped_waits_for_the_new_one
         real(handle, operation)
 
     numbers = [target.stat().st_ino, other.stat().st_ino]
-    monkeypatch.setattr(replacing.fcntl, "flock", flock)
-    with replacing._locked(target):
+    monkeypatch.setattr(exchange.fcntl, "flock", flock)
+    with exchange._locked(target):
         assert locked == numbers
         handle = os.open(target, os.O_RDONLY)
         with pytest.raises(BlockingIOError):
-            real(handle, replacing.fcntl.LOCK_EX | replacing.fcntl.LOCK_NB)
+            real(handle, exchange.fcntl.LOCK_EX | exchange.fcntl.LOCK_NB)
         os.close(handle)
 
 
@@ -369,7 +371,7 @@ def test_in_place_the_largest_goes_out_first_and_comes_in_last(tmp_path, monkeyp
     sizes = {"a": 300, "b": 1, "c": 20}
     for name in sizes:
         (target / name).write_text("old")
-    monkeypatch.setattr(replacing, "_is_plain", lambda *_: False)
+    monkeypatch.setattr(exchange, "_is_plain", lambda *_: False)
     real, moves = os.rename, []
     monkeypatch.setattr("os.rename", lambda source, place: moves.append(Path(source)) or real(source, place))
     with atomic_folder(target) as temporary:
@@ -398,14 +400,14 @@ def test_what_arrives_while_a_folder_is_swapped_is_not_lost(tmp_path, monkeypatc
     target = tmp_path / "adapter"
     target.mkdir()
     (target / "weights").write_text("old")
-    real = replacing._exchange
+    real = exchange._exchange
 
-    def exchange(one, other):
+    def late(one, other):
         (target / "late").write_text("theirs")
         (target / "folder").mkdir()
         return real(one, other)
 
-    monkeypatch.setattr(replacing, "_exchange", exchange)
+    monkeypatch.setattr(exchange, "_exchange", late)
     with atomic_folder(target) as temporary:
         (temporary / "weights").write_text("new")
     assert (target / "late").read_text() == "theirs" and (target / "folder").is_dir()
@@ -416,7 +418,7 @@ def test_a_folder_in_a_place_that_cannot_be_written_is_replaced_in_place(tmp_pat
     target = tmp_path / "adapter"
     target.mkdir()
     (target / "weights").write_text("old")
-    monkeypatch.setattr("lora_lab.replacing.os.access", lambda path, mode: os.fspath(path) != str(tmp_path))
+    monkeypatch.setattr("lora_lab.disk.exchange.os.access", lambda path, mode: os.fspath(path) != str(tmp_path))
     with atomic_folder(target) as temporary:
         assert target in temporary.parents
         (temporary / "weights").write_text("new")
@@ -459,7 +461,7 @@ def test_two_savers_at_once_leave_the_files_of_one_of_them(tmp_path):
     for in_place in (False, True):
         with pytest.MonkeyPatch.context() as patch:
             if in_place:
-                patch.setattr("lora_lab.replacing._is_plain", lambda *_: False)
+                patch.setattr("lora_lab.disk.exchange._is_plain", lambda *_: False)
             savers = [threading.Thread(target=save, args=(who,)) for who in "abc"]
             for saver in savers:
                 saver.start()
@@ -478,7 +480,7 @@ def test_a_file_system_without_links_or_exchange_still_replaces(tmp_path, monkey
         target.mkdir()
         for file, text in OLD.items():
             (target / file).write_text(text)
-        monkeypatch.setattr(f"lora_lab.replacing.{name}", stand_in)
+        monkeypatch.setattr(f"lora_lab.disk.exchange.{name}", stand_in)
         with atomic_folder(target) as temporary:
             for file in ("config", "weights"):
                 (temporary / file).write_text(NEW[file])
@@ -564,7 +566,7 @@ def test_a_full_disk_is_one_sentence_and_the_old_files_stay(tmp_path):
 import os, resource, sys, torch
 from pathlib import Path
 from safetensors.torch import save_file
-from lora_lab.files import atomic_folder, atomic_path
+from lora_lab.disk import atomic_folder, atomic_path
 os.chdir(sys.argv[1])
 Path("adapter").mkdir()
 Path("adapter/weights").write_text("old")
@@ -637,7 +639,7 @@ def test_json_is_utf8_with_or_without_a_mark_and_never_too_large(tmp_path, monke
     with pytest.raises(ValueError, match="is damaged"):
         read_json(path, "")
     path.write_text('{"name": "Zoë"}', encoding="utf-8")
-    monkeypatch.setattr("lora_lab.files._MOST_JSON", 3)
+    monkeypatch.setattr("lora_lab.disk.documents._MOST_JSON", 3)
     with pytest.raises(ValueError, match="bytes are too many"):
         read_json(path, "")
 
@@ -678,6 +680,35 @@ def test_a_name_that_nothing_can_have_is_one_sentence(tmp_path, write, name, kin
         with write(tmp_path / name):
             pass
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("path", ["", "~", "~/adapter"])
+def test_a_name_that_means_something_else_to_a_shell_writes_nothing(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+
+    def within(write):
+        with write(path):
+            pytest.fail("it is written")
+
+    for write in (writable_folder, *(partial(within, each) for each in (atomic_path, atomic_folder))):
+        with pytest.raises(ValueError, match="^''.*: give a name" if not path else "'~.*expanduser"):
+            write(path) if write is writable_folder else write()
+    assert not os.listdir(tmp_path)
+    assert writable_folder("~mine").is_dir()  # a name like another
+
+
+def test_what_is_written_as_json_is_read_again_and_what_could_not_be_is_refused(tmp_path):
+    content = {"ä": [1, 2.5, None], "a": "→"}
+    write_json(tmp_path / "record.json", content, indent=2, sort_keys=True)
+    raw = (tmp_path / "record.json").read_bytes()
+    assert raw.startswith(b'{\n  "a"') and raw.endswith(b"}\n") and b"\r" not in raw
+    for wrong, kind in (({"loss": float("nan")}, ValueError), ({"loss": {1}}, TypeError)):
+        with pytest.raises(kind):
+            write_json(tmp_path / "record.json", wrong)
+    assert read_json(tmp_path / "record.json", "") == content
+    write_json(tmp_path / "limits.json", {"limit": float("inf")}, finite=False)
+    assert read_json(tmp_path / "limits.json", "", finite=False) == {"limit": float("inf")}
+    assert len(os.listdir(tmp_path)) == 2
 
 
 def test_a_file_in_a_folders_place_is_called_no_folder(tmp_path):

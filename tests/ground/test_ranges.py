@@ -53,3 +53,19 @@ def test_seeds_that_mean_the_same_or_do_not_fit_are_refused():
     for value in (-1, 2**63):
         with pytest.raises(ValueError, match="^seed="):
             ranges.seed(value)
+
+
+def test_a_choice_names_the_nearest_one_and_all():
+    with pytest.raises(
+        ValueError, match="^unknown method 'qlorra': did you mean 'qlora'. Or choose one of full, lora, qlora$"
+    ):
+        ranges.choice("method", "qlorra", ("full", "lora", "qlora"))
+    with pytest.raises(ValueError, match="^unknown precision 'fp16': choose one of bf16, fp32$"):  # another word
+        ranges.choice("precision", "fp16", ("bf16", "fp32"))
+    with pytest.raises(ValueError, match="^unknown bits 5: choose one of 4, 8$"):
+        ranges.choice("bits", 5, (4, 8))
+
+
+@pytest.mark.parametrize(("n", "said"), [(0, ""), (2, "a, b"), (3, "a, b, c"), (5, "a, b, c and 2 more")])
+def test_of_many_names_the_first_three_are_said(n, said):
+    assert ranges.first(list("abcde")[:n]) == said

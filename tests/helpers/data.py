@@ -25,3 +25,8 @@ class Numbers:
 
     def decode(self, ids: list[int], skip_special_tokens: bool = False) -> str:
         return " ".join(map(str, ids))
+
+
+def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Normal values, drawn in float32 and then rounded."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)

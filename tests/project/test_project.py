@@ -140,10 +140,10 @@ def imported(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def test_the_library_imports_only_what_it_declares() -> None:
-    declared = {canonicalize_name(Requirement(text).name) for text in project()["dependencies"]}
-    at_hand = {"lora-lab", "bitsandbytes", "ipython", "ipywidgets", "huggingface-hub"}  # used only where installed
+    optional = [*extras()["lab"], *extras()["gpu"]]  # used only where installed
+    declared = {canonicalize_name(Requirement(text).name) for text in [*project()["dependencies"], *optional]}
     found = {(path.name, name) for path, name in imported(ROOT / "lora_lab") if name not in sys.stdlib_module_names}
-    assert {(path, name) for path, name in found if canonicalize_name(name) not in declared | at_hand} == set()
+    assert {(path, name) for path, name in found if canonicalize_name(name) not in declared | {"lora-lab"}} == set()
 
 
 def test_importing_the_package_alone_is_light() -> None:

@@ -14,14 +14,14 @@ from tqdm import tqdm
 from lora_lab import lora, models, quant, ranges, train
 from lora_lab.data import tasks
 from lora_lab.data.tasks import Example, Task
-from lora_lab.files import MODEL_FILES, atomic_folder, writable_folder
+from lora_lab.disk import MODEL_FILES, atomic_folder, writable_folder
 from lora_lab.train import Report
 from lora_lab.units import METHODS, Method
 
 TARGET = 0.95  # held-out exact match that the demo must pass
 
 
-def run(method: Method = "qlora", seed: int = 0, tier: str = "auto", out: str | Path = "out/demo") -> int:
+def run(method: Method = "qlora", seed: int = 0, tier: models.TierName = "auto", out: str | Path = "out/demo") -> int:
     """Fine-tune a base model on open-book JSON and show what changed.
 
     Args:
@@ -161,7 +161,9 @@ def _interruption_says(sentence: str) -> Iterator[None]:
         raise
 
 
-def _answers_the_same(tokenizer: Any, task: Task, answers: list[str], method: Method, tier: str, out: Path) -> bool:
+def _answers_the_same(
+    tokenizer: Any, task: Task, answers: list[str], method: Method, tier: models.TierName, out: Path
+) -> bool:
     """Let `peft` put the adapter onto the base as trained, and compare the answers."""
     base, _ = models.load_base(tier)
     if method == "qlora":

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lora_lab.console import lasting_output
+from lora_lab.commands.console import lasting_output
 from lora_lab.units import METHODS, first_line
 
 SEEDS = range(2**63)
@@ -218,19 +218,19 @@ def _names(text: str) -> str | tuple[str, ...]:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from lora_lab import doctor
+    from lora_lab.commands import doctor
 
     return doctor.run()
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from lora_lab.demo import run
+    from lora_lab.commands.demo import run
 
     return run(options.method, options.seed, options.tier, options.out)
 
 
 def _memory(options: argparse.Namespace) -> int:
-    from lora_lab.memory_cli import run
+    from lora_lab.commands.memory import run
 
     return run(options)
 

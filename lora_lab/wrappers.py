@@ -20,7 +20,7 @@ _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel
 def require_module(model: object) -> None:
     """TypeError for what is no module."""
     if not isinstance(model, nn.Module):
-        raise TypeError(f"{brief(model)} is a {type(model).__name__} and no model: give a torch.nn.Module")
+        raise TypeError(f"{brief(model)} is no model: give a torch.nn.Module")
 
 
 def unwrap(module: nn.Module) -> nn.Module:
@@ -36,10 +36,13 @@ def unwrap(module: nn.Module) -> nn.Module:
             "the model's weights are sharded (FSDP), and here layers are replaced, saved and loaded whole: "
             "do that before it is sharded, or gather its weights first"
         )
-    for name in _INNER:
-        if isinstance(inner := module._modules.get(name), nn.Module):
-            return unwrap(inner)
-    return unwrap(module.module) if isinstance(module, _WRAPPERS) else module
+    if children := module._modules:
+        for name in _INNER:
+            if isinstance(inner := children.get(name), nn.Module):
+                return unwrap(inner)
+        if isinstance(module, _WRAPPERS):
+            return unwrap(module.module)
+    return module
 
 
 def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -73,7 +76,7 @@ def put_all(model: nn.Module, modules: Mapping[str, nn.Module]) -> Iterator[None
 def _place(model: nn.Module, name: str) -> tuple[nn.Module, str]:
     """The module that holds the one with that name, and what it calls it."""
     if not name:
-        raise ValueError("a layer cannot be replaced in itself: take its base, or merged_linear()")
+        raise ValueError("a layer cannot be replaced in itself: take its base, or merged_layer()")
     parent = unwrap(model)
     *path, last = name.split(".")
     for part in path:
@@ -92,5 +95,7 @@ def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _is_sharded(module: nn.Module) -> bool:
-    by_tensor = any(type(parameter).__name__ == "DTensor" for parameter in module._parameters.values())
-    return by_tensor or type(module).__name__ == "FullyShardedDataParallel"
+    for parameter in module._parameters.values():
+        if type(parameter).__name__ == "DTensor":
+            return True
+    return type(module).__name__ == "FullyShardedDataParallel"

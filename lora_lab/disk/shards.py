@@ -15,7 +15,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from lora_lab.files import read_json
+from lora_lab.disk.documents import read_json
+from lora_lab.ranges import first
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 AGAIN = "download or write the checkpoint again"
@@ -64,8 +65,7 @@ class Checkpoint:
             headers = _headers(file)
             if names is not None and (differing := names ^ headers.keys()):
                 raise ValueError(
-                    f"{file} and {INDEX} do not belong together, they differ in {first(sorted(differing))}: "
-                    "download or write the checkpoint again"
+                    f"{file} and {INDEX} do not belong together, they differ in {first(sorted(differing))}: {AGAIN}"
                 )
             self.headers |= headers
 
@@ -89,11 +89,6 @@ class Checkpoint:
 def damaged(path: Path, reason: object) -> ValueError:
     """The error for a file that cannot be what it says."""
     return ValueError(f"{path} is damaged ({reason}): {AGAIN}")
-
-
-def first(names: list[str], n: int = 3) -> str:
-    """The first few names, and how many more there are."""
-    return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")
 
 
 def _shards(folder: Path) -> dict[Path, set[str] | None]:

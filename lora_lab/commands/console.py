@@ -7,13 +7,13 @@ what an encoding lacks is replaced by "?", and what a stream does not take goes 
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
 
 class Lasting:
-    """A text stream whose `write` and `flush` cannot fail.
+    """A text stream whose `write`, `writelines` and `flush` cannot fail.
 
     Attributes:
         failure: the first error of the stream below, but that its reader went away, as `head` does; None if there was
@@ -35,6 +35,11 @@ class Lasting:
             self._give_up(error)
         return len(text)
 
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write each, as far as the stream allows."""
+        for line in lines:
+            self.write(line)
+
     def flush(self) -> None:
         """Flush, as far as the stream allows."""
         try:
@@ -43,6 +48,8 @@ class Lasting:
             self._give_up(error)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_stream":  # of a copy that is just being made, and has nothing yet
+            raise AttributeError(name)
         return getattr(self._stream, name)
 
     def _give_up(self, error: OSError) -> None:

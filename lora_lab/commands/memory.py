@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_lab import memory
-from lora_lab.files import atomic_path
+from lora_lab.disk import atomic_path
 from lora_lab.memory.settings import MOST
 from lora_lab.units import GB, GIB, METHODS
 

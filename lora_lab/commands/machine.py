@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from lora_lab import installed
+from lora_lab.commands import installed
 
 
 def describe() -> dict[str, str | int]:

@@ -1,4 +1,4 @@
-"""The files of one folder take the place of another's, together: the mechanism under `files.atomic_folder`.
+"""The files of one folder take the place of another's, together: the mechanism under `disk.atomic_folder`.
 
 A staging folder `work` holds the complete new files in `work/new`. Then either
 
