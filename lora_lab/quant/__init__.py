@@ -2,6 +2,7 @@
 
 from lora_lab.quant.blockwise import BLOCK_SIZES, QuantizedTensor, pack, quantize, unpack
 from lora_lab.quant.bnb_checkpoint import load_bitsandbytes, save_bitsandbytes
+from lora_lab.quant.choice import PassedOver, passed_over
 from lora_lab.quant.codebooks import (
     CODEBOOKS,
     DYNAMIC8,
@@ -21,8 +22,9 @@ from lora_lab.quant.codebooks import (
     normal_float,
 )
 from lora_lab.quant.double import QuantizedConstants, quantize_constants
+from lora_lab.quant.fitted import lloyd
+from lora_lab.quant.kernels import use_kernels
 from lora_lab.quant.linear4bit import Linear4bit
-from lora_lab.quant.lloyd import lloyd
 from lora_lab.quant.model import dequantize_model, quantize_model
 from lora_lab.quant.report import ErrorReport, LayerError, snr_db
 
@@ -43,6 +45,7 @@ __all__ = [
     "ErrorReport",
     "LayerError",
     "Linear4bit",
+    "PassedOver",
     "QuantizedConstants",
     "QuantizedTensor",
     "asymmetric_integers",
@@ -53,10 +56,12 @@ __all__ = [
     "load_bitsandbytes",
     "normal_float",
     "pack",
+    "passed_over",
     "quantize",
     "quantize_constants",
     "quantize_model",
     "save_bitsandbytes",
     "snr_db",
     "unpack",
+    "use_kernels",
 ]

@@ -17,9 +17,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lora_lab import ranges
+from lora_lab.quant import kernels
 from lora_lab.quant.codebooks import DYNAMIC8, NF4, Codebook
-from lora_lab.quant.double import QuantizedConstants, quantize_constants, toward_zero
-from lora_lab.quant.lookup import chunk_size, codes_per_byte, divide, encode, restore
+from lora_lab.quant.double import QuantizedConstants, quantize_constants, restore_weight, toward_zero
+from lora_lab.quant.lookup import chunk_size, codes_per_byte, divide, encode
 
 BLOCK_SIZES = tuple(2**k for k in range(4, 13))
 
@@ -114,7 +115,8 @@ class QuantizedTensor:
         if self.offsets is not None or torch.compiler.is_compiling():  # a compiler fuses the formula by itself
             return self._by_formula().to(dtype)
         out = torch.empty(self.shape, dtype=dtype, device=self.packed.device)
-        return restore(self.packed, self.absmax, self.codebook, self.block_size, out)
+        constants = self.constants.parts if isinstance(self.constants, QuantizedConstants) else self.constants
+        return restore_weight(self.packed, constants, self.codebook, self.block_size, out)
 
     def _reach(self) -> Tensor:
         """The largest magnitude that each block can restore, float32 [blocks]."""
@@ -180,11 +182,7 @@ def quantize(
         raise ValueError("the tensor is on the meta device and has no values: load it before quantizing")
     if tensor.numel() == 0:
         raise ValueError(f"nothing to quantize: the tensor has shape {tuple(tensor.shape)}")
-    parts = [
-        _quantize_blocks(chunk, codebook, block_size)
-        for chunk in tensor.detach().flatten().split(chunk_size(tensor.device))
-    ]
-    codes, absmax, offset = (torch.cat(part) for part in zip(*parts))
+    codes, absmax, offset = _quantize_values(tensor.detach().flatten(), codebook, block_size)
     offsets = offset if codebook.asymmetric else None
     plain = QuantizedTensor(codes, absmax, codebook, block_size, tensor.shape, dtype or tensor.dtype, offsets)
     if double_quant is False:
@@ -241,6 +239,16 @@ def unpack(packed: Tensor, n: int) -> Tensor:
     return torch.stack([packed >> 4, packed & 15], dim=1).flatten()[:n]
 
 
+def _quantize_values(values: Tensor, codebook: Codebook, block_size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """`_quantize_blocks` in chunks, or by a kernel where one serves."""
+    if made := kernels.quantize(values, codebook, block_size):
+        _refuse_unless_finite(made[1])
+        return *made, values.new_empty(0)
+    parts = [_quantize_blocks(chunk, codebook, block_size) for chunk in values.split(chunk_size(values.device))]
+    codes, absmax, offset = (torch.cat(part) for part in zip(*parts))
+    return codes, absmax, offset
+
+
 def _quantize_blocks(values: Tensor, codebook: Codebook, block_size: int) -> tuple[Tensor, Tensor, Tensor]:
     """Packed codes, absmax and offset (empty for a symmetric codebook) of a run of blocks, the last perhaps short."""
     padding = -len(values) % block_size
@@ -253,10 +261,14 @@ def _quantize_blocks(values: Tensor, codebook: Codebook, block_size: int) -> tup
         offset = low / 2 + high / 2  # halved first, because the sum of two large values may overflow
         blocks = blocks - offset[:, None]
     absmax = blocks.abs().amax(dim=1)
-    if not torch.isfinite(absmax).all():
-        raise ValueError("the tensor holds NaN or infinity, which would spoil its block: repair it before quantizing")
+    _refuse_unless_finite(absmax)
     codes = encode(divide(blocks, absmax[:, None]), codebook).view(-1)[: len(values)]
     return _pack(codes) if codes_per_byte(codebook) == 2 else codes, absmax, offset
+
+
+def _refuse_unless_finite(absmax: Tensor) -> None:
+    if not torch.isfinite(absmax).all():
+        raise ValueError("the tensor holds NaN or infinity, which would spoil its block: repair it before quantizing")
 
 
 def _offered(block_size: object) -> int:

@@ -10,14 +10,14 @@ import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lora_lab.files import MODEL_FILES, atomic_folder, read_json
-from lora_lab.naming import named_modules, named_tensors, unwrap
+from lora_lab.disk import MODEL_FILES, atomic_folder, read_json, write_json
+from lora_lab.disk.shards import AGAIN, WEIGHTS, Checkpoint
 from lora_lab.quant.bnb_format import (
     BOOKS,
     FLOAT_NAMES,
@@ -28,16 +28,21 @@ from lora_lab.quant.bnb_format import (
     stored_weights,
     weight_tensors,
 )
-from lora_lab.quant.linear4bit import Linear4bit
-from lora_lab.quant.shards import AGAIN, WEIGHTS, Checkpoint, first
-from lora_lab.quant.stream import Source, advice, fill, is_finite, misfit, refuse_tied, tie
+from lora_lab.quant.heads import heads
+from lora_lab.quant.linear4bit import Linear4bit, four_bit_layers
+from lora_lab.quant.linears import Linear, dense_shape, is_conv1d, is_linear
+from lora_lab.quant.stream import Source, advice, fill, is_finite, misfit
 from lora_lab.quant.swap import refuse_unswappable
+from lora_lab.quant.ties import refuse_tied, tie
+from lora_lab.ranges import first
+from lora_lab.wrappers import named_modules, named_tensors, unwrap
 
 CONFIG = "config.json"
+M = TypeVar("M", bound=nn.Module)
 _DENSE = "quantize_model(model, checkpoint=…) quantizes a dense checkpoint"
 
 
-def load_bitsandbytes(model: nn.Module, folder: str | Path, device: str | torch.device | None = None) -> nn.Module:
+def load_bitsandbytes(model: M, folder: str | Path, device: str | torch.device | None = None) -> M:
     """Fill `model` from a 4-bit checkpoint, in place: its 4-bit tensors become `Linear4bit`, the others stay dense.
 
     One tensor is read at a time, as by `quantize_model` with a checkpoint:
@@ -66,12 +71,14 @@ def load_bitsandbytes(model: nn.Module, folder: str | Path, device: str | torch.
     tie(inner)
     refuse_tied(inner, weights, "build the model untied (transformers: tie_word_embeddings=False)")
 
-    def source(stored: StoredWeight) -> Source:
+    def source(name: str, stored: StoredWeight) -> Source:
+        conv1d = is_conv1d(linears[name])
         names = (*stored.parts, state_key(stored))
-        return Source(names, lambda: Linear4bit(read_weight(checkpoint, stored, device), compute_dtype=compute_dtype))
+        return Source(names, lambda: Linear4bit(read_weight(checkpoint, stored, device), None, compute_dtype, conv1d))
 
-    _refuse_misfits(inner, checkpoint, weights)
-    fill(inner, checkpoint, {name: source(stored) for name, stored in weights.items()}, lambda t: t.to(device))
+    linears = {name: module for name, module in named_modules(inner) if is_linear(module)}
+    _refuse_misfits(inner, checkpoint, weights, linears)
+    fill(inner, checkpoint, {name: source(name, stored) for name, stored in weights.items()}, lambda t: t.to(device))
     return model if device is None else model.to(device)  # buffers that no checkpoint holds
 
 
@@ -91,24 +98,25 @@ def save_bitsandbytes(model: Any, folder: str | Path) -> Path:
 
     Raises:
         ValueError: for what the format cannot hold (a codebook or block size that bitsandbytes lacks, layers that
-            compute in several dtypes), and for a model with adapters, without 4-bit layers, without a config, or with
-            a weight that is not finite.
+            compute in several dtypes), and for a model with adapters, without 4-bit layers, without a config, with a
+            weight that is not finite, or with an `nn.Linear` where its class has a `Conv1D`.
         OSError: if the folder cannot be written; files that were there before are then still whole.
     """
     model = unwrap(model)
-    layers = {name: module for name, module in named_modules(model) if isinstance(module, Linear4bit)}
+    layers = four_bit_layers(model)
     if not layers:
         raise ValueError(f"{type(model).__name__} has no 4-bit layer: call quant.quantize_model(model) first")
     if not hasattr(model, "config"):
         raise ValueError(f"{type(model).__name__} has no config: only models of transformers can be saved in this form")
+    _refuse_turned(model)
     tensors = _dense_tensors(model, layers)
     for name, layer in layers.items():
         tensors |= weight_tensors(f"{name}.weight", layer.weight_quantized)
     tensors = _unshared(tensors)
-    config = json.dumps(_config(model, layers), indent=2, sort_keys=True) + "\n"
+    config = _config(model, layers)
     with atomic_folder(folder, instead_of=MODEL_FILES) as temporary:
         save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
-        (temporary / CONFIG).write_text(config, encoding="utf-8")
+        write_json(temporary / CONFIG, config, indent=2, sort_keys=True, finite=False)
         if getattr(model, "generation_config", None) is not None:
             model.generation_config.save_pretrained(temporary)
     return Path(folder)
@@ -133,17 +141,33 @@ def _compute_dtype(path: Path) -> torch.dtype:
     return FLOATS[name]
 
 
-def _refuse_misfits(model: nn.Module, checkpoint: Checkpoint, weights: Mapping[str, StoredWeight]) -> None:
-    """Each 4-bit weight must have an `nn.Linear` of its shape."""
-    linears = {name: module for name, module in named_modules(model) if type(module) is nn.Linear}
+def _refuse_misfits(
+    model: nn.Module, checkpoint: Checkpoint, weights: Mapping[str, StoredWeight], linears: Mapping[str, Linear]
+) -> None:
+    """Each 4-bit weight must have a linear layer of its shape, [d_out, d_in] for a `Conv1D` too."""
     for name, stored in weights.items():
         if name not in linears:
             near = [key for key in linears if key.endswith(f".{name}") or name.endswith(f".{key}")]
-            raise misfit(model, checkpoint, f"the model has no nn.Linear {name}", advice(near, [name]))
-        needed = tuple(linears[name].weight.shape)
+            raise misfit(model, checkpoint, f"the model has no nn.Linear or Conv1D {name}", advice(near, [name]))
+        needed = tuple(dense_shape(linears[name]))
         if stored.shape != needed:
             raise misfit(model, checkpoint, f"{name} is stored with shape {stored.shape}, where {needed} is needed")
         refuse_unswappable(name, linears[name])
+
+
+def _refuse_turned(model: Any) -> None:
+    """An `nn.Linear` put where the class has a `Conv1D` would be read as one, with its weight turned round."""
+    passed = heads(model)
+    dense = [name for name, module in named_modules(model) if type(module) is nn.Linear and module not in passed]
+    if not dense:
+        return
+    with torch.device("meta"):
+        built = dict(named_modules(type(model)(model.config)))
+    if turned := [name for name in dense if is_conv1d(built.get(name))]:
+        raise ValueError(
+            f"{first(turned)} is nn.Linear where {type(model).__name__} has Conv1D, which keeps its weight turned "
+            "round: quantize it too before saving (quant.quantize_model)"
+        )
 
 
 def _dense_tensors(model: nn.Module, layers: Mapping[str, Linear4bit]) -> dict[str, Tensor]:
@@ -203,11 +227,7 @@ def _config(model: Any, layers: Mapping[str, Linear4bit]) -> dict[str, Any]:
             "bnb_4bit_use_double_quant": one.double_quant,
             "bnb_4bit_compute_dtype": FLOAT_NAMES[compute.pop()],
             "bnb_4bit_quant_storage": "uint8",
-            "llm_int8_skip_modules": [name for name, module in named_modules(model) if _would_be_converted(module)],
+            # dense layers of which transformers would expect 4 bits
+            "llm_int8_skip_modules": [name for name, module in named_modules(model) if is_linear(module)],
         },
     }
-
-
-def _would_be_converted(module: nn.Module) -> bool:
-    """Whether transformers would expect 4 bits of a module, unless it is told to skip it."""
-    return type(module) is nn.Linear or type(module).__name__ == "Conv1D"

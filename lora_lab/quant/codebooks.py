@@ -4,7 +4,6 @@ A codebook is a list of levels for weights that have been divided by the largest
 so that they lie in [-1, 1]. A value is stored as the index of its nearest level.
 """
 
-import difflib
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -243,6 +242,6 @@ def get_codebook(name: str) -> Codebook:
     if not isinstance(name, str):
         raise TypeError(f"a codebook's name is a string such as 'NF4', not {name!r}")
     if name.upper() not in _BY_NAME:
-        near = difflib.get_close_matches(name.upper(), _BY_NAME, n=5, cutoff=0.5) or list(_BY_NAME)
+        near = ranges.near(name.upper(), _BY_NAME, 5, cutoff=0.5) or list(_BY_NAME)
         raise ValueError(f"unknown codebook {name!r}: choose one of {', '.join(near)}")
     return _BY_NAME[name.upper()]

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from lora_lab.naming import named_modules, unwrap
+from lora_lab.wrappers import named_modules, unwrap
 
 
 def heads(model: nn.Module) -> set[nn.Module]:

@@ -10,7 +10,7 @@ Source: Dettmers et al., "QLoRA", arXiv 2305.14314, equation 5, its first term.
 """
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,20 +19,19 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd import forward_ad
 from torch.nn import functional as F
 
-from lora_lab.quant import state
+from lora_lab.wrappers import named_modules
+from lora_lab.quant import slabs, state
 from lora_lab.quant.blockwise import QuantizedTensor, quantize
 from lora_lab.quant.codebooks import NF4, Codebook
-from lora_lab.quant.double import QuantizedConstants, restore_constants
-from lora_lab.quant.lookup import restore, restore_rows
+from lora_lab.quant.double import QuantizedConstants, restore_weight
+from lora_lab.quant.kernels import DoubleConstants
+from lora_lab.quant.linears import Linear, dense_weight, derives_from_linear, frozen_linear
 
 COMPUTE_DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 
-SLAB = 2**20
-"""Values of a large weight that exist in dense form at a time on a CPU: a slab stays in the cache until it is used."""
 
-
-class Linear4bit(nn.Module):
-    """`nn.Linear` with a 4-bit weight; made by `Linear4bit.from_linear`.
+class Linear4bit(state.Formatted):
+    """A linear layer with a 4-bit weight; made by `Linear4bit.from_linear`.
 
     Attributes:
         packed: frozen Parameter, uint8 [ceil(d_out · d_in / 2)].
@@ -42,6 +41,7 @@ class Linear4bit(nn.Module):
         codebook, block_size, double_quant: as for `quantize`; constants_codebook is the levels of the constants.
         weight_dtype: of the dense weight, by default; `.to(dtype)` and `.half()` change it, not what is stored.
         compute_dtype: dtype of the product; None takes the input's, or autocast's where that is on.
+        conv1d: whether it stands for transformers' `Conv1D`, which it becomes again when it is made dense.
 
     Raises:
         TypeError: for a weight that is no `QuantizedTensor`, or a compute_dtype that is not one to compute in.
@@ -57,7 +57,11 @@ class Linear4bit(nn.Module):
     bias: nn.Parameter | None
 
     def __init__(
-        self, weight: QuantizedTensor, bias: nn.Parameter | None = None, compute_dtype: torch.dtype | None = None
+        self,
+        weight: QuantizedTensor,
+        bias: nn.Parameter | None = None,
+        compute_dtype: torch.dtype | None = None,
+        conv1d: bool = False,
     ) -> None:
         super().__init__()
         if not isinstance(weight, QuantizedTensor):
@@ -75,7 +79,7 @@ class Linear4bit(nn.Module):
             )
         self.out_features, self.in_features = weight.shape
         self.codebook, self.block_size, self.weight_dtype = weight.codebook, weight.block_size, weight.dtype
-        self.compute_dtype = compute_dtype
+        self.compute_dtype, self.conv1d = compute_dtype, conv1d
         self.packed = nn.Parameter(weight.packed, requires_grad=False)
         self.double_quant = isinstance(weight.constants, QuantizedConstants)
         if isinstance(weight.constants, QuantizedConstants):
@@ -90,19 +94,23 @@ class Linear4bit(nn.Module):
     @classmethod
     def from_linear(
         cls,
-        linear: nn.Linear,
+        linear: Linear,
         codebook: Codebook = NF4,
         block_size: int = 64,
         double_quant: bool | Codebook = True,
         compute_dtype: torch.dtype | None = None,
     ) -> "Linear4bit":
-        """Quantize the weight of `linear`; the bias is shared, not copied.
+        """Quantize the weight of `linear`, an `nn.Linear` or transformers' `Conv1D`; the bias is shared, not copied.
 
-        Args, Raises: as for `quantize`, but double quantization is on unless it is switched off.
+        Blocks run over the weight [d_out, d_in], which a `Conv1D` keeps turned round.
+
+        Args, Raises: as for `quantize`, but double quantization is on by default; TypeError for another layer.
         """
-        if not isinstance(linear, nn.Linear):
-            raise TypeError(f"a {type(linear).__name__} is no nn.Linear: quant.quantize takes any tensor")
-        return cls(quantize(linear.weight, codebook, block_size, double_quant), linear.bias, compute_dtype)
+        if not derives_from_linear(linear):
+            kind = type(linear).__name__
+            raise TypeError(f"an object of type {kind} is no nn.Linear or Conv1D: quant.quantize takes any tensor")
+        weight = quantize(dense_weight(linear), codebook, block_size, double_quant)
+        return cls(weight, linear.bias, compute_dtype, conv1d=not isinstance(linear, nn.Linear))
 
     @property
     def stored(self) -> list[Tensor]:
@@ -129,6 +137,10 @@ class Linear4bit(nn.Module):
         """The dense weight [d_out, d_in], in `dtype` or in the one that was quantized."""
         return self.weight_quantized.dequantize(dtype)
 
+    def rebuilt(self, weight: Tensor, bias: nn.Parameter | None) -> nn.Module:
+        """A frozen dense layer of the kind that it was, with a weight [d_out, d_in] and a bias, which is shared."""
+        return frozen_linear(weight, bias, self.conv1d)
+
     def forward(self, x: Tensor) -> Tensor:
         """x [..., d_in] -> y [..., d_out], in the dtype of x; under autocast in autocast's, as `nn.Linear`.
 
@@ -151,6 +163,7 @@ class Linear4bit(nn.Module):
         return (
             f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "
             f"{self.codebook.name}, block_size={self.block_size}, double_quant={self.double_quant}"
+            + (", conv1d=True" if self.conv1d else "")
         )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Linear4bit":
@@ -164,24 +177,18 @@ class Linear4bit(nn.Module):
                 self._buffers[name] = constant.to(moved.device)
         return self
 
-    def get_extra_state(self) -> Tensor:
-        """The format of the codes, for `state_dict`, as `lora_lab.quant.state` stores it."""
-        return state.as_tensor(self._format())
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *others: Any
-    ) -> None:
-        """Refuse codes of another format, which would fit by their number and mean other weights."""
-        parts: dict[str, Tensor] = {"packed": self.packed} | dict(self.named_buffers())
-        if reason := state.refusal(state_dict, prefix, local_metadata, self._format(), parts):
-            others[-1].append(reason)
-            return
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, *others)
-
     def _format(self) -> str:
         constants = self.constants_codebook.label if self.double_quant else "float32"
         shape = f"[{self.out_features}, {self.in_features}]"
         return f"{shape} in {self.codebook.label}, blocks of {self.block_size}, constants in {constants}"
+
+    def _parts(self) -> dict[str, Tensor]:
+        return {"packed": self.packed} | dict(self.named_buffers())
+
+
+def four_bit_layers(model: nn.Module) -> dict[str, Linear4bit]:
+    """The 4-bit layers of a model by every name that they have, without wrappers."""
+    return {name: module for name, module in named_modules(model) if isinstance(module, Linear4bit)}
 
 
 def _product(x: Tensor, bias: Tensor | None, layer: Linear4bit, transposed: bool = False) -> Tensor:
@@ -235,13 +242,13 @@ def _dense_product(x: Tensor, bias: Tensor | None, layer: Linear4bit, transposed
         weight = layer.dequantize(x.dtype)
     else:  # the same without a look at the parts, which costs as much as restoring a small weight
         weight = torch.empty(layer.out_features, layer.in_features, dtype=x.dtype, device=layer.packed.device)
-        restore(layer.packed, _absmax(layer), layer.codebook, layer.block_size, weight)
+        restore_weight(layer.packed, _constants(layer), layer.codebook, layer.block_size, weight)
     return x @ weight if transposed else F.linear(x, weight, bias)
 
 
 def _slab_product(x: Tensor, bias: Tensor | None, layer: Linear4bit, transposed: bool) -> Tensor:
     y = x.new_empty(len(x), layer.in_features if transposed else layer.out_features)
-    for part, slab in _slabs(layer, x.dtype, dim=int(transposed)):
+    for part, slab in slabs.cut(layer.weight_quantized, x.dtype, dim=int(transposed)):
         y[:, part] = x @ slab if transposed else F.linear(x, slab, None if bias is None else bias[part])
     return y
 
@@ -258,10 +265,10 @@ def _autocasts(device: str) -> bool:
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
-def _absmax(layer: Linear4bit) -> Tensor:
+def _constants(layer: Linear4bit) -> Tensor | DoubleConstants:
     if not layer.double_quant:
         return layer.absmax
-    return restore_constants(layer.absmax_codes, layer.absmax_scale, layer.absmax_mean, layer.constants_codebook)
+    return DoubleConstants(layer.absmax_codes, layer.absmax_scale, layer.absmax_mean, layer.constants_codebook)
 
 
 def _in_use(layer: Linear4bit) -> list[tuple[Any, ...]]:
@@ -286,33 +293,8 @@ def _in_slabs(x: Tensor, layer: Linear4bit) -> bool:
     """
     return (
         x.device.type == "cpu"
-        and layer.out_features * layer.in_features > SLAB
+        and layer.out_features * layer.in_features > slabs.SIZE
         and layer.in_features % layer.block_size == 0
         and not torch.compiler.is_compiling()
         and not isinstance(x, FakeTensor)
     )
-
-
-def _slabs(layer: Linear4bit, dtype: torch.dtype, dim: int) -> Iterator[tuple[slice, Tensor]]:
-    """The weight in slabs of some rows (dim 0) or columns (dim 1), one after the other in the same memory.
-
-    A slab holds whole rows or columns, so each sum in a product has all its terms, as with the whole weight.
-    """
-    size, across = layer.out_features, layer.in_features
-    packed = layer.packed.view(size, -1)
-    absmax = layer.weight_quantized.absmax.view(size, -1)
-    if dim == 1:
-        size, across = across, size
-    unit = 1 if dim == 0 else layer.block_size  # a row is a whole number of blocks, so rows can be cut anywhere
-    step = max(1, SLAB // (across * unit)) * unit
-    memory = torch.empty(step * across, dtype=dtype, device=layer.packed.device)
-    for start in range(0, size, step):
-        part = slice(start, min(start + step, size))
-        if dim == 0:
-            slab = memory[: (part.stop - start) * across].view(-1, across)
-            yield part, restore_rows(packed[part], absmax[part], layer.codebook, slab)
-        else:
-            slab = memory[: (part.stop - start) * across].view(across, -1)
-            codes = packed[:, start // 2 : part.stop // 2]
-            constants = absmax[:, start // layer.block_size : part.stop // layer.block_size]
-            yield part, restore_rows(codes, constants, layer.codebook, slab)

@@ -1,27 +1,34 @@
 """Whole models: every linear layer to four bits, and back."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from lora_lab.naming import named_modules, put_all, unwrap
+from lora_lab.wrappers import put_all, unwrap
+from lora_lab.quant.blockwise import quantize
+from lora_lab.quant.choice import HEAD, layers_to_quantize
 from lora_lab.quant.codebooks import NF4, Codebook
-from lora_lab.quant.heads import output_layers, task_heads
-from lora_lab.quant.linear4bit import Linear4bit
-from lora_lab.quant.shards import DTYPES, Checkpoint
-from lora_lab.quant.stream import Source, fill, refuse_shape, refuse_tied, tie
-from lora_lab.quant.swap import is_made_anew, refuse_unswappable
+from lora_lab.quant.linear4bit import Linear4bit, four_bit_layers
+from lora_lab.quant.linears import Linear, dense_weight, is_conv1d, oriented
+from lora_lab.disk.shards import DTYPES, Checkpoint
+from lora_lab.quant.stream import Source, fill, refuse_shape
+from lora_lab.quant.swap import refuse_unswappable
+from lora_lab.quant.ties import refuse_tied, tie
 
 _LEAVE_TIED = "name it in skip=, or untie it first"
 
 OnLayer = Callable[[str, Tensor, Linear4bit], None]
 
+_Model = TypeVar("_Model", bound=nn.Module)
+_Quantized = Callable[[str, Tensor, nn.Parameter | None], Linear4bit]
+
 
 def quantize_model(
-    model: nn.Module,
-    skip: Iterable[str] = ("lm_head",),
+    model: _Model,
+    skip: Iterable[str] = (HEAD,),
     codebook: Codebook = NF4,
     block_size: int = 64,
     double_quant: bool | Codebook = True,
@@ -31,13 +38,13 @@ def quantize_model(
     checkpoint: str | Path | None = None,
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
-) -> nn.Module:
-    """Replace every `nn.Linear` of `model` by a `Linear4bit`, in place.
+) -> _Model:
+    """Replace every linear layer of `model`, `nn.Linear` or GPT-2's `Conv1D`, by a `Linear4bit`, in place.
 
-    Nothing else is reached: GPT-2's `Conv1D`, and the experts of a mixture, which transformers 5 keeps as 3-D
-    parameters, stay dense, as do subclasses of `nn.Linear`. So do the heads of a transformers model, which
-    `lora_lab.quant.heads` knows: a classifier's `score` is fresh before fine-tuning. (It is frozen by `lora.inject`,
-    like all else.)
+    Nothing else is reached: embeddings, convolutions, subclasses of `nn.Linear`, and the experts of a mixture, which
+    transformers 5 keeps as 3-D parameters, stay dense, and `quant.passed_over(model)` names them. So do the heads of a
+    transformers model, which `lora_lab.quant.heads` knows: a classifier's `score` is fresh before fine-tuning. (It is
+    frozen by `lora.inject`, like all else.)
 
     With `checkpoint`, the weights come from its safetensors, one tensor at a time, into a model that was built without
     any. So a model is quantized that would not fit into memory in 16 bits:
@@ -71,40 +78,39 @@ def quantize_model(
     After an error the model is unchanged.
     """
     inner = unwrap(model)
-    names = _linear_names(inner, skip)
+    layers = layers_to_quantize(inner, skip)
 
-    def quantized(name: str, linear: nn.Linear) -> Linear4bit:
+    def quantized(name: str, weight: Tensor, bias: nn.Parameter | None) -> Linear4bit:
         try:
-            layer = Linear4bit.from_linear(linear, codebook, block_size, double_quant, compute_dtype)
+            four_bits = quantize(weight, codebook, block_size, double_quant)
+            layer = Linear4bit(four_bits, bias, compute_dtype, is_conv1d(layers[name]))
         except (TypeError, ValueError) as error:
             raise type(error)(f"{name}: {error}") from error
         if on_layer is not None:
-            on_layer(name, linear.weight.detach(), layer)
+            on_layer(name, weight.detach(), layer)
         return layer
 
     if checkpoint is not None:
-        _stream(inner, names, Checkpoint(checkpoint), quantized, dtype, device)
+        _stream(inner, layers, Checkpoint(checkpoint), quantized, dtype, device)
         return model
     if dtype is not None or device is not None:
         raise ValueError("dtype and device are for a checkpoint that is read: use model.to(...) before or after")
-    refuse_tied(inner, names, _LEAVE_TIED)
-    modules = dict(named_modules(inner))
-    if empty := [name for name in names if _weight(modules[name]).is_meta]:
+    refuse_tied(inner, layers, _LEAVE_TIED)
+    if empty := [name for name, linear in layers.items() if linear.weight.is_meta]:
         raise ValueError(f"{empty[0]} was built without weights: give the folder that holds them as checkpoint=")
-    replacements = {}
-    for name in names:
-        module = modules[name]
-        assert isinstance(module, nn.Linear)  # `_linear_names` has seen to it
-        replacements[name] = quantized(name, module).train(module.training)
+    replacements = {
+        name: quantized(name, dense_weight(linear), linear.bias).train(linear.training)
+        for name, linear in layers.items()
+    }
     with put_all(inner, replacements):
         return model
 
 
-def dequantize_model(model: nn.Module) -> nn.Module:
-    """Replace every `Linear4bit` by an `nn.Linear` that holds the dequantized weight, in place.
+def dequantize_model(model: _Model) -> _Model:
+    """Replace every `Linear4bit` by what it was, `nn.Linear` or `Conv1D`, with the dequantized weight, in place.
 
     The dense model computes what the 4-bit one did, so adapters trained on the one can be merged into the other
-    without loss.
+    without loss, and its `state_dict` fits the model's class.
 
     Raises:
         ValueError: for a 4-bit layer on its own, or one with hooks. The model is then unchanged.
@@ -112,81 +118,44 @@ def dequantize_model(model: nn.Module) -> nn.Module:
     inner = unwrap(model)
     if isinstance(inner, Linear4bit):
         raise ValueError("a layer cannot be replaced in itself: call layer.dequantize() for its weight")
-    layers = {name: m for name, m in named_modules(inner) if isinstance(m, Linear4bit)}
+    layers = four_bit_layers(inner)
     for name, layer in layers.items():
         refuse_unswappable(name, layer)
-    dense = {layer: _dense(layer) for layer in layers.values()}  # one for a layer in two places
+    dense = {  # one for a layer in two places
+        layer: layer.rebuilt(layer.dequantize(), layer.bias).train(layer.training) for layer in layers.values()
+    }
     with put_all(inner, {name: dense[layer] for name, layer in layers.items()}):
         return model
 
 
 def _stream(
     model: nn.Module,
-    names: list[str],
+    layers: Mapping[str, Linear],
     checkpoint: Checkpoint,
-    quantized: Callable[[str, nn.Linear], Linear4bit],
+    quantized: _Quantized,
     dtype: torch.dtype | None,
     device: str | torch.device | None,
 ) -> None:
     """`quantize_model` with a checkpoint."""
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise ValueError(f"dtype={dtype} cannot hold weights: choose torch.bfloat16, torch.float16 or torch.float32")
-    if quantized_already := [name for name, m in named_modules(model) if isinstance(m, Linear4bit)]:
+    if quantized_already := list(four_bit_layers(model)):
         raise ValueError(f"{quantized_already[0]} is 4-bit already: build the model anew, without weights")
     tie(model)
-    refuse_tied(model, names, _LEAVE_TIED)
+    refuse_tied(model, layers, _LEAVE_TIED)
 
     def cast(tensor: Tensor) -> Tensor:
         return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
 
-    def source(name: str) -> Source:
+    def source(name: str, linear: Linear) -> Source:
         weight = f"{name}.weight"
-        return Source((weight,), lambda: quantized(name, _linear(cast(checkpoint.read(weight)))))
+        return Source((weight,), lambda: quantized(name, oriented(linear, cast(checkpoint.read(weight))), None))
 
-    modules = dict(named_modules(model))
-    for name in names:
-        _refuse_stored(model, checkpoint, f"{name}.weight", _weight(modules[name]).shape)
-    fill(model, checkpoint, {name: source(name) for name in names}, cast)
+    for name, linear in layers.items():
+        _refuse_stored(model, checkpoint, f"{name}.weight", linear.weight.shape)
+    fill(model, checkpoint, {name: source(name, linear) for name, linear in layers.items()}, cast)
     if device is not None:
         model.to(device)  # buffers that no checkpoint holds
-
-
-def _linear_names(model: nn.Module, skip: Iterable[str]) -> list[str]:
-    """The layers to quantize, in the model's order."""
-    if isinstance(skip, str):
-        raise ValueError(f"skip={skip!r} is one string: give a sequence of names, ({skip!r},)")
-    if not isinstance(skip, Iterable):
-        raise TypeError(f"skip={skip!r} is no sequence of names: give ('lm_head',), or () to skip nothing")
-    if type(model) is nn.Linear:
-        raise ValueError("a layer cannot be replaced in itself: call Linear4bit.from_linear(linear)")
-    skipped = tuple(skip)
-    if wrong := [each for each in skipped if not isinstance(each, str) or not each]:
-        raise TypeError(f"skip holds {wrong[0]!r}: give names of layers as strings")
-    linears = {name: m for name, m in named_modules(model) if name and (type(m) is nn.Linear or is_made_anew(m))}
-    heads = task_heads(model) if skipped else set()
-    heads |= output_layers(model) if "lm_head" in skipped else set()
-    names = [
-        name
-        for name, module in linears.items()
-        if module not in heads and not any(_is_called(name, each) for each in skipped)
-    ]
-    for name in names:
-        refuse_unswappable(name, linears[name])
-    if not names:
-        raise ValueError(f"{type(model).__name__} has no nn.Linear to quantize outside skip={skipped}")
-    called = {each for each in skipped if any(_is_called(name, each) for name in linears)}
-    if unknown := set(skipped) - called - {"lm_head"}:  # the default, which a model without a head lacks
-        last_parts = dict.fromkeys(name.rpartition(".")[2] for name in linears)
-        raise ValueError(
-            f"skip names {sorted(unknown)[0]!r}, which is no nn.Linear of this {type(model).__name__}: "
-            f"its linear layers are called {', '.join(last_parts)}"
-        )
-    return names
-
-
-def _is_called(name: str, skip: str) -> bool:
-    """Whether the last part or parts of a name are `skip`; the base of an adapter goes by the adapter's name too."""
-    return any(f".{each}".endswith(f".{skip}") for each in (name, name.removesuffix(".base")))
 
 
 def _refuse_stored(model: nn.Module, checkpoint: Checkpoint, name: str, shape: torch.Size) -> None:
@@ -200,21 +169,3 @@ def _refuse_stored(model: nn.Module, checkpoint: Checkpoint, name: str, shape: t
             "checkpoint (quant.load_bitsandbytes reads 4-bit ones of bitsandbytes)"
         )
     refuse_shape(model, checkpoint, name, shape)
-
-
-def _weight(module: nn.Module) -> Tensor:
-    assert isinstance(module, nn.Linear)  # `_linear_names` has seen to it
-    return module.weight
-
-
-def _dense(layer: Linear4bit) -> nn.Linear:
-    dense = _linear(layer.dequantize())
-    dense.register_parameter("bias", layer.bias)
-    return dense.train(layer.training)
-
-
-def _linear(weight: Tensor) -> nn.Linear:
-    """A frozen `nn.Linear` around a weight [d_out, d_in], without a bias."""
-    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
-    linear.weight = nn.Parameter(weight, requires_grad=False)
-    return linear

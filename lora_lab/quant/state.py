@@ -10,12 +10,45 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lora_lab.units import first_line
 
 KEY = "_extra_state"
 """Torch's own name for it: what `get_extra_state` returns."""
+
+
+class Formatted(nn.Module):
+    """A module whose `state_dict` says its format, and that loads no other's.
+
+    A subclass answers `_format` and `_parts`; both are asked whenever a state is stored or loaded.
+
+    Attributes:
+        exact: whether its parts are loaded in their own dtypes only, because torch would cast them.
+    """
+
+    exact = True
+
+    def _format(self) -> str:
+        """What its parts mean, in words that differ wherever they would mean something else."""
+        raise NotImplementedError
+
+    def _parts(self) -> dict[str, Tensor]:
+        """Its tensors by name that mean something together only: all of them are loaded, or none."""
+        raise NotImplementedError
+
+    def get_extra_state(self) -> Tensor:
+        """The format, for `state_dict`: uint8 [bytes]."""
+        return as_tensor(self._format())
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: Mapping[str, Any], *others: Any
+    ) -> None:
+        """Refuse parts of another format, which would fit by their shapes and mean something else."""
+        if reason := refusal(state_dict, prefix, local_metadata, self._format(), self._parts(), self.exact):
+            others[-1].append(reason)
+            return
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *others)
 
 
 def as_tensor(text: str) -> Tensor:

@@ -8,17 +8,23 @@ does the model get them.
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from lora_lab.naming import named_modules, named_tensors, put_all
+from lora_lab.disk.shards import Checkpoint
 from lora_lab.quant.linear4bit import Linear4bit
-from lora_lab.quant.shards import Checkpoint, first
+from lora_lab.quant.ties import tied_groups
+from lora_lab.ranges import first
+from lora_lab.wrappers import named_modules, named_tensors, put_all
 
 _BY_CONFIG = "build the model from the config.json beside it"
+
+
+_Model = TypeVar("_Model", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -35,24 +41,24 @@ class Source:
 
 
 def fill(
-    model: nn.Module,
+    model: _Model,
     checkpoint: Checkpoint,
     layers: Mapping[str, Source],
     cast: Callable[[Tensor], Tensor],
-) -> nn.Module:
+) -> _Model:
     """Give `model` the weights of `checkpoint`, in place.
 
     Args:
-        model: built without weights, ties included (see `tie`); weights that it has are replaced.
+        model: built without weights, ties included (see `ties.tie`); weights that it has are replaced.
         checkpoint: must hold every parameter and persistent buffer of `model`, and nothing else.
-        layers: the names of the `nn.Linear` to be replaced by a `Linear4bit`, and where each comes from.
+        layers: the names of the linear layers to be replaced by a `Linear4bit`, and where each comes from.
         cast: applied to every other tensor as it is read.
 
     Raises:
         ValueError: if model and checkpoint do not fit, a buffer that no checkpoint holds was built without values, or
             a tensor is not finite once it is cast. The model is then unchanged.
     """
-    groups = _tied_groups(model)
+    groups = tied_groups(model)
     _refuse_misfits(model, checkpoint, layers, groups)
     built: dict[str, Linear4bit] = {}
     dense: dict[str, nn.Parameter | Tensor] = {}
@@ -71,25 +77,6 @@ def fill(
             owner, _, leaf = name.rpartition(".")
             setattr(owners[owner], leaf, value)
     return model
-
-
-def tie(model: nn.Module) -> None:
-    """Restore the ties of a transformers model on `meta`: `accelerate.init_empty_weights` makes two of one tensor."""
-    tie_weights = getattr(model, "tie_weights", None)
-    if callable(tie_weights) and any(parameter.is_meta for parameter in model.parameters()):
-        tie_weights()
-
-
-def refuse_tied(model: nn.Module, layers: Iterable[str], way_out: str) -> None:
-    """A weight with two owners cannot be quantized in one of them: the other would go on with the dense one."""
-    weights = {f"{name}.weight" for name in layers}
-    for names, _ in _tied_groups(model):
-        owner = next((name for name in names if name in weights), None)
-        if owner and len(names) > 1:
-            raise ValueError(
-                f"{owner} is tied: the same tensor is also {first([name for name in names if name != owner])}, "
-                f"which a 4-bit weight cannot be; {way_out}"
-            )
 
 
 def refuse_shape(model: nn.Module, checkpoint: Checkpoint, name: str, shape: torch.Size) -> None:
@@ -116,14 +103,6 @@ def advice(lacking: list[str], surplus: list[str]) -> str:
             prefix = stored.removesuffix(lacking[0])
             return f"its names begin with {prefix!r}, so build the whole model that it was saved from"
     return _BY_CONFIG
-
-
-def _tied_groups(model: nn.Module) -> list[tuple[list[str], Tensor]]:
-    """Every parameter and persistent buffer once, with all its names, in the model's order."""
-    groups: dict[int, tuple[list[str], Tensor]] = {}
-    for name, tensor in named_tensors(model):
-        groups.setdefault(id(tensor), ([], tensor))[0].append(name)
-    return list(groups.values())
 
 
 def _refuse_misfits(

@@ -3,10 +3,12 @@
 from torch import nn
 from torch.nn.utils import parametrize
 
+from lora_lab.quant.linears import derives_from_linear
+
 
 def is_made_anew(module: nn.Module) -> bool:
     """Whether a linear layer is of a class of its own only because its weight is parametrized or not there yet."""
-    return isinstance(module, nn.Linear) and (parametrize.is_parametrized(module) or _is_lazy(module))
+    return derives_from_linear(module) and (parametrize.is_parametrized(module) or _is_lazy(module))
 
 
 def refuse_unswappable(name: str, module: nn.Module) -> None:
@@ -14,7 +16,7 @@ def refuse_unswappable(name: str, module: nn.Module) -> None:
 
     Args:
         name: of the layer in its model.
-        module: an `nn.Linear`, or what stands in for one.
+        module: a linear layer, or what stands in for one.
     """
     refuse_unreadable(name, module)
     refuse_hooked(name, module)
@@ -30,13 +32,13 @@ def refuse_unreadable(name: str, module: nn.Module) -> None:
         )
     if _is_lazy(module):
         raise ValueError(f"{name} is lazy and has no weight yet: run the model once, or skip it")
-    for part in ("weight", "bias") if isinstance(module, nn.Linear) else ():
+    for part in ("weight", "bias") if derives_from_linear(module) else ():
         if part not in module._parameters:
             raise ValueError(
                 f"{name} has no parameter {part}: after pruning or weight_norm it is made anew on every call, so "
                 "make it permanent (torch.nn.utils.prune.remove, remove_weight_norm), or skip it"
             )
-    if isinstance(module, nn.Linear) and module.weight is None:
+    if derives_from_linear(module) and module.weight is None:
         raise ValueError(f"{name} has no weight: give it one, or skip it")
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from lora_lab import quant
 from lora_lab.quant import blockwise, lookup
+from tests.helpers.data import normal
 
 FOUR_BITS = list(quant.CODEBOOKS.values())
 EIGHT_BITS = [quant.INT8, quant.FP8_E4M3, quant.DYNAMIC8, quant.normal_float(8)]
@@ -44,10 +45,6 @@ PUBLISHED_NF4 = [
     0.7229568362236023,
     1.0,
 ]
-
-
-def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
 def brute_force(tensor: torch.Tensor, codebook: quant.Codebook, block_size: int) -> torch.Tensor:

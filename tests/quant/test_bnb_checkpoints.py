@@ -7,16 +7,14 @@ good on CPUs with AVX-512-BF16, and on AVX-512 it dequantizes such rows wrongly.
 import json
 from pathlib import Path
 
-import accelerate
 import bitsandbytes.functional as bnb
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     BitsAndBytesConfig,
     GPT2Config,
@@ -24,12 +22,16 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
 )
+from transformers.pytorch_utils import Conv1D
 
 from lora_lab import lora, quant
-from lora_lab.naming import named_tensors
-from lora_lab.quant import bnb_format, shards
+from lora_lab.disk import shards
+from lora_lab.quant import bnb_format
+from lora_lab.wrappers import named_tensors
+from tests.helpers.checkpoints import edit, empty
 from tests.helpers.models import IDS, assert_same, snapshot
 
+GPT2_PARTS = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 KINDS = {"nf4": quant.NF4, "fp4": quant.FP4_BNB}
 
 
@@ -51,11 +53,6 @@ def llama(dtype: torch.dtype = torch.bfloat16, **options) -> LlamaForCausalLM:
     for parameter in model.parameters():  # biases start at zero
         nn.init.normal_(parameter, std=0.05)
     return model.eval()
-
-
-def empty(folder: Path) -> nn.Module:
-    with accelerate.init_empty_weights():
-        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)).eval()
 
 
 def theirs(folder: Path, **options) -> nn.Module:
@@ -178,12 +175,17 @@ def test_a_quantized_head_other_blocks_mixed_kinds_and_dense_layers_survive_tran
 
 
 def test_dense_layers_that_transformers_would_convert_are_named_to_it(tmp_path):
-    """GPT-2 has transposed layers, `Conv1D`, which transformers converts and we leave dense."""
     torch.manual_seed(0)
     sizes = {"vocab_size": 64, "n_positions": 32, "n_embd": 64, "n_layer": 1, "n_head": 2}
-    model = quant.quantize_model(GPT2LMHeadModel(GPT2Config(**sizes, tie_word_embeddings=False)), skip=())
+    dense = GPT2LMHeadModel(GPT2Config(**sizes, tie_word_embeddings=False))
+    model = quant.quantize_model(dense, skip=("c_fc",))
     oracle = theirs(quant.save_bitsandbytes(model, tmp_path))
+    assert set(weights_of(oracle)) == {
+        *(f"transformer.h.0.{part}" for part in GPT2_PARTS if "c_fc" not in part),
+        "lm_head",
+    }
     assert torch.equal(weights_of(oracle)["lm_head"], model.lm_head.dequantize())
+    assert type(oracle.transformer.h[0].mlp.c_fc) is type(model.transformer.h[0].mlp.c_fc) is Conv1D
     assert torch.equal(oracle.transformer.h[0].mlp.c_fc.weight, model.transformer.h[0].mlp.c_fc.weight)
 
 
@@ -246,12 +248,6 @@ def refused(folder: Path, words: str, model: nn.Module | None = None, error: typ
         quant.load_bitsandbytes(model, folder)
     assert_same(model, before)
     assert "\n" not in str(caught.value)
-
-
-def edit(folder: Path, change) -> None:
-    tensors = stored(folder)
-    change(tensors)
-    save_file(tensors, folder / "model.safetensors")
 
 
 def edit_state(**changes):

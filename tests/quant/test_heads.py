@@ -4,6 +4,7 @@ import pytest
 import torch
 import transformers
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from lora_lab import lora, quant
 from lora_lab.lora import LoRAConfig
@@ -26,7 +27,7 @@ def model_of(kind: str) -> nn.Module:
     return getattr(transformers, name + task)(CONFIGS[name])
 
 
-def names(model: nn.Module, kinds: tuple[type, ...] = (nn.Linear,)) -> set[str]:
+def names(model: nn.Module, kinds: tuple[type, ...] = (nn.Linear, Conv1D)) -> set[str]:
     return {name for name, module in model.named_modules() if type(module) in kinds}
 
 
@@ -41,12 +42,17 @@ TASKS = {
     "T5ForSequenceClassification": {"classification_head.dense", "classification_head.out_proj"},
     "T5ForTokenClassification": {"classifier"},
     "T5ForQuestionAnswering": {"qa_outputs"},
+    "GPT2ForSequenceClassification": {"score"},
+    "GPT2ForTokenClassification": {"classifier"},
+    "GPT2ForQuestionAnswering": {"qa_outputs"},
 }
 OUTPUTS = {
     "LlamaForCausalLM": {"lm_head"},
     "BertForMaskedLM": {"cls.predictions.decoder"},
     "T5ForConditionalGeneration": {"lm_head"},
+    "GPT2LMHeadModel": {"lm_head"},
 }
+BOTH = {"GPT2DoubleHeadsModel": {"lm_head", "multiple_choice_head.summary"}}
 
 
 @pytest.mark.parametrize("kind", TASKS | OUTPUTS)
@@ -70,6 +76,13 @@ def test_heads_are_found_behind_wrappers(kind):
     assert wanted == heads(model) == heads(nn.DataParallel(model))
 
 
+def test_a_model_of_two_heads_has_both():
+    for kind, wanted in BOTH.items():
+        model = model_of(kind)
+        assert {name for name in names(model) if model.get_submodule(name) in heads(model)} == wanted
+        assert names(quant.quantize_model(model)) == wanted
+
+
 @pytest.mark.parametrize("kind", TASKS | OUTPUTS)
 def test_heads_stay_dense_and_all_linear_passes_over_them(kind):
     model = model_of(kind)
@@ -78,16 +91,6 @@ def test_heads_stay_dense_and_all_linear_passes_over_them(kind):
     assert names(model) == dense and names(model, (quant.Linear4bit,)) == everything - dense
     lora.inject(model, LoRAConfig(r=2, target_modules="all-linear"))
     assert set(lora.adapters(model)) == everything - dense
-
-
-def test_gpt2_has_no_other_linear_layer_than_its_head():
-    model = transformers.GPT2ForSequenceClassification(CONFIGS["GPT2"])
-    with pytest.raises(ValueError, match="no nn.Linear to quantize"):
-        quant.quantize_model(model)
-    with pytest.raises(ValueError, match="all-linear"):
-        lora.targets(model, "all-linear")
-    both = transformers.GPT2DoubleHeadsModel(CONFIGS["GPT2"])
-    assert {name for name in names(both) if both.get_submodule(name) in heads(both)} == names(both)
 
 
 def test_a_head_is_reached_by_its_name_or_by_skipping_nothing():

@@ -8,37 +8,12 @@ import bitsandbytes
 import pytest
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
-
 from transformers import T5Config, T5ForConditionalGeneration
 
 from lora_lab import lora, quant
-from lora_lab.quant import linear4bit
-
-
-class LiveBytes(TorchDispatchMode):
-    """The most bytes alive at once, of the storages that are made within the block."""
-
-    def __init__(self):
-        super().__init__()
-        self.live, self.peak, self.seen = 0, 0, weakref.WeakSet()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        known = {t.untyped_storage().data_ptr() for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
-        out = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(out):
-            storage = tensor.untyped_storage() if isinstance(tensor, torch.Tensor) else None
-            if storage is not None and storage not in self.seen and storage.data_ptr() not in known:
-                self.seen.add(storage)
-                self.live += storage.nbytes()
-                self.peak = max(self.peak, self.live)
-                weakref.finalize(storage, self._gone, storage.nbytes())
-        return out
-
-    def _gone(self, nbytes):
-        self.live -= nbytes
+from lora_lab.quant import linear4bit, slabs
+from tests.helpers.memory import LiveBytes
 
 
 def layer_and_twin(d_in: int, d_out: int, bias: bool = True, **options) -> tuple[quant.Linear4bit, nn.Linear]:
@@ -194,7 +169,7 @@ def test_a_layer_on_meta_tells_shapes_and_dtypes_as_a_dense_one():
 
 def twins(slab: int, monkeypatch, dtype: torch.dtype = torch.float64) -> tuple[quant.Linear4bit, nn.Linear]:
     """A 4-bit layer, whole or in slabs, and its dense twin."""
-    monkeypatch.setattr(linear4bit, "SLAB", slab)
+    monkeypatch.setattr(slabs, "SIZE", slab)
     layer, twin = layer_and_twin(128, 96)
     layer, twin = layer.to(dtype), twin.to(dtype)
     with torch.no_grad():
@@ -403,10 +378,10 @@ def test_slabs_give_the_dense_product(monkeypatch, shape, dtype, double_quant):
     d_out, d_in = shape
     layer, twin = layer_and_twin(d_in, d_out, bias=False, double_quant=double_quant)
     layer, twin = layer.to(dtype), twin.to(dtype)
-    monkeypatch.setattr(linear4bit, "SLAB", 2**12)
+    monkeypatch.setattr(slabs, "SIZE", 2**12)
     used = []
-    slabs = linear4bit._slabs
-    monkeypatch.setattr(linear4bit, "_slabs", lambda *args, **kw: used.append(kw["dim"]) or slabs(*args, **kw))
+    cut = slabs.cut
+    monkeypatch.setattr(slabs, "cut", lambda *args, **kw: used.append(kw["dim"]) or cut(*args, **kw))
     x = torch.randn(2, 5, d_in).to(dtype)
     a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
     ours, theirs = layer(a), twin(b)
@@ -420,7 +395,7 @@ def test_slabs_give_the_dense_product(monkeypatch, shape, dtype, double_quant):
 
 @pytest.mark.parametrize("d_in", [96, 100])
 def test_a_large_weight_whose_rows_are_no_whole_blocks_is_not_cut(d_in):
-    layer, twin = layer_and_twin(d_in, linear4bit.SLAB // d_in + 17, bias=False)
+    layer, twin = layer_and_twin(d_in, slabs.SIZE // d_in + 17, bias=False)
     x = torch.randn(3, d_in)
     assert torch.equal(layer(x), twin(x)) and torch.equal(layer(x), linear4bit._dense_product(x, None, layer, False))
 
@@ -429,16 +404,16 @@ def test_a_large_weight_whose_rows_are_no_whole_blocks_is_not_cut(d_in):
 @pytest.mark.parametrize("block_size", [16, 64])
 def test_a_slab_is_a_part_of_the_weight_bit_for_bit_and_no_larger_than_it_says(monkeypatch, dtype, block_size):
     layer, _ = layer_and_twin(192, 70, block_size=block_size)
-    monkeypatch.setattr(linear4bit, "SLAB", 70 * 64)
+    monkeypatch.setattr(slabs, "SIZE", 70 * 64)
     weight = layer.dequantize(dtype)
     for dim in (0, 1):
-        parts = [(part, slab.clone()) for part, slab in linear4bit._slabs(layer, dtype, dim)]
-        assert len(parts) > 1 and all(slab.numel() <= linear4bit.SLAB for _, slab in parts)
+        parts = [(part, slab.clone()) for part, slab in slabs.cut(layer.weight_quantized, dtype, dim)]
+        assert len(parts) > 1 and all(slab.numel() <= slabs.SIZE for _, slab in parts)
         assert torch.equal(torch.cat([slab for _, slab in parts], dim=dim), weight)
 
 
 def test_no_more_than_one_slab_is_alive_at_a_time(monkeypatch):
-    monkeypatch.setattr(linear4bit, "SLAB", 2**16)
+    monkeypatch.setattr(slabs, "SIZE", 2**16)
     layers = nn.Sequential(*(quant.Linear4bit.from_linear(nn.Linear(512, 512, bias=False)) for _ in range(3)))
     x = torch.randn(4, 512, requires_grad=True)
     with LiveBytes() as live:

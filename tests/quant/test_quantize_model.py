@@ -15,13 +15,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.utils import prune
 from torch.optim.swa_utils import AveragedModel
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
 
 from lora_lab import lora, models, quant
-from lora_lab.naming import named_modules, named_tensors
-from lora_lab.quant import shards
+from lora_lab.disk import shards
+from lora_lab.wrappers import named_modules, named_tensors
+from tests.helpers.checkpoints import edit, empty
+from tests.helpers.memory import LiveBytes
 from tests.helpers.models import IDS, assert_same, snapshot
 
 
@@ -44,21 +44,8 @@ def llama(dtype: torch.dtype = torch.float32, **options) -> LlamaForCausalLM:
     return LlamaForCausalLM(config(**options)).to(dtype).eval()
 
 
-def empty(model_config: LlamaConfig, kind: type = LlamaForCausalLM) -> nn.Module:
-    with accelerate.init_empty_weights():
-        return kind(model_config).eval()
-
-
 def written(model: nn.Module, folder: Path, shard: str = "60KB") -> Path:
     model.save_pretrained(folder, max_shard_size=shard)
-    return folder
-
-
-def edit(folder: Path, change) -> Path:
-    """Change the tensors of a checkpoint of one file."""
-    tensors = load_file(folder / "model.safetensors")
-    change(tensors)
-    save_file(tensors, folder / "model.safetensors")
     return folder
 
 
@@ -115,25 +102,6 @@ def tracked(monkeypatch):
 
     monkeypatch.setattr(shards.Checkpoint, "read", tracking)
     return handed_out
-
-
-class LiveBytes(TorchDispatchMode):
-    """Bytes of the storages that live at once."""
-
-    def __init__(self):
-        super().__init__()
-        self.live, self.peak = {}, 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, torch.Tensor) and tensor.device.type == "cpu":
-                storage = tensor.untyped_storage()
-                if storage._cdata not in self.live:
-                    self.live[storage._cdata] = storage.nbytes()
-                    weakref.finalize(storage, self.live.pop, storage._cdata)
-        self.peak = max(self.peak, sum(self.live.values()))
-        return result
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -347,7 +315,10 @@ def test_one_layer_in_two_places_is_refused():
     ("options", "words"),
     [
         ({"skip": "lm_head"}, "one string"),
-        ({"skip": ("lm_head", "mlp")}, "skip names 'mlp', which is no nn.Linear .* are called q_proj, k_proj"),
+        (
+            {"skip": ("lm_head", "mlp")},
+            "skip names 'mlp', which is of type LlamaMLP, no nn.Linear .* are called q_proj, k_proj",
+        ),
         ({"skip": [f"{part}_proj" for part in "q k v o gate up down".split()] + ["lm_head"]}, "no nn.Linear"),
         ({"dtype": torch.bfloat16}, "dtype and device are for a checkpoint"),
         ({"device": "cpu"}, "dtype and device are for a checkpoint"),
