@@ -1,11 +1,13 @@
 """What every pytest run in this repository needs, for tests and for notebooks under nbval.
 
 - Where two workers share the machine, each computes on one thread; kernels that they start inherit that.
+- Where there is no GPU, Triton's kernels run in its interpreter, which it decides when it is imported.
 - A notebook whose kernel dies fails within seconds. nbval alone would wait out the whole cell timeout.
 """
 
 import os
 import time
+from pathlib import Path
 from queue import Empty
 from typing import Any
 
@@ -16,6 +18,9 @@ POLL_SECONDS = 1.0
 if "PYTEST_XDIST_WORKER" in os.environ:
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = "1"  # before torch is imported, which reads them once
+
+if not Path("/proc/driver/nvidia").exists():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 def _await_reply(kernel: RunningKernel, message: str, timeout: float | None = None) -> None:

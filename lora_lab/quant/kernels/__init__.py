@@ -1,0 +1,11 @@
+"""Kernels that one can read: quantizing and restoring in one pass over memory.
+
+    choice    which kernels serve a tensor, if any
+    cuda      those for a GPU, in Triton, which comes with torch where there is CUDA
+
+They give the numbers of `lookup` and `blockwise`, bit for bit, and those two stay the reference.
+"""
+
+from lora_lab.quant.kernels.choice import DoubleConstants, Kernels, describe, quantize, restore, use_kernels
+
+__all__ = ["DoubleConstants", "Kernels", "describe", "quantize", "restore", "use_kernels"]
