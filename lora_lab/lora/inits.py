@@ -15,20 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from lora_lab import lowrank
-from lora_lab.lora.bases import dense_weight
-from lora_lab.quant.linear4bit import Linear4bit
-
-Base = nn.Linear | Linear4bit
+from lora_lab.adapters.bases import require_kind
 
 Init = Literal["kaiming", "gaussian", "pissa", "orthogonal"]
 
 
-def kaiming(lora_A: Tensor, lora_B: Tensor, base: Base, scaling: float) -> None:
+def kaiming(lora_A: Tensor, lora_B: Tensor, base: nn.Module, scaling: float) -> None:
     """A uniform in ±1/√d_in, as `nn.Linear` starts; B = 0. PEFT's default."""
     nn.init.kaiming_uniform_(lora_A, a=math.sqrt(5))
 
 
-def gaussian(lora_A: Tensor, lora_B: Tensor, base: Base, scaling: float) -> None:
+def gaussian(lora_A: Tensor, lora_B: Tensor, base: nn.Module, scaling: float) -> None:
     """A normal with standard deviation 1/r, as in PEFT; B = 0.
 
     Source: Hu et al., arXiv 2106.09685, section 4.1, which leaves the deviation open.
@@ -36,7 +33,7 @@ def gaussian(lora_A: Tensor, lora_B: Tensor, base: Base, scaling: float) -> None
     nn.init.normal_(lora_A, std=1 / len(lora_A))
 
 
-def orthogonal(lora_A: Tensor, lora_B: Tensor, base: Base, scaling: float) -> None:
+def orthogonal(lora_A: Tensor, lora_B: Tensor, base: nn.Module, scaling: float) -> None:
     """A and B both random with entries of 1/10, and B A = 0 because no rank direction is used by both.
 
     PEFT also turns the r directions by a random rotation Q, (B Qᵀ)(Q A): the same update and the same subspaces, but
@@ -50,7 +47,7 @@ def orthogonal(lora_A: Tensor, lora_B: Tensor, base: Base, scaling: float) -> No
     lora_B.copy_(B / 10)
 
 
-def pissa(lora_A: Tensor, lora_B: Tensor, base: Base, scaling: float) -> None:
+def pissa(lora_A: Tensor, lora_B: Tensor, base: nn.Module, scaling: float) -> None:
     """scaling · B A = the best approximation of W₀ with rank r, its singular values shared evenly by A and B.
 
     Raises:
@@ -58,12 +55,13 @@ def pissa(lora_A: Tensor, lora_B: Tensor, base: Base, scaling: float) -> None:
 
     Source: Meng et al., "PiSSA", arXiv 2404.02948, section 3.
     """
-    B, A = lowrank.truncated_svd(dense_weight(base).double(), len(lora_A))  # in float64 until A and B round
+    weight = require_kind(base).weight(base).double()  # in float64 until A and B round
+    B, A = lowrank.truncated_svd(weight, len(lora_A))
     lora_A.copy_(A / math.sqrt(scaling))
     lora_B.copy_(B / math.sqrt(scaling))
 
 
-INITS: dict[Init, Callable[[Tensor, Tensor, Base, float], None]] = {
+INITS: dict[Init, Callable[[Tensor, Tensor, nn.Module, float], None]] = {
     "kaiming": kaiming,
     "gaussian": gaussian,
     "pissa": pissa,
@@ -72,6 +70,6 @@ INITS: dict[Init, Callable[[Tensor, Tensor, Base, float], None]] = {
 
 
 @torch.no_grad()
-def start(init: Init, lora_A: Tensor, lora_B: Tensor, base: Base, scaling: float) -> None:
+def start(init: Init, lora_A: Tensor, lora_B: Tensor, base: nn.Module, scaling: float) -> None:
     """Fill A and B, given as zeros, by the init of that name."""
     INITS[init](lora_A, lora_B, base, scaling)

@@ -96,7 +96,7 @@ def test_pissa_trains_the_strongest_directions_and_its_update_is_the_difference_
     wanted = 1.5 * (layer.lora_B @ layer.lora_A - layer.start_B @ layer.start_A)
     assert torch.allclose(layer.delta_weight(), wanted)
     assert torch.allclose(layer(x), x @ (base.weight + wanted).T + base.bias, atol=1e-12)
-    B, A = layer.plain_factors()
+    B, A = layer.factors()
     assert B.shape == (9, 4) and A.shape == (4, 6) and torch.allclose(1.5 * B @ A, wanted)
 
 

@@ -149,7 +149,7 @@ def test_all_linear_leaves_the_output_head_alone():
     ("target_modules", "words"),
     [
         (("q_proj", "query"), "'query' matches no module.*q_proj"),
-        (("embed_tokens",), "Embedding"),
+        (("embed_tokens",), "tied"),
         (("self_attn",), "LlamaAttention"),
         (("lm_head",), "tied"),
     ],

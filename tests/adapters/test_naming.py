@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lora_lab import lora
-from lora_lab.lora import LoRAConfig, patterns
-from lora_lab.lora.targets import layer_number, meanings
+from lora_lab.adapters import patterns
+from lora_lab.lora import LoRAConfig
+from lora_lab.adapters.naming import layer_number, meanings
 from tests.helpers.models import assert_same, snapshot, tiny_llama
 
 
