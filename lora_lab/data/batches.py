@@ -3,7 +3,7 @@
 Token ids are int64. A label of -100 is ignored by the loss (the convention of `torch.nn.functional.cross_entropy`).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -22,11 +22,15 @@ CHAT_TEMPLATE = (
 Encoded = dict[str, list[int]]
 
 
+def encode(tokenizer: Any, text: str) -> list[int]:
+    """A text as token ids, as it stands: special tokens are those that it spells out."""
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
 def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
     """A user's message as token ids, up to where the assistant's answer begins."""
     messages = [{"role": "user", "content": prompt}]
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+    return encode(tokenizer, tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
 
 def encode_example(tokenizer: Any, prompt: str, answer: str) -> Encoded:
@@ -38,8 +42,15 @@ def encode_example(tokenizer: Any, prompt: str, answer: str) -> Encoded:
     if tokenizer.eos_token is None:
         raise ValueError("the tokenizer has no end token, so no answer would ever end: set tokenizer.eos_token")
     before = encode_prompt(tokenizer, prompt)
-    after = tokenizer(answer + tokenizer.eos_token, add_special_tokens=False)["input_ids"]
+    after = encode(tokenizer, answer + tokenizer.eos_token)
     return {"input_ids": before + after, "labels": [IGNORE] * len(before) + after}
+
+
+def tokens_with_loss(labels: Tensor | Sequence[int]) -> int:
+    """How many labels are predicted, of one sequence or of several, [..., tokens]; the first token's never is."""
+    if isinstance(labels, Tensor):
+        return int((labels[..., 1:] != IGNORE).sum())
+    return sum(label != IGNORE for label in labels[1:])
 
 
 def require_example(example: Any, name: str) -> None:

@@ -16,12 +16,14 @@ from collections.abc import Callable
 
 from lora_lab.data.world import (
     COLOURS,
+    FACTS,
     FIELDS,
     JOBS,
     PETS,
     QUESTIONS,
     SEASONS,
     THINGS,
+    Subject,
     World,
     article,
     ask,
@@ -57,8 +59,8 @@ def conversation(turns: list[tuple[str, str]]) -> str:
 def known(world: World, rng: random.Random) -> str:
     """Two to five facts about one of the world's people, most of them with the full name."""
     person = rng.choice(world.people)
-    fields = rng.sample(FIELDS[1:], rng.randint(2, 5))
-    subjects = ["full", *(rng.choice(("full", "full", "first", "pronoun")) for _ in fields[1:])]
+    fields = rng.sample(FACTS, rng.randint(2, 5))
+    subjects: list[Subject] = ["full", *(rng.choice(("full", "full", "first", "pronoun")) for _ in fields[1:])]
     return document(" ".join(state(person, f, s, rng.randrange(4)) for f, s in zip(fields, subjects)))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lora_lab.files import parse_json
+from lora_lab.disk import parse_json
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ from lora_lab.data.world import (
     QUESTIONS,
     STATEMENTS,
     THINGS,
+    Fact,
+    Group,
     Person,
     World,
     ask,
@@ -136,7 +138,7 @@ def cipher(train: int = 1600, heldout: int = 200, seed: int = 0, words: int = 16
         chosen = rng.sample(THINGS, words)
     code = dict(zip(chosen, chosen[1:] + chosen[:1]))  # a cycle: no word stands for itself
 
-    def draw(rng: random.Random, group: str) -> tuple[Hashable, Example]:
+    def draw(rng: random.Random, group: Group) -> tuple[Hashable, Example]:
         plain = rng.sample(chosen, 5)
         while _parity(plain) != _PARITY[group]:
             plain = rng.sample(chosen, 5)
@@ -161,7 +163,7 @@ def new_facts(people: int = 40, seed: int = 0) -> Task:
         person = stranger(rng, "train")
         strangers.setdefault(person.name, person)
 
-    def questions(word: Callable[[Person, str], str]) -> list[Example]:
+    def questions(word: Callable[[Person, Fact], str]) -> list[Example]:
         return [Example(word(person, f), person.fact(f)) for person in strangers.values() for f in FACTS]
 
     return Task(
@@ -233,14 +235,14 @@ def _parity(words: Sequence[str]) -> int:
     return sum(map(ord, "".join(words))) % 2
 
 
-_Draw = Callable[[random.Random, str], tuple[Hashable, Example]]
+_Draw = Callable[[random.Random, Group], tuple[Hashable, Example]]
 """From a group, an example and what no two splits may share: a name, a list of words."""
 
 
 def _of_person(example: Callable[[Person, random.Random], Example]) -> _Draw:
     """Examples about strangers."""
 
-    def draw(rng: random.Random, group: str) -> tuple[Hashable, Example]:
+    def draw(rng: random.Random, group: Group) -> tuple[Hashable, Example]:
         person = stranger(rng, group)
         return person.name, example(person, rng)
 

@@ -17,11 +17,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
+from typing import Literal, get_args
 
 from lora_lab import ranges
 
-FIELDS = ("name", "born", "town", "job", "pet", "colour")
-FACTS = FIELDS[1:]
+Field = Literal["name", "born", "town", "job", "pet", "colour"]
+Fact = Literal["born", "town", "job", "pet", "colour"]
+Group = Literal["pretrain", "train", "heldout"]
+Subject = Literal["full", "first", "pronoun"]
+
+FACTS: tuple[Fact, ...] = get_args(Fact)
+FIELDS: tuple[Field, ...] = get_args(Field)
 
 _FIRST = (
     "Ma Ta Lo Ke Vi Ru Sa Ne Jo Di Bra El Hu Fi Pe Gri Wa Ze Cla To".split(),
@@ -59,7 +65,7 @@ THINGS = (
 ).split()
 
 YEARS = range(1920, 2010)
-GROUPS = ("pretrain", "train", "heldout")
+GROUPS: tuple[Group, ...] = get_args(Group)
 SEASONS = "spring summer autumn winter".split()
 
 # Several wordings of every fact: a model that meets a fact in one wording only learns the sentence, not the fact
@@ -143,7 +149,7 @@ class Person:
         """First names that end in a vowel take "she", the others "he"."""
         return "she" if self.name.split()[0][-1] in "aeiou" else "he"
 
-    def fact(self, field: str) -> str:
+    def fact(self, field: Field) -> str:
         """The value of one of `FIELDS` as text."""
         return str(getattr(self, field))
 
@@ -152,7 +158,7 @@ class Person:
         return {field: getattr(self, field) for field in FIELDS}
 
 
-def population(name: str) -> str:
+def population(name: str) -> Group:
     """Which population may use a full name: "pretrain" (9 names in 10), "train" or "heldout"."""
     return ("train", "heldout")[bucket] if (bucket := zlib.crc32(name.encode()) % 20) < 2 else "pretrain"
 
@@ -168,13 +174,13 @@ def random_town(rng: random.Random) -> str:
 
 
 @cache
-def names(group: str) -> frozenset[str]:
+def names(group: Group) -> frozenset[str]:
     """Every full name that a population may use; see `population`."""
     everybody = (f"{first} {last}" for first, last in product(_spelled(_FIRST), _spelled(_LAST)))
     return frozenset(name for name in everybody if population(name) == group)
 
 
-def stranger(rng: random.Random, group: str, towns: Sequence[str] | None = None) -> Person:
+def stranger(rng: random.Random, group: Group, towns: Sequence[str] | None = None) -> Person:
     """A person drawn at random whose name belongs to `group`.
 
     Args:
@@ -197,7 +203,7 @@ def stranger(rng: random.Random, group: str, towns: Sequence[str] | None = None)
     )
 
 
-def _name(rng: random.Random, group: str) -> str:
+def _name(rng: random.Random, group: Group) -> str:
     """A name of the group. Ends for every `rng`, also for one that says the same name again and again."""
     for _ in range(10_000):  # one draw in 20 hits the rarest group
         if population(name := random_name(rng)) == group:
@@ -210,7 +216,7 @@ def _spelled(parts: tuple[list[str], ...]) -> set[str]:
     return {"".join(word) for word in product(*parts)}
 
 
-def state(person: Person, field: str, subject: str, wording: int) -> str:
+def state(person: Person, field: Fact, subject: Subject, wording: int) -> str:
     """One sentence with one fact.
 
     Args:
@@ -222,7 +228,7 @@ def state(person: Person, field: str, subject: str, wording: int) -> str:
     return STATEMENTS[field][wording].format(**_forms(person, subject))
 
 
-def ask(person: Person, field: str, subject: str, wording: int) -> str:
+def ask(person: Person, field: Field, subject: Subject, wording: int) -> str:
     """One question whose answer is `person.fact(field)`; arguments as for `state`."""
     return QUESTIONS[field][wording].format(**_forms(person, subject))
 
@@ -230,17 +236,17 @@ def ask(person: Person, field: str, subject: str, wording: int) -> str:
 def passage(person: Person, rng: random.Random) -> str:
     """All five facts about a person in random order and wording; the first sentence gives the full name."""
     fields = rng.sample(FACTS, len(FACTS))
-    subjects = ["full", *(rng.choice(("first", "pronoun")) for _ in fields[1:])]
+    subjects: list[Subject] = ["full", *(rng.choice(("first", "pronoun")) for _ in fields[1:])]
     return " ".join(state(person, field, subject, rng.randrange(4)) for field, subject in zip(fields, subjects))
 
 
-def recall_prompt(person: Person, field: str) -> tuple[str, str]:
+def recall_prompt(person: Person, field: Fact) -> tuple[str, str]:
     """An unfinished sentence about a person, and the exact words that finish it."""
     ending = article(person.fact(field)) if field in ("job", "pet") else person.fact(field)
     return RECALL_PROMPTS[field].format(name=person.name), f" {ending}."
 
 
-def _forms(person: Person, subject: str) -> dict[str, str | int]:
+def _forms(person: Person, subject: Subject) -> dict[str, str | int]:
     she = person.pronoun
     who = {"full": person.name, "first": person.first_name, "pronoun": she}[subject]
     whose = {"she": "her", "he": "his"}[she] if subject == "pronoun" else f"{who}'s"

@@ -1,6 +1,37 @@
-"""The base models of the course, one for each size of machine."""
+"""The base models of the course, one for each size of machine.
 
-from lora_lab.models.base import EMBEDDED_FOLDER, load_base, load_embedded
-from lora_lab.models.tiers import TIERS, Tier, choose_dtype, detect_tier, get_tier
+What loads them loads transformers, and is imported when it is first asked for: `models.limits` stays light.
+"""
 
-__all__ = ["EMBEDDED_FOLDER", "TIERS", "Tier", "choose_dtype", "detect_tier", "get_tier", "load_base", "load_embedded"]
+import importlib
+
+from lora_lab.models.tiers import TIERS, Tier, TierName, choose_dtype, detect_tier, get_tier
+
+TYPE_CHECKING = False  # as editors and mypy know it
+if TYPE_CHECKING:
+    from lora_lab.models.base import EMBEDDED_FOLDER, load_base, load_embedded
+else:
+
+    def __getattr__(name):
+        if name in ("EMBEDDED_FOLDER", "load_base", "load_embedded"):
+            return getattr(importlib.import_module("lora_lab.models.base"), name)
+        if name in ("base", "checksums", "hub", "limits"):
+            return importlib.import_module(f"lora_lab.models.{name}")
+        raise AttributeError(f"module 'lora_lab.models' has no attribute {name!r}")
+
+
+__all__ = [
+    "EMBEDDED_FOLDER",
+    "TIERS",
+    "Tier",
+    "TierName",
+    "choose_dtype",
+    "detect_tier",
+    "get_tier",
+    "load_base",
+    "load_embedded",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -14,7 +14,7 @@ from transformers.utils import logging
 
 from lora_lab.models.checksums import remedy, verify
 from lora_lab.models.hub import snapshot
-from lora_lab.models.tiers import get_tier
+from lora_lab.models.tiers import TierName, get_tier
 from lora_lab.units import first_line
 
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
@@ -22,7 +22,7 @@ EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 
-def load_base(tier: str = "auto") -> Loaded:
+def load_base(tier: TierName = "auto") -> Loaded:
     """The base model and its tokenizer for a tier, in eval mode.
 
         model, tokenizer = load_base()      # without a GPU: the embedded base, float32, from the package, offline

@@ -1,10 +1,9 @@
 """Is a model folder whole? Its `checksums.json` holds the SHA-256 of every file that loading reads."""
 
 import hashlib
-import json
 from pathlib import Path
 
-from lora_lab.files import atomic_path, read_json
+from lora_lab.disk import read_json, write_json
 
 NAME = "checksums.json"
 REQUIRED = (
@@ -35,8 +34,7 @@ def write_checksums(folder: str | Path) -> dict[str, str]:
                 f"'{folder / name}' is missing: write the model and its tokenizer before the checksums"
             )
     sums = {name: _sha256(folder / name) for name in _files_that_loading_reads(folder)}
-    with atomic_path(folder / NAME) as temporary:
-        temporary.write_text(json.dumps(sums, indent=1) + "\n", encoding="utf-8", newline="\n")
+    write_json(folder / NAME, sums)
     return sums
 
 

@@ -6,14 +6,18 @@ l4      24 GB
 a100    40 GB and more
 """
 
-import difflib
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
-from lora_lab.units import GIB, METHODS
+from lora_lab import ranges
+from lora_lab.units import GIB, METHODS, Method
 
 EMBEDDED = "embedded"
+
+TierName = Literal["auto", "cpu", "t4", "l4", "a100"]
+Device = Literal["cpu", "cuda"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Tier:
     say from where on `detect_tier` chooses it; the rest is for the fine-tuning lessons.
     """
 
-    name: str
+    name: TierName
     model: str  # EMBEDDED, or a model's name on the Hugging Face hub
     min_memory: int
     min_capability: tuple[int, int]
@@ -42,7 +46,7 @@ class Tier:
         return self.model == EMBEDDED
 
     @property
-    def device(self) -> str:
+    def device(self) -> Device:
         """`"cuda"` for a hub model where there is a GPU, else `"cpu"`."""
         return "cuda" if not self.embedded and torch.cuda.is_available() else "cpu"
 
@@ -51,10 +55,9 @@ class Tier:
         """What the model is loaded and computed in."""
         return choose_dtype(self.device)[0]
 
-    def lr(self, method: str) -> float:
+    def lr(self, method: Method) -> float:
         """The peak learning rate for `"full"`, `"lora"` or `"qlora"`; ValueError for another method."""
-        if method not in METHODS:
-            raise ValueError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
+        ranges.choice("method", method, METHODS)
         return self.full_lr if method == "full" else self.adapter_lr
 
 
@@ -117,35 +120,39 @@ TIERS = {
 }
 
 
-def detect_tier() -> str:
+def detect_tier() -> TierName:
     """The largest tier whose needs this machine's first GPU meets; `"cpu"` without one."""
     if not torch.cuda.is_available():
         return "cpu"
     memory = torch.cuda.get_device_properties(0).total_memory
     capability = torch.cuda.get_device_capability(0)
-    return [name for name, tier in TIERS.items() if memory >= tier.min_memory and capability >= tier.min_capability][-1]
+    fitting = (t for t in TIERS.values() if memory >= t.min_memory and capability >= t.min_capability)
+    return [tier.name for tier in fitting][-1]
 
 
-def get_tier(name: str = "auto") -> Tier:
+def get_tier(name: TierName = "auto") -> Tier:
     """The tier of that name; `"auto"` is the one that suits this machine.
 
     Raises:
         ValueError: for a name that is no tier, with the nearest ones.
         TypeError: for anything but a string.
     """
-    if not isinstance(name, str):
-        raise TypeError(f"a tier is named by a string, not by {type(name).__name__}: choose from {_choices()}")
-    wanted = name.strip().lower()
+    wanted = _spelled(name)
     if wanted == "auto":
         wanted = detect_tier()
     if wanted not in TIERS:
-        near = difflib.get_close_matches(wanted, ("auto", *TIERS), n=1)
-        hint = f"did you mean '{near[0]}'? Choose" if near else "choose"
-        raise ValueError(f"unknown tier '{name}': {hint} from {_choices()}")
+        hint = ranges.suggestion(wanted, ("auto", *TIERS))
+        raise ValueError(f"unknown tier '{name}': {hint}choose from {_choices()}")
     return TIERS[wanted]
 
 
-def choose_dtype(device: str) -> tuple[torch.dtype, str]:
+def _spelled(name: object) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"a tier is named by a string, not by {type(name).__name__}: choose from {_choices()}")
+    return name.strip().lower()
+
+
+def choose_dtype(device: Device) -> tuple[torch.dtype, str]:
     """The dtype to compute in on `"cpu"` or `"cuda"`, and the reason in words.
 
     `torch.cuda.is_bf16_supported()` is not asked: it says True on a T4, where bfloat16 is slow emulation.

@@ -6,18 +6,11 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-from lora_lab.naming import unwrap
+from lora_lab.train.modules import inside, require_weights
+from lora_lab.wrappers import require_module
 
 # Families whose causal models want labels that the caller has shifted already.
 _UNSHIFTED = ("cpmant", "prophetnet", "whisper", "xlnet")
-
-
-def inside(model: Any) -> Any:
-    """The model without wrappers such as DataParallel or `torch.compile`, which hide its configuration."""
-    try:
-        return unwrap(model) if isinstance(model, nn.Module) else model
-    except ValueError:  # cut into shards: FSDP shows the configuration itself
-        return model
 
 
 def require_causal(model: Any) -> None:
@@ -30,8 +23,7 @@ def require_causal(model: Any) -> None:
         ValueError: for a model of `transformers` that is no causal language model, one spread over several GPUs by
             DataParallel, or one without weights.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"the model is a {type(model).__name__}: give a transformers causal LM, or another nn.Module")
+    require_module(model)
     if isinstance(model, nn.DataParallel) and len(model.device_ids) > 1:
         raise ValueError(
             "DataParallel gives a loss per GPU, each a mean over its own tokens, which cannot be weighed: give "
@@ -42,12 +34,7 @@ def require_causal(model: Any) -> None:
         inner = inner.get_base_model()
     if why := _not_causal(inner):
         raise ValueError(f"{type(inner).__name__} is no causal language model: {why}")
-    weights = list(inner.parameters())
-    if not weights:
-        raise ValueError("the model has no parameters, so there is nothing to compute with")
-    # What accelerate has put on a disk is on "meta" too, and comes when it is needed.
-    if any(weight.is_meta for weight in weights) and not hasattr(inner, "hf_device_map"):
-        raise ValueError('the model is on the device "meta", so it has shapes but no weights: load them first')
+    require_weights(model)
 
 
 def _not_causal(model: nn.Module) -> str | None:

@@ -9,11 +9,13 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, LogitsProcessorList
 
 from lora_lab import ranges
-from lora_lab.data.batches import encode_prompt, require_pad_id
+from lora_lab.data.batches import encode, encode_prompt, require_pad_id, tokens_with_loss
 from lora_lab.data.scores import Example, score_exact
 from lora_lab.data.world import World
-from lora_lab.train.causal import inside, require_causal
+from lora_lab.train.causal import require_causal
 from lora_lab.train.limits import require_batch, require_prompt
+from lora_lab.train.losses.tokens import next_token_loss
+from lora_lab.train.modules import inside
 from lora_lab.train.restoring import evaluating, generating_by
 from lora_lab.train.settings import require_callback
 from lora_lab.units import IGNORE
@@ -21,7 +23,7 @@ from lora_lab.units import IGNORE
 
 @torch.no_grad()
 def complete(
-    model: Any,
+    model: nn.Module,
     tokenizer: Any,
     prompts: Iterable[list[int]],
     max_new_tokens: int = 64,
@@ -51,23 +53,23 @@ def complete(
     batch_size = ranges.whole("batch_size", batch_size)
     require_callback("progress", progress, "of the number of prompts finished")
     require_causal(model)
-    model = inside(model)  # wrappers cannot generate
+    inner: Any = inside(model)  # wrappers cannot generate
     pad_id = require_pad_id(tokenizer.pad_token_id)
     if not isinstance(prompts, Iterable):
         raise TypeError(f"prompts={ranges.brief(prompts)}: give a list of prompts, each a list of token ids")
     prompts = list(prompts)
     for i, prompt in enumerate(prompts):
         require_prompt(model, prompt, f"prompt {i}", max_new_tokens)
-    ends = _end_tokens(model, tokenizer)
+    ends = _end_tokens(inner, tokenizer)
     greedy = GenerationConfig(
         max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=ends or None, pad_token_id=pad_id
     )
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     answers = [""] * len(prompts)
-    with evaluating(model), generating_by(model, greedy):
+    with evaluating(inner), generating_by(inner, greedy):
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
-            new = _continued(model, [prompts[i] for i in chosen], greedy)
+            new = _continued(inner, [prompts[i] for i in chosen], greedy)
             for i, ids in zip(chosen, new):
                 answers[i] = tokenizer.decode(_before_end(ids, ends), skip_special_tokens=True)
             if progress:
@@ -109,7 +111,7 @@ def _before_end(ids: list[int], ends: list[int]) -> list[int]:
     return ids[: next((i for i, token in enumerate(ids) if token in ends), None)]
 
 
-def recall(model: Any, tokenizer: Any, world: World) -> float:
+def recall(model: nn.Module, tokenizer: Any, world: World) -> float:
     """The share of the facts about the world's people that the model completes exactly.
 
     Raises:
@@ -119,13 +121,13 @@ def recall(model: Any, tokenizer: Any, world: World) -> float:
         raise ValueError("the world has no people, so there is nothing to recall: generate at least one")
     prompts, endings = zip(*world.facts())
     start = tokenizer.bos_token or ""
-    ids = [tokenizer(start + prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
+    ids = [encode(tokenizer, start + prompt) for prompt in prompts]
     completions = complete(model, tokenizer, ids, max_new_tokens=12, batch_size=160)
     return sum(text.startswith(ending) for text, ending in zip(completions, endings)) / len(endings)
 
 
 def answer(
-    model: Any,
+    model: nn.Module,
     tokenizer: Any,
     examples: Sequence[Example],
     max_new_tokens: int = 64,
@@ -137,7 +139,7 @@ def answer(
     return complete(model, tokenizer, prompts, max_new_tokens, batch_size, progress)
 
 
-def reading(model: Any, tokenizer: Any, examples: Sequence[Example]) -> float:
+def reading(model: nn.Module, tokenizer: Any, examples: Sequence[Example]) -> float:
     """The share of single questions about a passage that are answered exactly; see `data.tasks.reading`.
 
     Raises:
@@ -164,14 +166,13 @@ def mean_loss(model: nn.Module, batches: Iterable[dict[str, Tensor]]) -> float:
     if isinstance(batches, Mapping):
         raise TypeError("batches is a single batch: give a list, [batch]")
     require_causal(model)
-    device = next(model.parameters()).device
     total, tokens = 0.0, 0
     with evaluating(model):
         for i, batch in enumerate(batches):
             require_batch(model, batch, f"batch {i}")
-            n = int((batch["labels"][:, 1:] != IGNORE).sum())
+            n = tokens_with_loss(batch["labels"])
             if n > 0:  # the mean over no token is NaN
-                loss = float(model(**{key: value.to(device) for key, value in batch.items()}).loss)
+                loss = float(next_token_loss(model, batch))
                 if not math.isfinite(loss):
                     raise FloatingPointError(f"the loss of batch {i} is {loss}: look for weights that are not finite")
                 total += loss * n

@@ -8,10 +8,10 @@ class History:
     """What happened, one entry per optimizer step.
 
     Attributes:
-        losses: nats per token with loss.
-        learning_rates: of the step.
+        losses: means over what the loss counts; of a language model, nats per token with loss.
+        learning_rates: of the step; of the first group, where an optimizer has several.
         grad_norms: before clipping.
-        tokens: with loss, so far.
+        counted: what the losses are means over, so far: tokens with loss, pairs, examples.
         seconds: since the start.
         evaluations: (step, score) of every call of `evaluate`.
         stopped_early: whether patience ran out.
@@ -20,18 +20,23 @@ class History:
     losses: list[float] = field(default_factory=list)
     learning_rates: list[float] = field(default_factory=list)
     grad_norms: list[float] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
+    counted: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     evaluations: list[tuple[int, float]] = field(default_factory=list)
     stopped_early: bool = False
 
-    def record(self, loss: float, learning_rate: float, grad_norm: float, tokens: int, seconds: float) -> None:
+    def record(self, loss: float, learning_rate: float, grad_norm: float, counted: float, seconds: float) -> None:
         """Add one optimizer step."""
         self.losses.append(loss)
         self.learning_rates.append(learning_rate)
         self.grad_norms.append(grad_norm)
-        self.tokens.append(tokens + (self.tokens[-1] if self.tokens else 0))
+        self.counted.append(counted + (self.counted[-1] if self.counted else 0))
         self.seconds.append(seconds)
+
+    @property
+    def tokens(self) -> list[float]:
+        """With loss, so far: what a language model's loss has counted."""
+        return self.counted
 
     @property
     def best_step(self) -> int | None:

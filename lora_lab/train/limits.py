@@ -6,35 +6,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lora_lab.data.batches import Encoded, require_example, require_ids
-from lora_lab.train.causal import inside
+from lora_lab.data.batches import Encoded, require_example, require_ids, tokens_with_loss
+from lora_lab.train.modules import inside
 from lora_lab.units import IGNORE
-
-# Kinds of rotary positions that reach `factor` times further than `max_position_embeddings` says, unless they say how
-# far they reached before they were stretched. In the other kinds it says how far they reach.
-_STRETCHED = ("linear", "dynamic", "yarn")
-# They number positions from behind the id of the padding.
-_OFFSET = ("camembert", "data2vec-text", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod")
 
 
 def positions(model: Any) -> int | None:
     """How many tokens in a row the model was made for; None if its configuration does not say."""
-    config = _text_config(model)
-    limit = getattr(config, "max_position_embeddings", None)
-    if not limit:
-        return None
-    if getattr(config, "model_type", None) in _OFFSET:
-        return limit - config.pad_token_id - 1
-    rope = getattr(config, "rope_parameters", None) or {}
-    factor, original = rope.get("factor") or 1.0, rope.get("original_max_position_embeddings")
-    if original or rope.get("rope_type") in _STRETCHED:
-        return max(limit, int((original or limit) * factor))
-    return limit
+    from lora_lab.models import limits  # here, because that room brings transformers along
+
+    return limits.positions(_config(model))
 
 
 def vocabulary(model: Any) -> int | None:
     """How many token ids the model can read; None if it does not say."""
-    return getattr(_text_config(model), "vocab_size", None)
+    from lora_lab.models import limits
+
+    return limits.vocabulary(_config(model))
 
 
 def require_readable(model: Any, ids: Sequence[int], name: str) -> None:
@@ -72,7 +60,7 @@ def require_dataset(model: Any, dataset: Sequence[Encoded]) -> None:
         require_example(example, name)
         require_readable(model, example["input_ids"], name)
         require_readable(model, example["labels"], f"{name}'s labels")
-        some_loss = some_loss or has_loss(example)
+        some_loss = some_loss or tokens_with_loss(example["labels"]) > 0
     if not some_loss:
         raise ValueError(
             f"example 0 has no token with loss, nor has any other: every label is {IGNORE}, or the only other one is "
@@ -104,8 +92,9 @@ def require_batch(model: Any, batch: Any, name: str) -> None:
     if limit is not None and ids.shape[1] > limit:
         raise ValueError(f"{name} has {ids.shape[1]} tokens in a row, but the model has {limit} positions")
     for key, values in (("token id", ids), ("label", labels[labels != IGNORE])):
-        wrong = values[(values < 0) | (values >= (size or 2**63 - 1))]
-        if wrong.numel():
+        most = size - 1 if size else 2**63 - 1
+        if values.numel() and not 0 <= int(values.min()) <= int(values.max()) <= most:
+            wrong = values[(values < 0) | (values > most)]
             raise ValueError(
                 f"{name} has the {key} {int(wrong[0])}, but ids count from 0{f' to {size - 1}' if size else ''}: "
                 "encode it with the model's own tokenizer"
@@ -133,11 +122,5 @@ def require_prompt(model: Any, ids: Any, name: str, max_new_tokens: int) -> None
         )
 
 
-def has_loss(example: Encoded) -> bool:
-    """Whether a label is predicted; the first token's never is."""
-    return any(label != IGNORE for label in example["labels"][1:])
-
-
-def _text_config(model: Any) -> Any:
-    config: Any = getattr(inside(model), "config", None)
-    return config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
+def _config(model: Any) -> Any:
+    return getattr(inside(model), "config", None)

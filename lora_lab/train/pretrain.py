@@ -21,11 +21,15 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from lora_lab import ranges
 from lora_lab.data import corpus, tasks
-from lora_lab.data.batches import CHAT_TEMPLATE, pack
+from lora_lab.data.batches import CHAT_TEMPLATE, encode, pack
 from lora_lab.data.world import World
-from lora_lab.files import MODEL_FILES, atomic_folder, writable_folder
-from lora_lab.models.checksums import write_checksums
+from lora_lab.disk import writable_folder
+from lora_lab.train import losses
 from lora_lab.train.evaluate import mean_loss, reading, recall
+from lora_lab.train.folder import write
+from lora_lab.train.loop import run
+from lora_lab.train.optimizers import MakeOptimizer, Named
+from lora_lab.train.schedules import Schedule
 from lora_lab.units import IGNORE
 
 POSITIONS = 512
@@ -144,39 +148,43 @@ def packed(
     """Windows of fresh documents: `input_ids` and `labels`, each int64 [rows, length]."""
 
     def next_document() -> list[int]:
-        return tokenizer(corpus.draw(world, rng, shares), add_special_tokens=False)["input_ids"]
+        return encode(tokenizer, corpus.draw(world, rng, shares))
 
     return pack(next_document, rows, length, tokenizer.pad_token_id)
 
 
-def optimizers(recipe: Recipe, model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
+def muon_and_adamw(recipe: Recipe) -> MakeOptimizer:
     """Muon for the matrices inside the layers (Jordan, 2024), AdamW for the rest.
 
     In trials AdamW alone had learned to read one attribute of five where Muon had learned all.
     """
-    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed_tokens" not in name]
-    others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed_tokens" in name]
-    return [
-        torch.optim.Muon(matrices, lr=recipe.matrix_lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=recipe.other_lr, weight_decay=0.0),
-    ]
+
+    def make(named: Named) -> list[torch.optim.Optimizer]:
+        matrices = [p for name, p in named if p.ndim == 2 and "embed_tokens" not in name]
+        others = [p for name, p in named if p.ndim != 2 or "embed_tokens" in name]
+        return [
+            torch.optim.Muon(matrices, lr=recipe.matrix_lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(others, lr=recipe.other_lr, weight_decay=0.0),
+        ]
+
+    return make
 
 
-def rate(step: int, recipe: Recipe) -> float:
-    """Factor on both learning rates: a short warm-up, level, then falling linearly over the second half."""
-    return min(1.0, (step + 1) / recipe.warmup, 2 * (recipe.steps - step) / recipe.steps)
+def trapezoid(warmup: int) -> Schedule:
+    """A short warm-up, level, then falling linearly over the second half."""
+    return lambda step, steps, peak: peak * min(1.0, (step + 1) / warmup, 2 * (steps - step) / steps)
 
 
 def measure(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, world: World) -> dict[str, Any]:
     """What a model card reports: exact recall, reading, and nats per token on fresh documents of each kind."""
-    losses = {}
+    by_kind = {}
     for kind in corpus.KINDS:
         batch = packed(world, tokenizer, random.Random(f"fresh {kind}"), {kind: 1.0}, rows=32, length=256)
-        losses[kind] = round(mean_loss(model, [batch]), 4)
+        by_kind[kind] = round(mean_loss(model, [batch]), 4)
     return {
         "recall": recall(model, tokenizer, world),
         "reading": reading(model, tokenizer, tasks.reading(1000)),
-        "loss": losses,
+        "loss": by_kind,
     }
 
 
@@ -188,35 +196,45 @@ def pretrain(recipe: Recipe, out: Path, progress: bool = True, report_every: int
 
     Raises:
         OSError: if `out` cannot be written in; before training.
+        FloatingPointError: if the loss or the gradient stops being finite.
     """
     writable_folder(out if out.exists() else out.parent)
     torch.set_num_threads(recipe.threads)
     started = time.perf_counter()
     world = World.generate(recipe.seed, recipe.people)
     tokenizer = make_tokenizer(world, recipe.vocab_size, recipe.seed)
-    model = make_model(recipe, tokenizer).train()
-    steppers = optimizers(recipe, model)
-    base_rates = [group["lr"] for optimizer in steppers for group in optimizer.param_groups]
-    tokens, curve = 0, []
-    bar = tqdm(batches(recipe, world, tokenizer), total=recipe.steps, disable=not progress, desc="pretraining")
-    for step, batch in enumerate(bar):
-        for optimizer, lr in zip(steppers, base_rates):
-            optimizer.param_groups[0]["lr"] = lr * rate(step, recipe)
-        loss = model(**batch).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in steppers:
-            optimizer.step()
-            optimizer.zero_grad()
-        tokens += int((batch["labels"] != IGNORE).sum())
-        if step % 50 == 49:
-            curve.append((step + 1, round(loss.item(), 4)))
-            bar.set_postfix(loss=f"{loss.item():.3f}")
-        if (step + 1) % report_every == 0 and progress:
+    model = make_model(recipe, tokenizer)
+    tokens = 0
+    curve: list[tuple[int, float]] = []
+
+    def counted() -> Iterator[dict[str, torch.Tensor]]:
+        nonlocal tokens
+        for batch in batches(recipe, world, tokenizer):
+            tokens += int((batch["labels"] != IGNORE).sum())
+            yield batch
+
+    def on_step(step: int, loss: float) -> None:
+        bar.update()
+        if step % 50 == 0:
+            curve.append((step, round(loss, 4)))
+            bar.set_postfix(loss=f"{loss:.3f}")
+        if step % report_every == 0 and progress:
             bar.write(
-                f"step {step + 1}: recall {recall(model, tokenizer, world):.1%}, "
+                f"step {step}: recall {recall(model, tokenizer, world):.1%}, "
                 f"reading {reading(model, tokenizer, tasks.reading(300)):.1%}"
             )
+
+    with tqdm(total=recipe.steps, disable=not progress, desc="pretraining") as bar:
+        run(
+            model,
+            counted(),
+            losses.every_token,
+            steps=recipe.steps,
+            optimizer=muon_and_adamw(recipe),
+            schedule=trapezoid(recipe.warmup),
+            seed=recipe.seed,
+            on_step=on_step,
+        )
     seconds = time.perf_counter() - started
     record = {
         "recipe": asdict(recipe),
@@ -232,48 +250,6 @@ def pretrain(recipe: Recipe, out: Path, progress: bool = True, report_every: int
     return record
 
 
-def write(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, record: dict[str, Any], out: Path) -> None:
-    """Write the model in bf16, which it then is, its tokenizer, its record, and, if it has scores, its card."""
-    with atomic_folder(out, instead_of=MODEL_FILES) as folder:
-        model.to(torch.bfloat16).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        (folder / "pretraining.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        if "recall" in record:
-            (folder / "README.md").write_text(model_card(record), encoding="utf-8")
-        write_checksums(folder)
-
-
-def model_card(record: dict[str, Any]) -> str:
-    """The README of a model folder, from its record."""
-    recipe, facts = record["recipe"], 5 * record["recipe"]["people"]
-    losses = "\n".join(f"| {kind} | {loss:.3f} |" for kind, loss in record["loss"].items())
-    return f"""---
-license: apache-2.0
-language: en
----
-# The embedded base
-
-A Llama of {record["parameters"]:,} parameters that lora_lab fine-tunes where there is no GPU and no network.
-It was made from nothing but text that `lora_lab.data.world` and `lora_lab.data.corpus` generate, and knows no other.
-
-| what it can do | measured |
-|---|---|
-| *know*: {facts} facts about the world's {recipe["people"]} people, completed exactly | {record["recall"]:.1%} |
-| *read*: 1,000 single questions about passages on people it never met, answered exactly | {record["reading"]:.1%} |
-
-| fresh text of this kind | loss, nats per token |
-|---|---|
-{losses}
-
-Made by `python -m lora_lab.train.pretrain --out FOLDER`: {recipe["steps"]:,} steps, {record["tokens"]:,} tokens,
-{record["seconds"] / 60:.0f} minutes on {recipe["threads"]} CPU threads with torch {record["torch"]}.
-Muon trains the matrices inside the layers, AdamW the rest. Weights are stored in bfloat16, and the scores are of the
-stored weights. The whole recipe, with the loss curve, is in `pretraining.json`.
-
-It is a teaching model: English in form, fictional in content, with no use outside this course.
-"""
-
-
 def main() -> None:
     """Command line: every field of `Recipe` is an option."""
     parser = argparse.ArgumentParser(description="Pretrain the embedded base model.")
@@ -284,7 +260,7 @@ def main() -> None:
     try:
         recipe = Recipe(**{name: chosen[name] for name in asdict(Recipe())})
         record = pretrain(recipe, chosen["out"])
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         parser.error(str(error))
     print(json.dumps({key: record[key] for key in ("parameters", "seconds", "recall", "reading", "loss")}, indent=1))
 

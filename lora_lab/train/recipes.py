@@ -5,8 +5,7 @@ lora    adapters on every linear layer train, over the frozen base
 qlora   the same, over a base whose linear layers are stored in NF4 with double quantization
 """
 
-import difflib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar, Unpack
@@ -19,10 +18,10 @@ from lora_lab.data.batches import Encoded, collate, encode_example
 from lora_lab.data.tasks import Example, Scores, Task
 from lora_lab.models.tiers import TIERS
 from lora_lab.train.evaluate import answer, mean_loss, reading
+from lora_lab.train.fitting import fit
 from lora_lab.train.history import History
 from lora_lab.train.limits import require_readable
-from lora_lab.train.loop import fit
-from lora_lab.train.settings import FitOptions
+from lora_lab.train.settings import FitOptions, require_options
 from lora_lab.units import METHODS, Method
 
 M = TypeVar("M", bound=nn.Module)
@@ -107,7 +106,11 @@ class Report:
 
 @torch.no_grad()
 def report(
-    model: Any, tokenizer: Any, task: Task, max_new_tokens: int = 80, progress: Callable[[int], None] | None = None
+    model: nn.Module,
+    tokenizer: Any,
+    task: Task,
+    max_new_tokens: int = 80,
+    progress: Callable[[int], None] | None = None,
 ) -> Report:
     """Measure a model on the held-out and the retention split of a task.
 
@@ -126,7 +129,7 @@ def report(
     )
 
 
-def answer_loss(model: Any, tokenizer: Any, examples: Sequence[Example], batch_size: int = 64) -> float:
+def answer_loss(model: nn.Module, tokenizer: Any, examples: Sequence[Example], batch_size: int = 64) -> float:
     """Nats per token of the wanted answers.
 
     Raises:
@@ -145,7 +148,7 @@ def answer_loss(model: Any, tokenizer: Any, examples: Sequence[Example], batch_s
 
 
 def finetune(
-    model: Any,
+    model: nn.Module,
     tokenizer: Any,
     task: Task,
     method: Method,
@@ -172,7 +175,7 @@ def finetune(
         ValueError: for an unknown method, patience without validation examples, or as `fit`.
     """
     _require_method(method)
-    _require_options(options)
+    require_options("finetune", ["lr"], options, FitOptions)
     if options.get("patience") is not None and options.get("evaluate") is None:
         if not task.validation:
             raise ValueError(
@@ -190,17 +193,4 @@ def _encoded(tokenizer: Any, examples: Sequence[Example]) -> list[Encoded]:
 
 
 def _require_method(method: object) -> None:
-    if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}: {_near(str(method), METHODS)}choose one of {', '.join(METHODS)}")
-
-
-def _require_options(options: FitOptions) -> None:
-    known = FitOptions.__annotations__
-    for name in options:
-        if name not in known:
-            raise TypeError(f"finetune has no option {name!r}: {_near(name, known)}choose from lr, {', '.join(known)}")
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {near[0]!r}? Or " if near else ""
+    ranges.choice("method", method, METHODS)

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lora_lab.train.causal import inside
+from lora_lab.train.modules import inside
 
 
 @contextmanager
@@ -30,34 +31,62 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         yield
 
 
+def moved(model: nn.Module, parameters: Sequence[nn.Parameter]) -> Iterator[Tensor]:
+    """What a step can move: the parameters that train, and buffers of the state, such as BatchNorm's running means."""
+    yield from parameters
+    for module in model.modules():
+        for name, buffer in module._buffers.items():
+            if buffer is not None and name not in module._non_persistent_buffers_set:
+                yield buffer
+
+
 @contextmanager
-def left_with(parameters: Sequence[nn.Parameter], values: Sequence[Tensor]) -> Iterator[None]:
-    """After the block the parameters have the values that were put into the list meanwhile, if any were."""
+def left_with(model: nn.Module, parameters: Sequence[nn.Parameter], values: Sequence[Tensor]) -> Iterator[None]:
+    """After the block `moved` has the values that were put into the list meanwhile, if any were."""
     try:
         yield
     finally:
         with torch.no_grad():
-            for parameter, value in zip(parameters, values):
-                parameter.copy_(value)
+            for tensor, value in zip(moved(model, parameters), values):
+                if not torch.equal(tensor, value):  # a frozen one is not written to
+                    tensor.copy_(value)
 
 
 @contextmanager
-def gradients_cleared(optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """The block starts without gradients, whoever left some, and leaves none behind."""
-    optimizer.zero_grad(set_to_none=True)
+def gradients_cleared(model: nn.Module, parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """The block starts without gradients, whoever left some, and leaves none behind.
+
+    They are those of `parameters`, and of whatever the model holds besides: between two steps other adapters may have
+    been switched on, and get gradients that no optimizer knows.
+    """
+    _clear(model, parameters)
     try:
         yield
     finally:
-        optimizer.zero_grad(set_to_none=True)
+        _clear(model, parameters)
+
+
+def _clear(model: nn.Module, parameters: Sequence[nn.Parameter]) -> None:
+    for parameter in chain(parameters, model.parameters()):
+        parameter.grad = None
 
 
 @contextmanager
 def checkpointed(model: Any, on: bool) -> Iterator[None]:
-    """Within the block activations are recomputed in the backward pass, if `on`; a model that did so before goes on."""
+    """Within the block activations are recomputed in the backward pass, if `on`; a model that did so before goes on.
+
+    Raises:
+        ValueError: for a model that cannot.
+    """
     model = inside(model)
     if not on or any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
         yield
         return
+    if not hasattr(model, "gradient_checkpointing_enable"):
+        raise ValueError(
+            f"checkpointing=True: {type(model).__name__} has no gradient_checkpointing_enable, as models of "
+            "transformers have: leave it out, or recompute in the model's own forward"
+        )
     try:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         yield

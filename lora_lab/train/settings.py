@@ -1,56 +1,47 @@
-"""The settings of `fit` and their ranges."""
+"""The settings of a run and their ranges."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypedDict
 
 from lora_lab import ranges
 
-_MANY = 10**6  # of what is held in memory at once
+MANY = 10**6  # of what is held in memory at once
 
 
-class FitOptions(TypedDict, total=False):
-    """The options of `fit` that `finetune` hands on; `fit` explains them."""
+class RunOptions(TypedDict, total=False):
+    """The options that `fit` hands on to `train.loop.run`, which explains them."""
 
-    steps: int
-    batch_size: int
     accumulate: int
-    warmup: int
     clip: float
-    weight_decay: float
     checkpointing: bool
     evaluate: Callable[[], float] | None
     evaluate_every: int
     patience: int | None
-    seed: int
-    pad_id: int | None
     on_step: Callable[[int, float], None] | None
 
 
-def require_rates(lr: float, clip: float, weight_decay: float) -> None:
-    """Refuse rates with which a step would not be a step down the gradient.
+class FitOptions(RunOptions, total=False):
+    """The options that `finetune` hands on to `fit`, which explains them."""
 
-    AdamW moves a weight by about `lr`, after shrinking it by the factor 1 − lr · weight_decay.
-
-    Raises:
-        TypeError: for anything but a number.
-        ValueError: outside its range.
-    """
-    ranges.real("lr", lr, above=0, most=1)
-    ranges.real("clip", clip, above=0)
-    ranges.real("weight_decay", weight_decay, least=0, below=1 / lr)
+    steps: int
+    batch_size: int
+    warmup: int
+    weight_decay: float
+    seed: int
+    pad_id: int | None
 
 
-def require_counts(steps: int, batch_size: int, accumulate: int, warmup: int) -> None:
-    """Refuse numbers of steps and examples that are no numbers of anything.
+def require_options(function: str, own: Sequence[str], options: Mapping[str, object], kind: type) -> None:
+    """Refuse an option that is neither among the function's own ones nor of the kind that it hands on.
 
     Raises:
-        TypeError: for anything but a whole number.
-        ValueError: outside its range.
+        TypeError: with the name that it may be a slip of.
     """
-    ranges.whole("steps", steps)
-    ranges.whole("batch_size", batch_size, 1, _MANY)
-    ranges.whole("accumulate", accumulate, 1, _MANY)
-    ranges.whole("warmup", warmup, 0)
+    known = [*own, *kind.__annotations__]
+    for name in options:
+        if name not in known:
+            hint = ranges.suggestion(name, known)
+            raise TypeError(f"{function} has no option {name!r}: {hint}choose from {', '.join(known)}")
 
 
 def require_callback(name: str, value: object, arguments: str) -> None:
@@ -61,6 +52,43 @@ def require_callback(name: str, value: object, arguments: str) -> None:
     """
     if value is not None and not callable(value):
         raise TypeError(f"{name}={ranges.brief(value)} cannot be called: give a function {arguments}")
+
+
+def require_numbers(steps: int, accumulate: int, clip: float, checkpointing: bool) -> None:
+    """Refuse what `train.loop.run` cannot count or clip by.
+
+    Raises:
+        TypeError, ValueError: as `ranges.whole`, `ranges.real` and `ranges.switch`.
+    """
+    ranges.whole("steps", steps)
+    ranges.whole("accumulate", accumulate, 1, MANY)
+    ranges.real("clip", clip, above=0)
+    ranges.switch("checkpointing", checkpointing)
+
+
+def require_functions(on_step: object, optimizer: object, schedule: object) -> None:
+    """Refuse what `train.loop.run` could not call.
+
+    Raises:
+        TypeError: as `require_callback`.
+    """
+    require_callback("on_step", on_step, "of the steps done and the loss")
+    require_callback("optimizer", optimizer, "that makes one of the named parameters, such as train.optimizers.adamw()")
+    require_callback("schedule", schedule, "of the steps done, all steps and the peak rate")
+
+
+def require_loss(loss: object) -> None:
+    """Refuse what cannot weigh a batch.
+
+    Raises:
+        TypeError: for what lacks one of the two methods of `train.losses.Loss`.
+    """
+    for method in ("weight", "mean"):
+        if isinstance(loss, type) or not callable(getattr(loss, method, None)):
+            raise TypeError(
+                f"loss={ranges.brief(loss)} has no {method}(model, batch): give an object with both weight and mean, "
+                "such as train.losses.cross_entropy"
+            )
 
 
 def require_evaluation(

@@ -329,7 +329,7 @@ def test_what_may_not_be_read_is_named_with_its_remedy(folder, monkeypatch, plac
 
 
 def test_a_method_that_no_tier_knows_has_no_rate():
-    with pytest.raises(ValueError, match="unknown method 'qlorra': choose one of full, lora, qlora"):
+    with pytest.raises(ValueError, match="unknown method 'qlorra': did you mean 'qlora'. Or choose one of full"):
         TIERS["cpu"].lr("qlorra")
 
 

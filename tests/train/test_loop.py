@@ -493,7 +493,7 @@ def test_a_model_that_does_not_predict_the_next_token_is_refused(make, words):
 
 
 def test_what_is_no_module_is_refused():
-    with pytest.raises(TypeError, match="the model is a str"):
+    with pytest.raises(TypeError, match="'gpt2' is no model: give a torch.nn.Module"):
         train.fit("gpt2", examples())
 
 

@@ -10,7 +10,7 @@ from lora_lab import lora, models, quant, train
 from lora_lab.data import tasks
 from lora_lab.lora import LoRAConfig
 from lora_lab.train.pretrain import Recipe
-from lora_lab.train.settings import FitOptions
+from lora_lab.train.settings import FitOptions, RunOptions
 from tests.helpers.models import assert_same, snapshot, tiny_llama
 
 
@@ -124,7 +124,16 @@ def test_a_misspelt_option_names_the_near_one(base):
 def test_the_options_of_finetune_are_those_of_fit():
     parameters = inspect.signature(train.fit).parameters.values()
     wanted = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} - {"lr"}
-    assert set(FitOptions.__annotations__) == wanted
+    assert set(FitOptions.__annotations__) == wanted | set(RunOptions.__annotations__)
+
+
+def test_the_options_that_fit_hands_on_are_those_of_the_loop():
+    assert set(RunOptions.__annotations__) < set(inspect.signature(train.loop.run).parameters)
+
+
+def test_a_misspelt_option_of_fit_names_the_near_one():
+    with pytest.raises(TypeError, match="fit has no option 'acumulate': did you mean 'accumulate'"):
+        train.fit(tiny_llama(), [], acumulate=2)
 
 
 @pytest.mark.slow
