@@ -1,7 +1,7 @@
 """What a training step needs: predicted in closed form, simulated, measured."""
 
-from lora_lab.memory.estimate import estimate
-from lora_lab.memory.fit import Choice, cheapest_method, fit
+from lora_lab.memory.budget import Choice, cheapest_method, fit
+from lora_lab.memory.closed_form import estimate
 from lora_lab.memory.gpus import (
     GPU,
     GPUS,
@@ -13,7 +13,7 @@ from lora_lab.memory.gpus import (
     process_bytes,
     tokens_per_second,
 )
-from lora_lab.memory.measure import measure
+from lora_lab.memory.measurement import measure
 from lora_lab.memory.presets import PRESETS, Preset, load_config
 from lora_lab.memory.reach import (
     StoredWeights,
@@ -26,7 +26,7 @@ from lora_lab.memory.reach import (
 from lora_lab.memory.result import COMPONENTS, PHASES, MemoryEstimate, Moment
 from lora_lab.memory.settings import OPTIMIZERS, PRECISIONS, Setup
 from lora_lab.memory.shapes import LinearShape, ParameterGroups, active_parameters, linears, parameters
-from lora_lab.memory.simulate import simulate
+from lora_lab.memory.simulation import simulate
 from lora_lab.memory.step import real_step
 from lora_lab.units import METHODS
 

@@ -111,7 +111,7 @@ class _PerToken:
         """All norms of the layer, with their outputs as far as linear layers keep them."""
         if self.gpt2:  # dropout keeps its masks
             dropout = 2 * self.w * self.s.hidden if self.setup.config.resid_pdrop else 0
-            return 2 * self.norm() + self.read("c_attn") + self.read("c_fc") + dropout
+            return 2 * self.norm() + self.read("qkv_proj") + self.read("up_proj") + dropout
         attention = self.read("qkv_proj") if self.phi3 else self.read("q_proj", "k_proj", "v_proj")
         mlp = self.read("gate_up_proj") if self.phi3 else self.read("gate_proj", "up_proj")
         router = self.full * self.w * self.s.hidden
@@ -151,14 +151,17 @@ class _PerToken:
     def mlp(self) -> float:
         """From the gate to the input of the last projection; of a mixture, for the experts that a token goes to."""
         c, i = self.c, self.s.intermediate
-        product = c * i * (1 if self.full else self.share.get("down_proj", 0))
         if self.gpt2:  # GELU by way of tanh, one operation at a time
-            return 4 * c * i + product
-        dense = 3 * c * i + product + self.low_rank("gate_proj", "up_proj", "gate_up_proj", "down_proj")
+            return 4 * c * i + self.product() + self.low_rank("up_proj", "down_proj")
+        dense = 3 * c * i + self.product() + self.low_rank("gate_proj", "up_proj", "gate_up_proj", "down_proj")
         wide, narrow = (4, 2) if self.full else (3, 1)  # frozen experts keep neither their inputs nor the products
         experts = c * self.s.top_k * (wide * self.s.expert_width + narrow * self.s.hidden)
         routing = 4 * self.s.experts + 40 * self.s.top_k + 4  # probabilities, and int64 places to sort by
         return (1 - self.sparse) * dense + self.sparse * (experts + routing)
+
+    def product(self) -> float:
+        """The input of the MLP's last projection, which is kept where that is trained or adapted."""
+        return self.c * self.s.intermediate * (1 if self.full else self.share.get("down_proj", 0))
 
     def casts(self) -> int:
         """Bytes, not per token: one layer's weights, or its adapters, in the dtype of the product."""
@@ -183,7 +186,10 @@ class _PerToken:
             return 0
         if any(self.share.get(name) for name in ("q_proj", "k_proj", "v_proj", "qkv_proj")):
             return self.norm()
-        return self.norm() + self.attention() - self.output() - self.low_rank("o_proj")
+        before = self.norm() + self.attention() - self.output() - self.low_rank("o_proj")
+        if self.sparse or any(self.share.get(name) for name in ("o_proj", "gate_proj", "up_proj", "gate_up_proj")):
+            return before
+        return before + self.norm() + self.mlp() - self.product() - self.low_rank("down_proj")
 
     def in_forward(self) -> float:
         """Beyond what is kept, when the layer goes forward: where nothing is, all that the MLP makes."""
@@ -200,10 +206,11 @@ class _PerToken:
         return (4 if self.phi3 and not self.full else 2) * self.c * self.mlp_width
 
     def in_attention(self) -> float:
-        """The same for the attention, when the MLP is done: two fp32 gradients of the scores for their 16-bit copy."""
+        """The same for the attention, when the MLP is done: two fp32 gradients of the scores for their 16-bit copy; one
+        where SDPA drops some of them."""
         plain = self.setup.attention == "eager" and not (self.gpt2 and self.setup.config.attn_pdrop)
-        scores = self.s.heads * self.setup.seq_len * (8 - (self.c if self.c < 4 else 0))
-        return plain * scores + 2 * self.w * self.s.hidden
+        width = plain * (8 - (self.c if self.c < 4 else 0)) + 4 * self.drops_scores
+        return width * self.s.heads * self.setup.seq_len + 2 * self.w * self.s.hidden
 
     def in_query_norm(self) -> float:
         """Where queries are normalised, what that holds when all else of the attention is done."""
@@ -258,6 +265,18 @@ class _PerToken:
         return kinds.count("sliding_attention") / len(kinds)
 
 
+# What GPT-2's linear layers are called here, by their place and name: two of them are called c_proj.
+_GPT2 = {
+    ("attention", "c_attn"): "qkv_proj",
+    ("attention", "c_proj"): "o_proj",
+    ("mlp", "c_fc"): "up_proj",
+    ("mlp", "c_proj"): "down_proj",
+}
+
+
 def _shares(setup: Setup, depth: int) -> dict[str, float]:
     """Of the layers that go backward, how many have an adapter of that name."""
-    return {shape.name: shape.count / depth for shape in adapted(setup.config, setup.target_modules)}
+    return {
+        _GPT2.get((shape.group, shape.name), shape.name): shape.count / depth
+        for shape in adapted(setup.config, setup.target_modules)
+    }

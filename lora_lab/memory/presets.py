@@ -5,7 +5,6 @@ rest (RoPE frequencies, token ids, initial scales) stays at the class's defaults
 not for loading weights.
 """
 
-import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,9 +13,9 @@ from typing import Any
 
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
-from lora_lab.files import read_json
+from lora_lab.disk import read_json
 from lora_lab.memory.fields import check_config, check_fields
-from lora_lab.ranges import brief
+from lora_lab.ranges import brief, near
 from lora_lab.units import first_line
 
 
@@ -72,10 +71,10 @@ def load_config(config: PreTrainedConfig | str | os.PathLike[str]) -> PreTrained
     if os.path.exists(config):  # for a name that no path can have, Path.exists raises
         return _from_file(Path(config) / "config.json" if os.path.isdir(config) else Path(config))
     name = os.fsdecode(config)
-    near = difflib.get_close_matches(name.rpartition("/")[2].lower(), PRESETS, n=4, cutoff=0.5)
+    similar = near(name.rpartition("/")[2].lower(), PRESETS, 4, cutoff=0.5)
     raise ValueError(
         f"{brief(name)} is neither a preset nor a config.json or its folder: "
-        f"{'near it are' if near else 'the presets are'} {', '.join(near or PRESETS)}"
+        f"{'near it are' if similar else 'the presets are'} {', '.join(similar or PRESETS)}"
     )
 
 

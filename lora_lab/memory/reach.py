@@ -2,8 +2,9 @@
 
     LoRA  r·(d_in + d_out) parameters per adapted layer        NF4  ½ byte per weight + constants
 
-What they reach is `torch.nn.Linear`. Neither `lora.inject` nor `quant.quantize_model` touches the experts of a
-mixture, which transformers 5 keeps as 3-D parameters, nor GPT-2's `Conv1D`: they stay dense and without adapters.
+What they reach is every linear layer, `torch.nn.Linear` or GPT-2's `Conv1D`. Neither `lora.inject` nor
+`quant.quantize_model` touches the experts of a mixture, which transformers 5 keeps as 3-D parameters: they stay dense
+and without adapters. Models are causal LMs: a classifier, whose fresh head trains in full, is not counted here.
 """
 
 import math
@@ -17,22 +18,17 @@ from transformers import PreTrainedConfig
 
 from lora_lab import lora
 from lora_lab.memory.shapes import LinearShape, layer_linears, linears, parameters
-from lora_lab.memory.sizes import Sizes, sizes
+from lora_lab.memory.sizes import FAMILIES, Sizes, sizes
 from lora_lab.quant import BLOCK_SIZES
+from lora_lab.units import Method
 
 
 def adapted(config: PreTrainedConfig | str, target_modules: str | Sequence[str] = "all-linear") -> list[LinearShape]:
     """The linear layers that `lora.inject` would adapt, by the same matching; `count` and `paths` are those adapted.
 
     Raises:
-        ValueError: for a target that matches nothing or a tied head, as `lora.inject` does; for a model whose layers
-            are none that take adapters.
+        ValueError: for a target that matches nothing or a tied head, as `lora.inject` does.
     """
-    if target_modules == "all-linear" and len(linears(config)) == 1:
-        raise ValueError(
-            f"the layers of {sizes(config).model_type!r} are Conv1D, which neither adapters nor four bits reach: "
-            "choose method='full'"
-        )
     chosen = _chosen(sizes(config), target_modules if isinstance(target_modules, str) else tuple(target_modules))
     if "lm_head" in chosen and sizes(config).tied:
         raise ValueError(
@@ -102,25 +98,25 @@ def quantized_weights(
 
     Dense stay the embeddings, the head, norms, biases, and a mixture's experts and router.
 
-    Raises:
-        ValueError: for a model without a linear layer outside its head.
-
     >>> from lora_lab.memory import load_config
     >>> round(quantized_weights(load_config("llama-3.1-8b")).total / 1e9, 2)
     5.7
     """
     layers = linears(config)[:-1]
-    if not layers:
-        raise ValueError(
-            f"{sizes(config).model_type!r} has no torch.nn.Linear outside its head (its layers are Conv1D): "
-            "there is nothing to store in four bits, use method='full'"
-        )
     quantized = sum(shape.count * shape.numel for shape in layers)
     return StoredWeights(
         packed=sum(shape.count * packed_bytes(shape.numel) for shape in layers),
         constants=sum(shape.count * constant_bytes(shape.numel, block_size, double_quant) for shape in layers),
         dense=dense_bytes * (parameters(config).total - quantized),
     )
+
+
+def notes(config: PreTrainedConfig, method: Method) -> tuple[str, ...]:
+    """What an estimate must say of weights that the method does not reach."""
+    if method == "full" or config.model_type not in FAMILIES or not sizes(config).experts:
+        return ()
+    stay = "without adapters" if method == "lora" else "without adapters and in 16 bits or more"
+    return (f"the {parameters(config).experts:,} parameters of the mixture's experts stay frozen, {stay}",)
 
 
 @lru_cache
@@ -131,13 +127,11 @@ def _chosen(s: Sizes, target_modules: str | tuple[str, ...]) -> frozenset[str]:
 
 @lru_cache(maxsize=8)
 def _skeleton(s: Sizes) -> nn.Module:
-    """Modules of the right kinds under the right names, without weights, so that LoRA's own matcher can decide."""
+    """Linear layers under the right names, without weights, so that LoRA's own matcher can decide."""
     architectures = {"gpt2": "GPT2LMHeadModel", "gemma3_text": "Gemma3ForCausalLM", "qwen3_moe": "Qwen3MoeForCausalLM"}
     name = architectures.get(s.model_type, f"{s.model_type.capitalize()}ForCausalLM")
     model = type(name, (nn.Module,), {"get_output_embeddings": lambda self: self.lm_head})()
-    plain = s.model_type != "gpt2"
-    paths = [path for shape in layer_linears(s) for path in shape.paths] + ["lm_head"]
-    for path in paths:
+    for path in [path for shape in layer_linears(s) for path in shape.paths] + ["lm_head"]:
         parent: nn.Module = model
         *above, last = path.split(".")
         for part in above:
@@ -145,5 +139,5 @@ def _skeleton(s: Sizes) -> nn.Module:
                 parent.add_module(part, nn.Module())
             parent = parent.get_submodule(part)
         with torch.device("meta"):
-            parent.add_module(last, nn.Linear(1, 1, bias=False) if plain or last == "lm_head" else nn.Identity())
+            parent.add_module(last, nn.Linear(1, 1, bias=False))
     return model

@@ -70,6 +70,7 @@ class MemoryEstimate:
         trainable_params: how many parameters train.
         timeline: every moment of the step at which something was allocated, where it is known.
         process: what surrounds the tensors, where it was measured: the allocator's reserve, the device's use.
+        notes: sentences on what the method does not reach, such as a mixture's experts.
 
     Raises:
         ValueError: if the parts contradict the peak.
@@ -84,6 +85,7 @@ class MemoryEstimate:
     trainable_params: int
     timeline: tuple[Moment, ...] = field(default=(), repr=False)
     process: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if sum(self.components.values()) != self.peak_bytes:
@@ -112,6 +114,7 @@ class MemoryEstimate:
             f"({self.peak_bytes / binary_size:.3f} {binary}), in the phase '{self.peak_phase}'; "
             f"{self.trainable_params:,} parameters train",
             f"Known error: {self.known_error}",
+            *(f"Note: {note}" for note in self.notes),
             "",
             f"{'at its peak':<{width}} {unit:>9} {binary:>9} {'share':>7}",
             rule,

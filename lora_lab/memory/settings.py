@@ -11,6 +11,7 @@ from lora_lab import ranges
 from lora_lab.lora import LoRAConfig
 from lora_lab.memory.presets import load_config
 from lora_lab.memory.sizes import FAMILIES, Sizes, sizes
+from lora_lab.models.limits import positions
 from lora_lab.quant import BLOCK_SIZES
 from lora_lab.units import METHODS, Method
 
@@ -144,11 +145,10 @@ class Setup:
         object.__setattr__(self, name, ranges.whole(name, getattr(self, name), 1, MOST))
 
     def _refuse_impossible(self) -> None:
-        positions = getattr(self.config.get_text_config(), "max_position_embeddings", None)
-        if positions is not None and self.seq_len > positions:
+        limit = positions(self.config)
+        if limit is not None and self.seq_len > limit:
             raise ValueError(
-                f"seq_len={self.seq_len} is longer than the {positions} positions of this model: "
-                f"choose at most {positions}"
+                f"seq_len={self.seq_len} is longer than the {limit} positions of this model: choose at most {limit}"
             )
         if self.upcast_frozen and (self.method, self.precision) != ("qlora", "mixed"):
             raise ValueError(

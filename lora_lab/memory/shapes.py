@@ -51,7 +51,7 @@ class LinearShape:
 
     Attributes:
         name: the last part of its name.
-        d_out, d_in: of the weight [d_out, d_in].
+        d_out, d_in: of the weight [d_out, d_in], which a `Conv1D` keeps turned round.
         count: how many there are.
         bias: whether it has a bias [d_out].
         paths: the full names, `count` of them.
@@ -137,18 +137,18 @@ def active_parameters(config: PreTrainedConfig | str) -> int:
 
 
 def linears(config: PreTrainedConfig | str) -> list[LinearShape]:
-    """Every `torch.nn.Linear` of the model, the output head last.
+    """Every linear layer of the model, the output head last; GPT-2's are `Conv1D`, which compute the same.
 
-    LoRA can adapt them, and `quant.quantize_model` stores them in four bits, all but the head by default. GPT-2 has
-    only its head, because its other layers are `Conv1D`; a mixture has no experts here.
+    LoRA can adapt them, and `quant.quantize_model` stores them in four bits, all but the head by default. A mixture has
+    no experts here.
     """
     s = sizes(config)
     head = LinearShape("lm_head", s.vocab, s.hidden, 1, False, ("lm_head",), "head")
-    return [*(layer_linears(s) if s.model_type != "gpt2" else []), head]
+    return [*layer_linears(s), head]
 
 
 def layer_linears(s: Sizes) -> list[LinearShape]:
-    """The matrices inside the layers, in the model's order; for GPT-2 its Conv1D, which hold the same numbers."""
+    """The linear layers inside the decoder's layers, in the model's order."""
     everywhere = list(range(s.layers))
     dense_mlp = [n for n in everywhere if n not in s.moe_layers]
     q, kv, h, i = s.q_width, s.kv_width, s.hidden, s.intermediate

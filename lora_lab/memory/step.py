@@ -5,6 +5,7 @@
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,7 +17,9 @@ from transformers import AutoModelForCausalLM
 
 from lora_lab import lora, quant
 from lora_lab.memory.settings import Setup
+from lora_lab.quant.choice import HEAD, layers_to_quantize
 from lora_lab.quant.double import BLOCK_SIZE as CONSTANTS_PER_SCALE
+from lora_lab.quant.linears import dense_weight
 from lora_lab.units import IGNORE, first_line
 
 _WAY_OUT = "memory.estimate counts it in closed form"
@@ -30,19 +33,24 @@ OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]]
 }
 
 
-def real_step(setup: Setup, seed: int = 0) -> tuple[nn.Module, Callable[[], None]]:
-    """What `simulate` predicts, to be measured: a model with random weights on the CPU, and the step that trains it.
+def real_step(setup: Setup, seed: int = 0, device: str = "cpu") -> tuple[nn.Module, Callable[[], None]]:
+    """What `simulate` predicts, to be measured: a model with random weights, and the step that trains it.
 
         setup = memory.Setup(config, "qlora", batch_size=2)
         memory.measure(*memory.real_step(setup))
+
+    Args:
+        setup: what is trained, and how.
+        seed: of the weights and the batch.
+        device: "cpu" or "cuda".
 
     Raises:
         ValueError: for what cannot run here, as `simulate`.
     """
     refuse_what_cannot_run(setup)
     torch.manual_seed(seed)
-    model = build_model(setup, "cpu")
-    optimizer, batch = make_optimizer(setup, model), make_batch(setup)
+    model = build_model(setup, device)
+    optimizer, batch = make_optimizer(setup, model), make_batch(setup, device)
     return model, lambda: training_step(setup, model, optimizer, batch)
 
 
@@ -61,13 +69,13 @@ def refuse_what_cannot_run(setup: Setup) -> None:
 
 
 def build_model(setup: Setup, device: str) -> Any:
-    """The model of `setup`, ready to train: on "cpu" with random weights, on "meta" without any."""
+    """The model of `setup`, ready to train: with random weights, but on "meta" without any."""
     with torch.device(device):
         model = _from_config(setup)
         if setup.method == "qlora":
             _quantize(model, setup)
         if setup.adapted:
-            lora.inject(model, lora.LoRAConfig(r=setup.r, target_modules=setup.target_modules))
+            _adapt(model, setup)
     for layer in lora.adapters(model).values():
         for factor in (layer.lora_A, layer.lora_B):
             factor.data = factor.data.to(setup.trainable_dtype)
@@ -82,16 +90,18 @@ def make_optimizer(setup: Setup, model: nn.Module) -> torch.optim.Optimizer:
     return OPTIMIZERS[setup.optimizer]([p for p in model.parameters() if p.requires_grad])
 
 
-def make_batch(setup: Setup) -> dict[str, Tensor]:
+def make_batch(setup: Setup, device: str = "cpu") -> dict[str, Tensor]:
     """Random token ids and labels, int64 [batch, sequence]; nothing is padded, so there is no mask."""
-    ids = torch.randint(setup.config.get_text_config().vocab_size, (setup.batch_size, setup.seq_len))
+    size = setup.config.get_text_config().vocab_size
+    ids = torch.randint(size, (setup.batch_size, setup.seq_len), device=device)
     return {"input_ids": ids, "labels": ids.clone()}
 
 
 def training_step(setup: Setup, model: Any, optimizer: torch.optim.Optimizer, batch: dict[str, Tensor]) -> None:
     """`setup.accumulation` forward and backward passes, one update, and the gradients are gone."""
+    device = batch["input_ids"].device.type
     for _ in range(setup.accumulation):
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=setup.autocast):
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=setup.autocast):
             if setup.chunked_loss:
                 loss = _chunked_loss(model, batch, setup.chunked_loss)
             else:
@@ -102,6 +112,14 @@ def training_step(setup: Setup, model: Any, optimizer: torch.optim.Optimizer, ba
         (loss / setup.accumulation).backward()
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
+
+
+def _adapt(model: nn.Module, setup: Setup) -> None:
+    """Without the warning about what "all-linear" passes over: nobody's model is trained here, and the notes of an
+    estimate say what adapters do not reach. Another warning is let through."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "'all-linear' passed over", UserWarning)
+        lora.inject(model, lora.LoRAConfig(r=setup.r, target_modules=setup.target_modules))
 
 
 def _from_config(setup: Setup) -> Any:
@@ -141,10 +159,9 @@ def _quantize(model: nn.Module, setup: Setup) -> None:
             model, block_size=setup.block_size, double_quant=setup.double_quant, compute_dtype=compute_dtype
         )
         return
-    for name, linear in list(model.named_modules()):
-        if type(linear) is nn.Linear and name.rpartition(".")[2] != "lm_head":
-            weight = _quantized_shapes(linear.weight, setup.block_size, setup.double_quant)
-            model.set_submodule(name, quant.Linear4bit(weight, linear.bias, compute_dtype))
+    for name, linear in layers_to_quantize(model, skip=(HEAD,)).items():
+        weight = _quantized_shapes(dense_weight(linear), setup.block_size, setup.double_quant)
+        model.set_submodule(name, quant.Linear4bit(weight, linear.bias, compute_dtype))
 
 
 def _quantized_shapes(weight: Tensor, block_size: int, double_quant: bool) -> quant.QuantizedTensor:

@@ -6,7 +6,8 @@ import re
 import pytest
 from transformers import AutoConfig
 
-from lora_lab import cli, memory
+from lora_lab import memory
+from lora_lab.commands import cli
 from lora_lab.memory.presets import load_config
 
 LLAMA = {

@@ -1,5 +1,6 @@
 """From a budget back to the setting: the answer fits, and one more does not."""
 
+import copy
 import json
 from dataclasses import fields
 
@@ -9,7 +10,7 @@ from transformers import AutoConfig
 
 from lora_lab import memory
 from lora_lab.memory import settings
-from lora_lab.memory.fit import _largest
+from lora_lab.memory.budget import _largest
 
 TINY = AutoConfig.for_model(
     "llama", vocab_size=523, hidden_size=72, intermediate_size=150, num_hidden_layers=3, num_attention_heads=6,
@@ -100,10 +101,28 @@ def test_a_budget_that_nothing_fits_names_the_smallest_that_would():
     assert memory.cheapest_method(enough, "llama-3.1-70b").method == "qlora"
 
 
-def test_where_adapters_cannot_go_only_full_fine_tuning_is_offered():
-    assert memory.cheapest_method(24, "gpt2", seq_len=512).method == "full"
-    with pytest.raises(ValueError, match="the least is full with checkpointing"):
+def test_all_methods_are_offered_for_gpt2():
+    found = [memory.cheapest_method(budget, "gpt2", seq_len=512) for budget in (24, 1.5, 0.5)]
+    assert [choice.method for choice in found] == ["full", "lora", "qlora"]
+    assert memory.fit(1.5, "r", "gpt2", "lora", seq_len=512, target_modules="c_attn") > 1
+    assert memory.fit(1000, "r", "gpt2", "qlora", seq_len=512) == 768
+    assert "t4" in [each.gpu.name for each in memory.gpus_that_fit(found[1].estimate)]
+    with pytest.raises(ValueError, match="the least is qlora with checkpointing"):
         memory.cheapest_method(0.1, "gpt2", seq_len=512)
+
+
+def test_where_adapters_cannot_go_only_full_fine_tuning_is_offered():
+    assert memory.cheapest_method(24, TINY, target_modules="c_attn", seq_len=64).method == "full"
+    with pytest.raises(ValueError, match="the least is full with checkpointing"):
+        memory.cheapest_method(1e-5, TINY, target_modules="c_attn", seq_len=64)
+
+
+def test_a_stretched_rope_lets_sequences_be_as_long_as_it_reaches():
+    long = copy.deepcopy(TINY)
+    long.rope_parameters = {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}
+    assert memory.fit(1000, "seq_len", long) == 600
+    with pytest.raises(ValueError, match="the 600 positions"):
+        memory.estimate(long, seq_len=601)
 
 
 @pytest.mark.parametrize(

@@ -11,22 +11,14 @@ from torch.nn import functional as F
 from transformers import LlamaConfig
 
 from lora_lab import memory
-from lora_lab.memory import storages
+from lora_lab.memory import measurement, storages
 
-MODULE = sys.modules["lora_lab.memory.measure"]  # the name in the package is the function
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CONFIG = LlamaConfig(
     vocab_size=701, hidden_size=96, intermediate_size=250, num_hidden_layers=2, num_attention_heads=3,
     num_key_value_heads=1, max_position_embeddings=128,
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Kernels take workspace for each thread, and two test processes with two threads each wait for one another."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Counted(storages.Storages):
@@ -183,7 +175,7 @@ class Device:
     def install(self, monkeypatch) -> None:
         for name in ("max_memory_allocated", "reset_peak_memory_stats", "memory_reserved", "mem_get_info"):
             monkeypatch.setattr(torch.cuda, name, getattr(self, name))
-        monkeypatch.setattr(MODULE, "_device", lambda model: torch.device("cuda:0"))
+        monkeypatch.setattr(measurement, "_device", lambda model: torch.device("cuda:0"))
 
     def max_memory_allocated(self, device) -> int:
         return next(self.peaks)

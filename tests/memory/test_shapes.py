@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
+from transformers.pytorch_utils import Conv1D
 
 from lora_lab import lora, quant
 from lora_lab.memory import presets, reach, shapes
+from tests.helpers.checkpoints import on_meta
 
 PRESETS = list(presets.PRESETS.values())
 
@@ -41,11 +43,6 @@ CONFIGS = {
 
 def odd(name: str) -> PreTrainedConfig:
     return AutoConfig.for_model(name.split()[0], **CONFIGS[name])
-
-
-def on_meta(config: PreTrainedConfig) -> nn.Module:
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config)
 
 
 def group_of(name: str) -> str:
@@ -93,23 +90,29 @@ def test_every_group_of_every_family_is_that_of_the_class_on_odd_shapes(name):
 def test_the_linear_layers_are_those_of_the_class_by_name_shape_and_bias(name):
     config = odd(name)
     real = {
-        path: (module.out_features, module.in_features, module.bias is not None)
+        path: (*(module.weight.T if type(module) is Conv1D else module.weight).shape, module.bias is not None)
         for path, module in on_meta(config).named_modules()
-        if type(module) is nn.Linear
+        if type(module) is nn.Linear or type(module) is Conv1D
     }
     ours = {path: (s.d_out, s.d_in, s.bias) for s in shapes.linears(config) for path in s.paths}
     assert ours == real
     assert all(s.count == len(s.paths) for s in shapes.linears(config))
 
 
-@pytest.mark.parametrize("name", [name for name in CONFIGS if "gpt2" not in name])
+GPT2_NAMES = {"o_proj": "c_proj", "self_attn.o_proj": "attn.c_proj", r".*\.[02]\..*(qkv|q)_proj": r".*\.[02]\..*c_attn"}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize(
-    "target_modules", ["all-linear", ["o_proj"], ["self_attn.o_proj"], r".*\.[02]\..*(qkv|q)_proj", ["lm_head"]]
+    "target_modules", ["all-linear", "o_proj", "self_attn.o_proj", r".*\.[02]\..*(qkv|q)_proj", "lm_head"]
 )
+@pytest.mark.filterwarnings("ignore:'all-linear' passed over")
 def test_lora_parameters_are_those_that_inject_trains(name, target_modules):
     config = odd(name)
+    if config.model_type == "gpt2":
+        target_modules = GPT2_NAMES.get(target_modules, target_modules)
     model = on_meta(config)
-    if target_modules == ["lm_head"] and config.tie_word_embeddings:
+    if target_modules == "lm_head" and config.tie_word_embeddings:
         with pytest.raises(ValueError, match="tied"):
             reach.lora_parameters(config, 3, target_modules)
         return
@@ -132,7 +135,7 @@ def test_four_bit_bytes_are_those_of_the_quantizer(numel, block_size, double_qua
     assert reach.constant_bytes(numel, block_size, double_quant) == stored.constants.nbytes
 
 
-@pytest.mark.parametrize("name", [name for name in CONFIGS if "gpt2" not in name])
+@pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("double_quant", [False, True])
 def test_a_quantized_model_stores_as_many_bytes_as_predicted(name, double_quant):
     config = odd(name)
@@ -200,8 +203,7 @@ def folder(path, text: str):
         (ValueError, lambda tmp: shapes.sizes(AutoConfig.for_model("gemma3")), "config.text_config"),
         (ValueError, lambda tmp: shapes.sizes(AutoConfig.for_model("gpt2", add_cross_attention=True)), "cross-att"),
         (ValueError, lambda tmp: reach.adapted(odd("llama"), ["q_proj", "qq"]), "'qq' matches no module"),
-        (ValueError, lambda tmp: reach.adapted(odd("gpt2")), "Conv1D"),
-        (ValueError, lambda tmp: reach.quantized_weights(odd("gpt2")), "Conv1D"),
+        (ValueError, lambda tmp: reach.adapted(odd("gpt2"), "q_proj"), "linear layers are called c_attn, c_proj"),
         (ValueError, lambda tmp: reach.lora_parameters(odd("llama"), r=0), "r=0"),
         (TypeError, lambda tmp: reach.lora_parameters(odd("llama"), r=1.5), "1.5"),
     ],

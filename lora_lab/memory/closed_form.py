@@ -9,7 +9,7 @@ from transformers import PreTrainedConfig
 
 from lora_lab.memory.activations import depth, final_norm, layer
 from lora_lab.memory.optimizers import state_bytes, update_bytes
-from lora_lab.memory.reach import adapted, quantized_weights
+from lora_lab.memory.reach import adapted, notes, quantized_weights
 from lora_lab.memory.result import COMPONENTS, PHASES, MemoryEstimate, Moment
 from lora_lab.memory.settings import Options, Setup
 from lora_lab.memory.shapes import Weight, parameters, weights
@@ -54,6 +54,7 @@ def estimate(config: PreTrainedConfig | str, method: Method = "lora", **options:
         components=dict(zip(COMPONENTS, peak.bytes)),
         trainable_params=sum(weight.count * weight.numel for weight in trained(setup)),
         timeline=tuple(timeline),
+        notes=notes(setup.config, setup.method),
     )
 
 

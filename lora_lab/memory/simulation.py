@@ -6,6 +6,7 @@ autograd keeps and frees as always, and so the peak comes out without weights an
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Unpack
 
 import torch
@@ -15,6 +16,7 @@ from transformers import PreTrainedConfig, masking_utils
 
 from lora_lab import lora
 from lora_lab.memory.phases import watch_phases
+from lora_lab.memory.reach import notes
 from lora_lab.memory.result import COMPONENTS, PHASES, MemoryEstimate, Moment
 from lora_lab.memory.settings import Options, Setup
 from lora_lab.memory.step import build_model, make_batch, make_optimizer, refuse_what_cannot_run, training_step
@@ -76,7 +78,8 @@ def simulate_model(setup: Setup, model: nn.Module) -> MemoryEstimate:
         with ledger.watching(model):
             training_step(setup, model, optimizer, batch)
         ledger.enter(PHASES[0])
-    return ledger.estimate(lora.count_parameters(model).trainable)
+    counted = ledger.estimate(lora.count_parameters(model).trainable)
+    return replace(counted, notes=notes(setup.config, setup.method))
 
 
 @contextmanager

@@ -13,11 +13,12 @@ from typing import Any, Literal, Unpack, get_args
 from transformers import PreTrainedConfig
 
 from lora_lab import ranges
-from lora_lab.memory.estimate import estimate
+from lora_lab.memory.closed_form import estimate
 from lora_lab.memory.presets import load_config
 from lora_lab.memory.reach import adapted
 from lora_lab.memory.result import MemoryEstimate
 from lora_lab.memory.settings import MOST, Fixed, Options
+from lora_lab.models.limits import positions
 from lora_lab.units import GB, METHODS, Method
 
 Solvable = Literal["batch_size", "seq_len", "r"]
@@ -119,7 +120,7 @@ def cheapest_method(budget_gb: float, config: PreTrainedConfig | str, **options:
         for checkpointing in (False, True):
             try:
                 counted = estimate(config, method, checkpointing=checkpointing, **options)
-            except ValueError as error:  # such as adapters where there is no nn.Linear
+            except ValueError as error:  # such as targets that are none, which full fine-tuning does not ask for
                 refused = refused or error
                 continue
             choices.append(Choice(method, checkpointing, counted))
@@ -159,7 +160,7 @@ def _up(count: int) -> str:
 
 def _limit(solve_for: Solvable, config: PreTrainedConfig, options: Mapping[str, Any]) -> int | None:
     if solve_for == "seq_len":
-        return config.max_position_embeddings
+        return positions(config)
     if solve_for == "r":
         shapes = adapted(config, options.get("target_modules", "all-linear"))
         return min(min(shape.d_in, shape.d_out) for shape in shapes)

@@ -1,0 +1,13 @@
+"""What tests of the memory room share."""
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def one_thread():
+    """Kernels take workspace for each thread, and two test processes with two threads each wait for one another."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
