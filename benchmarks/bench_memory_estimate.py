@@ -5,7 +5,6 @@
 Asked for: at most 3 % apart in the median and 8 % in the worst case. No weights, no GPU: both count from a config.
 """
 
-import json
 import statistics
 import sys
 import time
@@ -15,8 +14,9 @@ from typing import Any
 
 from transformers.utils import logging
 
-from lora_lab import machine, memory
-from lora_lab.files import atomic_path
+from lora_lab import memory
+from lora_lab.commands import machine
+from lora_lab.disk import write_json
 
 RESULT = Path(__file__).parent / "results" / "memory_estimate.json"
 MEDIAN, WORST = 0.03, 0.08
@@ -109,8 +109,7 @@ def main() -> int:
     median, worst = statistics.median(errors), errors[-1]
     record = {"machine": machine.describe(), "unit": "bytes", "cases": len(rows), "median_error": median,
               "worst_error": worst, "asked": {"median": MEDIAN, "worst": WORST}, "rows": rows}  # fmt: skip
-    with atomic_path(RESULT) as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n")
+    write_json(RESULT, record)
     print(f"{len(rows)} cases: median {median:.2%} (asked {MEDIAN:.0%}), worst {worst:.2%} (asked {WORST:.0%})")
     return int(median > MEDIAN or worst > WORST)
 

@@ -3,7 +3,6 @@
 python benchmarks/bench_memory_measured.py   # about a minute; writes results/memory_measured.json and README.md
 """
 
-import json
 import sys
 import warnings
 from pathlib import Path
@@ -13,8 +12,9 @@ import torch
 from transformers import GPT2Config, LlamaConfig, PreTrainedConfig, Qwen2Config
 from transformers.utils import logging
 
-from lora_lab import machine, memory
-from lora_lab.files import atomic_path
+from lora_lab import memory
+from lora_lab.commands import machine
+from lora_lab.disk import write_json
 
 RESULT = Path(__file__).parent / "results" / "memory_measured.json"
 BOUND = 0.01  # of the simulation
@@ -57,8 +57,7 @@ def main() -> int:
         print(f"{name} {' '.join(map(str, options.values()))}: simulated {simulated / measured - 1:+.2%}, "
               f"estimated {estimated / measured - 1:+.2%}", flush=True)  # fmt: skip
     record = {"machine": machine.describe(), "unit": "bytes", "asked": BOUND, "rows": rows}
-    with atomic_path(RESULT) as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n")
+    write_json(RESULT, record)
     import report
 
     report.write()

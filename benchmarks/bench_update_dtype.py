@@ -15,8 +15,9 @@ import torch
 from side_by_side import RESULTS, Pair, compare
 from torch import Tensor, nn
 
-from lora_lab import lora, machine
-from lora_lab.files import atomic_path
+from lora_lab import lora
+from lora_lab.commands import machine
+from lora_lab.disk import write_json
 
 D, R, TOKENS = 1024, 16, 256
 Outcome = tuple[Tensor, Tensor, Tensor]  # output, gradient of A, gradient of B
@@ -101,8 +102,7 @@ def main() -> None:
     """Measure on one thread, write the record and refresh the README."""
     torch.set_num_threads(1)
     record = {"machine": machine.describe() | {"threads": 1, "peft": peft.__version__}, "rows": rows()}
-    with atomic_path(RESULTS / "update_dtype.json") as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n")
+    write_json(RESULTS / "update_dtype.json", record)
     import report
 
     report.write()

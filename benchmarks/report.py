@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import gpu_report
 import matplotlib.pyplot as plt
 from matplotlib.lines import Line2D
 
 from lora_lab import show
-from lora_lab.files import atomic_path
+from lora_lab.disk import atomic_path
 
 HERE = Path(__file__).parent
 ORDER = ("quantize", "linear4bit", "lora", "qlora_step")
@@ -133,6 +134,7 @@ def write() -> None:
     parts = {
         "speed": f"![{figure(rows)}](results/speed.png)\n\n{markdown(rows)}",
         "memory": memory(),
+        "gpu": gpu_report.markdown(_record("gpu")),
         "machines": machines(),
     }
     readme = HERE / "README.md"

@@ -71,8 +71,8 @@ def main(script: str, pairs: Callable[[], Iterator[Pair]]) -> None:
         for pair in pairs():
             print(json.dumps(compare(pair)), flush=True)
         return
-    from lora_lab import machine
-    from lora_lab.files import atomic_path
+    from lora_lab.commands import machine
+    from lora_lab.disk import write_json
 
     name = Path(script).stem.removeprefix("bench_")
     rows = []
@@ -87,8 +87,7 @@ def main(script: str, pairs: Callable[[], Iterator[Pair]]) -> None:
             sys.exit(f"{name}: measuring failed; to see why: python {script} --measure")
     record = {"machine": machine.describe() | {"threads": 1} | _peers(), "rows": rows}
     RESULTS.mkdir(exist_ok=True)
-    with atomic_path(RESULTS / f"{name}.json") as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n")
+    write_json(RESULTS / f"{name}.json", record)
     import report
 
     report.write()
