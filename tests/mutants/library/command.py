@@ -2,7 +2,7 @@
 
 from tests.mutants.library.mutation import Mutation
 
-CLI, CONSOLE, DEMO, MEMORY = (f"lora_lab/{name}.py" for name in ("cli", "console", "demo", "memory_cli"))
+CLI, CONSOLE, DEMO, MEMORY = (f"lora_lab/commands/{name}.py" for name in ("cli", "console", "demo", "memory"))
 SAVE = (
     "    saved = _saved(model, tokenizer, method, out)  # at once: whatever happens to what follows, this is not lost\n"
 )
@@ -98,5 +98,12 @@ MUTATIONS = (
         after='"gib": GB',
         test="tests/commands/test_memory_cli.py::test_amounts_of_memory_carry_their_unit[14.5 GiB-15569256448]",
         wrong="GB for GiB in a budget",
+    ),
+    Mutation(
+        file=CONSOLE,
+        before="        for line in lines:\n            self.write(line)",
+        after="        self._stream.writelines(lines)",
+        test="tests/commands/test_console.py::test_lines_at_once_cannot_fail_either",
+        wrong="several lines at once can fail",
     ),
 )

@@ -7,6 +7,7 @@ child needs little more than the test itself.
 import contextlib
 import gc
 import importlib.util
+import linecache
 import multiprocessing
 import os
 import sys
@@ -29,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[3]
 HUNG_SECONDS = 300  # no test takes a tenth of it, on a machine that does much else besides
 PRELOADED = ("torch", "transformers", "transformers.models.llama.modeling_llama", "peft", "bitsandbytes", "accelerate",
              "hypothesis", "matplotlib.pyplot", "nbformat", "nbval.plugin", "coverage", "xdist.plugin",
-             "anyio.pytest_plugin")  # fmt: skip
+             "anyio.pytest_plugin", "triton", "triton.language")  # fmt: skip
 # A test that dies of one of these has not noticed what is wrong with the result: the change does not even run. If it
 # was raised by a `raise`, though, the library said it, and not Python.
 UNFAIR = (ImportError, NameError, TypeError, AttributeError, SyntaxError)
@@ -198,6 +199,8 @@ class _Changed(SourceLoader):
 
     def get_code(self, fullname: str) -> CodeType:
         self.used = True
+        # Triton compiles what `inspect` reads, which is this and not the file where there is no time of modification.
+        linecache.cache[self.path] = len(self.source), None, self.source.splitlines(keepends=True), self.path
         return compile(self.source, self.path, "exec", dont_inherit=True)
 
 

@@ -2,7 +2,7 @@
 
 from tests.mutants.library.mutation import Mutation
 
-ESTIMATE, FIT, GPUS = (f"lora_lab/memory/{name}.py" for name in ("estimate", "fit", "gpus"))
+ESTIMATE, FIT, GPUS = (f"lora_lab/memory/{name}.py" for name in ("closed_form", "budget", "gpus"))
 
 TESTS = (
     "tests/memory/test_estimate.py",
@@ -100,5 +100,28 @@ MUTATIONS = (
         test="tests/memory/test_fields.py::"
         "test_what_makes_no_model_or_none_that_is_counted_is_named[changed1-num_key_value_heads=3]",
         wrong="three key heads share four query heads",
+    ),
+    Mutation(
+        file="lora_lab/memory/activations.py",
+        before='("mlp", "c_proj"): "down_proj",',
+        after='("mlp", "c_proj"): "o_proj",',
+        test="tests/memory/test_estimate.py::"
+        "test_adapters_and_four_bits_on_gpt2_are_counted_as_the_simulated_step_counts_them[768-lora-setup2]",
+        wrong="GPT-2's two layers of one name are taken for one",
+    ),
+    Mutation(
+        file=FIT,
+        before="return positions(config)",
+        after="return config.max_position_embeddings",
+        test="tests/memory/test_fit.py::test_a_stretched_rope_lets_sequences_be_as_long_as_it_reaches",
+        wrong="sequences end where positions did before they were stretched",
+    ),
+    Mutation(
+        file="lora_lab/memory/step.py",
+        before='warnings.filterwarnings("ignore", "\'all-linear\' passed over", UserWarning)',
+        after="pass",
+        test="tests/memory/test_estimate.py::"
+        "test_what_is_not_reached_of_a_mixture_is_said_in_a_note_of_the_estimate_and_not_by_a_warning",
+        wrong="a simulated step warns as if somebody's model were trained",
     ),
 )

@@ -8,6 +8,8 @@ TESTS = (
     "tests/quant/test_state.py",
     "tests/quant/test_quantize_model.py",
     "tests/quant/test_heads.py",
+    "tests/quant/test_conv1d.py",
+    "tests/quant/test_passed_over.py",
     "tests/quant/test_bnb_checkpoints.py",
 )
 
@@ -85,9 +87,9 @@ MUTATIONS = (
         wrong="the gradient of the bias is a mean",
     ),
     Mutation(
-        file="lora_lab/quant/linear4bit.py",
-        before="absmax[:, start // layer.block_size : part.stop // layer.block_size]",
-        after="absmax[:, : (part.stop - start) // layer.block_size]",
+        file="lora_lab/quant/slabs.py",
+        before="absmax[:, start // block : part.stop // block]",
+        after="absmax[:, : (part.stop - start) // block]",
         test="tests/quant/test_linear4bit.py::test_a_slab_is_a_part_of_the_weight_bit_for_bit_and_no_larger_than_it_says"
         "[64-dtype0]",
         wrong="each slab of columns takes the constants of the first",
@@ -155,5 +157,91 @@ MUTATIONS = (
         after="return layer",
         test="tests/quant/test_heads.py::test_heads_are_found_behind_wrappers[LlamaForCausalLM]",
         wrong="a compiled head is no head",
+    ),
+    Mutation(
+        file="lora_lab/quant/linears.py",
+        before="return weight if isinstance(module, nn.Linear) else weight.T",
+        after="return weight",
+        test="tests/quant/test_conv1d.py::test_blocks_run_over_the_weight_as_an_nn_linear_keeps_it[shape1]",
+        wrong="a Conv1D is quantized the wrong way round, unseen where it is square",
+    ),
+    Mutation(
+        file="lora_lab/quant/model.py",
+        before="oriented(linear, cast(checkpoint.read(weight)))",
+        after="cast(checkpoint.read(weight))",
+        test="tests/quant/test_conv1d.py::test_a_streamed_gpt2_is_bit_for_bit_the_one_quantized_in_memory[None]",
+        wrong="a Conv1D is streamed the wrong way round",
+    ),
+    Mutation(
+        file="lora_lab/quant/linears.py",
+        before='return kind.__name__ == "Conv1D" and kind.__module__ == "transformers.pytorch_utils"',
+        after='return kind.__name__ == "Conv1D"',
+        test="tests/quant/test_conv1d.py::test_what_a_linear_layer_is",
+        wrong="whatever is called Conv1D is taken for transformers'",
+    ),
+    Mutation(
+        file="lora_lab/quant/linears.py",
+        before="return type(module) is nn.Linear or is_conv1d(module)",
+        after="return derives_from_linear(module)",
+        test="tests/quant/test_passed_over.py::test_no_other_layer_of_torch_is_quantized_and_each_is_named[attention]",
+        wrong="what attention reads itself is quantized",
+    ),
+    Mutation(
+        file="lora_lab/quant/bnb_checkpoint.py",
+        before="needed = tuple(dense_shape(linears[name]))",
+        after="needed = tuple(linears[name].weight.shape)",
+        test="tests/quant/test_conv1d.py::test_a_gpt2_of_bitsandbytes_has_our_codes_and_goes_both_ways[True-nf4-book0]",
+        wrong="bitsandbytes' GPT-2 is refused",
+    ),
+    Mutation(
+        file="lora_lab/quant/linear4bit.py",
+        before="return frozen_linear(weight, bias, self.conv1d)",
+        after="return frozen_linear(weight, bias)",
+        test="tests/quant/test_conv1d.py::test_a_gpt2_that_is_made_dense_again_is_a_gpt2_of_its_class[in memory]",
+        wrong="a GPT-2 that is made dense again holds its weights turned round",
+    ),
+    Mutation(
+        file="lora_lab/quant/bnb_checkpoint.py",
+        before="    _refuse_turned(model)\n",
+        after="",
+        test="tests/quant/test_conv1d.py::test_a_linear_layer_where_transformers_has_a_conv1d_is_not_saved_turned_round",
+        wrong="a dense layer is saved turned round",
+    ),
+    Mutation(
+        file="lora_lab/quant/bnb_checkpoint.py",
+        before="for name, module in named_modules(model) if is_linear(module)],",
+        after="for name, module in named_modules(model) if type(module) is nn.Linear],",
+        test="tests/quant/test_bnb_checkpoints.py::test_dense_layers_that_transformers_would_convert_are_named_to_it",
+        wrong="transformers expects 4 bits of a dense Conv1D",
+    ),
+    Mutation(
+        file="lora_lab/quant/choice.py",
+        before="if weight.is_floating_point() and weight.ndim > 1:",
+        after="if weight.is_floating_point() and weight.ndim == 2:",
+        test="tests/quant/test_passed_over.py::test_a_mixture_s_experts_and_router_are_named_with_their_types",
+        wrong="experts are passed over in silence",
+    ),
+    Mutation(
+        file="lora_lab/quant/choice.py",
+        before="        if owner in chosen or not",
+        after="        if not",
+        test="tests/quant/test_passed_over.py::test_before_and_after_the_same_is_passed_over_and_the_rest_is_in_four_bits"
+        "[<lambda>-skip4]",
+        wrong="what is quantized counts as passed over",
+    ),
+    Mutation(
+        file="lora_lab/quant/swap.py",
+        before='for part in ("weight", "bias") if derives_from_linear(module) else ():',
+        after='for part in ("weight", "bias") if isinstance(module, nn.Linear) else ():',
+        test="tests/quant/test_conv1d.py::test_a_conv1d_that_cannot_be_replaced_is_named_and_the_model_is_unchanged"
+        "[<lambda>-mlp.c_fc has no parameter weight: after pruning]",
+        wrong="a pruned Conv1D is taken as it was before its last call",
+    ),
+    Mutation(
+        file="lora_lab/quant/state.py",
+        before="            others[-1].append(reason)\n            return\n",
+        after="            return\n",
+        test="tests/quant/test_state.py::test_half_of_a_weight_or_one_that_was_cast_is_refused",
+        wrong="a state is refused without a word",
     ),
 )

@@ -10,9 +10,11 @@ import importlib
 import os
 import pkgutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")  # a forked child cannot use its parent's threads
+os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton is imported, before the children's conftest
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from tests.mutants import library  # noqa: E402
@@ -41,7 +43,7 @@ def main() -> int:
 
     problems = _control([mutation for _, mutation in mutations])
     others: list[str] = []
-    jobs = [(mutation, chosen[name].TESTS if options.whole else [mutation.test]) for name, mutation in mutations]
+    jobs = [(mutation, _tests(mutation, chosen[name].TESTS if options.whole else ())) for name, mutation in mutations]
     for number, run in harness.run_all(jobs):
         room, mutation = mutations[number]
         wrong = _wrong(mutation, run, options.whole)
@@ -55,6 +57,11 @@ def main() -> int:
     print("\nkilled", len(mutations) - len([p for p in problems if not p.startswith("control")]), "of", len(mutations))
     print(*problems, sep="\n")
     return int(bool(problems))
+
+
+def _tests(mutation: Mutation, room: Sequence[str]) -> list[str]:
+    """The tests of a room, and the named one if it stands elsewhere."""
+    return [*room] if mutation.test.partition("::")[0] in room else [*room, mutation.test]
 
 
 def _control(mutations: list[Mutation]) -> list[str]:

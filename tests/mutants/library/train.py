@@ -2,12 +2,16 @@
 
 from tests.mutants.library.mutation import Mutation
 
-LOOP, EVALUATE, RECIPES = (f"lora_lab/train/{name}.py" for name in ("loop", "evaluate", "recipes"))
+LOOP, STEP, FITTING = (f"lora_lab/train/{name}.py" for name in ("loop", "step", "fitting"))
+EVALUATE, RECIPES, OPTIMIZERS = (f"lora_lab/train/{name}.py" for name in ("evaluate", "recipes", "optimizers"))
 RESTORING, LIMITS, CAUSAL = (f"lora_lab/train/{name}.py" for name in ("restoring", "limits", "causal"))
+TOKENS, EXAMPLES = (f"lora_lab/train/losses/{name}.py" for name in ("tokens", "examples"))
+BATCHES, REACH = "lora_lab/data/batches.py", "lora_lab/models/limits.py"
 
 TESTS = (
     "tests/train/test_train.py",
     "tests/train/test_loop.py",
+    "tests/train/test_run.py",
     "tests/train/test_evaluate.py",
     "tests/train/test_recipes.py",
 )
@@ -15,11 +19,11 @@ TESTS = (
 MUTATIONS = (
     Mutation(
         file=RESTORING,
-        before="""    optimizer.zero_grad(set_to_none=True)
+        before="""    _clear(model, parameters)
     try:
         yield
     finally:
-        optimizer.zero_grad(set_to_none=True)
+        _clear(model, parameters)
 """,
         after="    yield\n",
         test="tests/train/test_loop.py::test_two_steps_are_two_steps_of_adamw_written_by_hand",
@@ -27,14 +31,14 @@ MUTATIONS = (
     ),
     Mutation(
         file=RESTORING,
-        before="    optimizer.zero_grad(set_to_none=True)\n    try:\n",
+        before="    _clear(model, parameters)\n    try:\n",
         after="    try:\n",
         test="tests/train/test_loop.py::test_gradients_from_before_do_not_count",
         wrong="gradients from before fit count",
     ),
     Mutation(
         file=RESTORING,
-        before="    finally:\n        optimizer.zero_grad(set_to_none=True)\n",
+        before="    finally:\n        _clear(model, parameters)\n",
         after="    finally:\n        pass\n",
         test="tests/train/test_loop.py::test_no_gradient_is_left_behind",
         wrong="the last gradients are left behind",
@@ -54,7 +58,7 @@ MUTATIONS = (
         wrong="what the greedy config leaves open is taken from the model's own",
     ),
     Mutation(
-        file=LOOP,
+        file=OPTIMIZERS,
         before='{"params": others, "weight_decay": 0.0}',
         after='{"params": others, "weight_decay": weight_decay}',
         test="tests/train/test_loop.py::test_two_steps_are_two_steps_of_adamw_written_by_hand",
@@ -63,12 +67,12 @@ MUTATIONS = (
     Mutation(
         file=LOOP,
         before="            model.train()  # each time",
-        after="            step == 0 and model.train()  # each time",
+        after="            done == 0 and model.train()  # each time",
         test="tests/train/test_loop.py::test_dropout_is_on_in_every_step_also_after_an_evaluation",
         wrong="the mode of an evaluation is kept",
     ),
     Mutation(
-        file=LOOP,
+        file=FITTING,
         before="waiting += rng.sample(",
         after="waiting += random.Random(seed).sample(",
         test="tests/train/test_loop.py::test_each_pass_sees_every_example_once_and_in_another_order",
@@ -82,43 +86,43 @@ MUTATIONS = (
         wrong="dropout does not follow the seed",
     ),
     Mutation(
-        file=LOOP,
-        before="enabled=_compute_dtype(model) == torch.float16",
+        file=STEP,
+        before="enabled=half",
         after="enabled=False",
         test="tests/train/test_loop.py::test_float16_scales_the_loss_so_that_small_gradients_survive",
         wrong="the scaler is off in float16",
     ),
     Mutation(
-        file=LOOP,
-        before="        if n == 0:\n",
-        after="        if n < 0:\n",
+        file=STEP,
+        before="            if weight == 0:\n",
+        after="            if weight < 0:\n",
         test="tests/train/test_loop.py::test_a_masked_micro_batch_weighs_nothing",
         wrong="a masked micro-batch makes the loss NaN",
     ),
     Mutation(
-        file=LOOP,
-        before="* (n / sum(tokens))",
-        after="/ len(batches)",
+        file=STEP,
+        before="* (weight / everything)",
+        after="/ len(weighed)",
         test="tests/train/test_train.py::test_accumulating_two_half_batches_is_the_same_step",
         wrong="micro-batches are weighted alike, whatever their tokens",
     ),
     Mutation(
-        file=LOOP,
-        before="        if math.isfinite(norm):\n",
-        after="        if True:\n",
+        file=STEP,
+        before="            if math.isfinite(norm):\n",
+        after="            if True:\n",
         test="tests/train/test_loop.py::test_a_gradient_that_is_not_finite_stops_before_the_step[nan]",
         wrong="a step is taken along a gradient of NaN",
     ),
     Mutation(
         file=LOOP,
-        before="for batch in batches for example in batch)",
-        after="for example in batches[0])",
+        before="if any(weight for _, weight in weighed):",
+        after="if weighed[0][1]:",
         test="tests/train/test_loop.py::test_a_step_counts_whichever_of_its_batches_holds_the_tokens_with_loss",
         wrong="a step whose first micro-batch is masked is left out",
     ),
     Mutation(
         file=LOOP,
-        before=", left_with(trainable, best):",
+        before=", left_with(model, parameters, best):",
         after=":",
         test="tests/train/test_loop.py::test_with_patience_the_weights_of_the_best_evaluation_are_left[scores0-8-4]",
         wrong="the last weights are left, not the best",
@@ -131,7 +135,7 @@ MUTATIONS = (
         wrong="one token past the last position is trained on",
     ),
     Mutation(
-        file=LIMITS,
+        file=REACH,
         before="int((original or limit) * factor)",
         after="int(limit * factor)",
         test="tests/train/test_loop.py::test_published_configurations_reach_as_far_as_their_papers_say",
@@ -174,8 +178,8 @@ MUTATIONS = (
     ),
     Mutation(
         file=EVALUATE,
-        before="with evaluating(model), generating_by(model, greedy):",
-        after="with model.eval() and generating_by(model, greedy):",
+        before="with evaluating(inner), generating_by(inner, greedy):",
+        after="with inner.eval() and generating_by(inner, greedy):",
         test="tests/train/test_evaluate.py::test_complete_restores_mode_and_config_also_after_an_error",
         wrong="complete leaves eval mode",
     ),
@@ -241,5 +245,103 @@ MUTATIONS = (
         after="reading(model, tokenizer, task.heldout)",
         test="tests/train/test_evaluate.py::test_the_report_measures_each_split_by_its_name",
         wrong="retention is measured on what is held out",
+    ),
+    Mutation(
+        file=OPTIMIZERS,
+        before="if moved.count(id(parameter)) != 1:",
+        after="if moved.count(id(parameter)) > 1:",
+        test="tests/train/test_run.py::test_optimizers_move_each_weight_that_trains_once",
+        wrong="a weight that no optimizer moves never trains, unsaid",
+    ),
+    Mutation(
+        file=RESTORING,
+        before="if buffer is not None and name not in module._non_persistent_buffers_set:",
+        after="if False:",
+        test="tests/train/test_run.py::test_with_patience_running_means_are_those_of_the_best_step_too",
+        wrong="the best weights stand beside the last running means",
+    ),
+    Mutation(
+        file=STEP,
+        before="for optimizer in self.optimizers:\n            self.scaler.step(optimizer)",
+        after="for optimizer in self.optimizers[:1]:\n            self.scaler.step(optimizer)",
+        test="tests/train/test_run.py::test_two_optimizers_each_move_their_own_at_their_own_rate",
+        wrong="only the first optimizer steps",
+    ),
+    Mutation(
+        file=LOOP,
+        before="schedule(done, steps, peak), least=0) for _, peak in peaks",
+        after='schedule(done, steps, group["lr"]), least=0) for group, _ in peaks',
+        test="tests/train/test_run.py::test_two_optimizers_each_move_their_own_at_their_own_rate",
+        wrong="a rate is a share of the last one, not of the peak",
+    ),
+    Mutation(
+        file=LOOP,
+        before="if len(batches) < accumulate:",
+        after="if not batches:",
+        test="tests/train/test_run.py::test_a_generator_that_ends_says_after_how_many_steps",
+        wrong="the last step is taken on what is left of the batches",
+    ),
+    Mutation(
+        file=STEP,
+        before="least=0, most=2**53",
+        after="most=2**53",
+        test="tests/train/test_run.py::test_a_weight_out_of_range_is_refused_before_the_step",
+        wrong="a batch may weigh less than nothing",
+    ),
+    Mutation(
+        file=EXAMPLES,
+        before="return int((targets != IGNORE).sum())",
+        after="return len(targets)",
+        test="tests/train/test_run.py::test_examples_split_into_batches_are_the_step_of_one_batch",
+        wrong="an example without a class counts",
+    ),
+    Mutation(
+        file=EXAMPLES,
+        before="if outputs.shape != targets.shape:",
+        after="if False:",
+        test="tests/train/test_run.py::test_a_regression_never_broadcasts",
+        wrong="every output is compared with every target",
+    ),
+    Mutation(
+        file=TOKENS,
+        before='{**batch, "labels": batch["input_ids"]} if has_only_ids',
+        after='{**batch, "labels": batch["input_ids"].roll(-1, 1)} if has_only_ids',
+        test="tests/train/test_run.py::test_every_token_is_predicted_from_those_before_it",
+        wrong="ids are shifted before the model shifts them",
+    ),
+    Mutation(
+        file=BATCHES,
+        before="(labels[..., 1:] != IGNORE)",
+        after="(labels != IGNORE)",
+        test="tests/train/test_evaluate.py::test_the_mean_loss_weighs_tokens_and_not_batches",
+        wrong="the first token counts, though nothing predicts it",
+    ),
+    Mutation(
+        file=LOOP,
+        before="schedule(done, steps, peak), least=0)",
+        after="schedule(done, steps, peak), least=-1)",
+        test="tests/train/test_run.py::test_a_rate_that_is_none_is_named_before_it_spoils_the_weights[0--0.001]",
+        wrong="a negative rate climbs the loss",
+    ),
+    Mutation(
+        file=EXAMPLES,
+        before="        if not targets.isfinite().all():\n",
+        after="        if False:\n",
+        test="tests/train/test_run.py::test_targets_that_are_not_finite_are_named_before_the_step[nan]",
+        wrong="targets of NaN are blamed on the weights",
+    ),
+    Mutation(
+        file=RESTORING,
+        before="in chain(parameters, model.parameters()):",
+        after="in parameters:",
+        test="tests/train/test_run.py::test_what_begins_to_train_between_two_steps_is_left_without_gradients",
+        wrong="what was switched on between two steps keeps its gradients",
+    ),
+    Mutation(
+        file=STEP,
+        before="half = any(p.dtype == torch.float16 for p in model.parameters())",
+        after="half = next(model.parameters()).dtype == torch.float16",
+        test="tests/train/test_run.py::test_the_loss_is_scaled_wherever_a_weight_is_float16",
+        wrong="only the first weight decides whether the loss is scaled",
     ),
 )
