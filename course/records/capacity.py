@@ -6,14 +6,14 @@ Open-book JSON is solved by every method, so it compares none. A secret code and
 heart hold arbitrary content, and how much of it is learned in a fixed number of steps depends on what may train.
 """
 
-import json
 import multiprocessing
 
 import torch
 
-from lora_lab import lora, machine, models, records, train
+from lora_lab import lora, models, records, train
+from lora_lab.commands import machine
 from lora_lab.data import tasks
-from lora_lab.files import atomic_path
+from lora_lab.disk import write_json
 
 RUNS = {"rank 1": 1, "rank 16": 16, "full": None}
 TASKS = ("cipher", "new_facts")
@@ -49,8 +49,7 @@ def main() -> None:
     with multiprocessing.get_context("spawn").Pool(2, torch.set_num_threads, (1,)) as pool:
         rows = pool.starmap(measure, wanted, chunksize=1)
     record = {"steps": STEPS, "batch_size": 16, "machine": machine.describe(), "rows": rows}
-    with atomic_path(records.FOLDER / "capacity.json") as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n")
+    write_json(records.FOLDER / "capacity.json", record)
 
 
 if __name__ == "__main__":

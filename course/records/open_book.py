@@ -5,17 +5,17 @@
 The control trains on passages that are paired with another person's answer, so that only the form can be learned.
 """
 
-import json
 import multiprocessing
 import random
 from dataclasses import replace
 
 import torch
 
-from lora_lab import lora, machine, models, records, train
+from lora_lab import lora, models, records, train
+from lora_lab.commands import machine
 from lora_lab.data import tasks
 from lora_lab.data.world import World
-from lora_lab.files import atomic_path
+from lora_lab.disk import write_json
 
 RUNS = ("full", "lora", "qlora", "qlora, answers shuffled")
 SEEDS = (0, 1, 2)
@@ -59,8 +59,7 @@ def main() -> None:
         rows = pool.starmap(measure, [(run, seed) for run in RUNS for seed in SEEDS], chunksize=1)
     settings = {"task": "open_book", "steps": TIER.steps, "batch_size": TIER.batch_size}
     record = {**settings, "machine": machine.describe(), "rows": rows}
-    with atomic_path(records.FOLDER / "open_book.json") as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n")
+    write_json(records.FOLDER / "open_book.json", record)
 
 
 if __name__ == "__main__":

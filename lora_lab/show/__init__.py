@@ -20,7 +20,7 @@ from lora_lab.show.finetuning import loss_curve, methods
 from lora_lab.show.levels import error_against_bits, errors_by_matrix, levels_under_normal, relative_errors, rounding
 from lora_lab.show.memory import memory_bars, memory_timeline, predicted_against_measured
 from lora_lab.show.rich import Rich
-from lora_lab.show.shares import shares
+from lora_lab.show.scores import shares
 from lora_lab.show.spectra import energy_curves, matrix_grid, score_curves
 from lora_lab.show.tables import table, tabulate
 

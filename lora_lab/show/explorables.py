@@ -4,11 +4,14 @@ They need `ipywidgets` and a running kernel. On GitHub, and in a notebook that w
 shows its figure first and the explorable after it.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from lora_lab.show.figures import picture
 from lora_lab.show.memory import memory_bars
-from lora_lab.units import GB, GIB
+from lora_lab.units import GB, GIB, Method
+
+if TYPE_CHECKING:
+    from lora_lab.memory.settings import Options
 
 _TOKENS = tuple(2**k for k in range(7, 18))
 _RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -65,17 +68,17 @@ def memory_explorer(model: str = "llama-3.1-8b", gpu: str = "t4") -> Any:
     return widgets.VBox([*controls.values(), where, shown])
 
 
-def describe(config: str, gpu: str, **settings: Any) -> str:
+def describe(config: str, gpu: str, method: Method = "lora", **settings: "Unpack[Options]") -> str:
     """What the explorable shows for one setting, as HTML: the bar with its alt text, or why there is none."""
     from lora_lab import memory
 
     try:
-        estimate = memory.estimate(config, **settings)
+        estimate = memory.estimate(config, method, **settings)
     except (ValueError, TypeError) as error:
         return f"<p><b>Not possible.</b> {error}</p>"
     room, (low, high) = memory.get_gpu(gpu).usable_bytes, memory.process_bytes(estimate.peak_bytes)
     verdict = "fits" if high <= room else "may fit" if low <= room else "does not fit"
-    title = f"{config} with {settings['method']} {verdict} on {gpu}"
+    title = f"{config} with {method} {verdict} on {gpu}"
     largest = ", ".join(
         f"{name} {size / GB:.2f} GB"
         for name, size in sorted(estimate.components.items(), key=lambda part: -part[1])[:4]
@@ -86,4 +89,4 @@ def describe(config: str, gpu: str, **settings: Any) -> str:
         f"{largest}. With context and fragmentation {low / GIB:.1f} to {high / GIB:.1f} GiB; "
         f"{room / GIB:.1f} are usable."
     )
-    return picture(memory_bars({settings["method"]: estimate}, title, budget={gpu: room}), alt, caption=alt).html
+    return picture(memory_bars({method: estimate}, title, budget={gpu: room}), alt, caption=alt).html

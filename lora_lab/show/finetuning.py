@@ -1,17 +1,19 @@
 """Figures of fine-tuning runs."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from lora_lab.show.figures import CONTEXT, POINT
 from lora_lab.show.inputs import filled, numbers
-from lora_lab.train import History
+
+if TYPE_CHECKING:  # training brings transformers along, which no figure needs
+    from lora_lab.train import History
 
 
-def loss_curve(history: History, title: str) -> Figure:
+def loss_curve(history: "History", title: str) -> Figure:
     """Training loss per step, in nats per token, on a logarithmic axis.
 
     Raises:

@@ -1,28 +1,16 @@
 """Lesson 01: the code that stands in its cells computes what the library computes."""
 
-from pathlib import Path
+from functools import partial
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
-from percent import parse
 
 from lora_lab import lowrank
+from tests.helpers import lessons
 
-MASTER = Path(__file__).resolve().parents[2] / "course" / "masters" / "lessons" / "01_svd.py"
+defined = partial(lessons.function, "01_svd", lowrank=lowrank)
 SHAPES = [(1, 1), (7, 3), (3, 7), (33, 65), (48, 17)]
-
-
-def defined(name: str, **known: Any) -> Any:
-    """One function of the lesson, from the cell that holds it, without running the rest of the cell."""
-    sources = [cell.source for cell in parse(MASTER.read_text(encoding="utf-8")) if cell.kind == "code"]
-    (source,) = (source for source in sources if f"def {name}(" in source)
-    lines = source[source.index(f"def {name}(") :].split("\n")
-    end = next((i for i, line in enumerate(lines[1:], 1) if line and not line[0].isspace()), len(lines))
-    namespace = {"torch": torch, "lowrank": lowrank, **known}
-    exec("\n".join(lines[:end]), namespace)
-    return namespace[name]
 
 
 def matrix(shape: tuple[int, int]) -> torch.Tensor:

@@ -1,24 +1,22 @@
 """Lesson 03: its twenty lines compute what the library computes, and what the lesson says about them is so."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from percent import parse
 from torch import Tensor, nn
 
 from lora_lab import lora
+from tests.helpers import lessons
 
-MASTER = Path(__file__).resolve().parents[2] / "course" / "masters" / "lessons" / "03_lora_from_scratch.py"
 SHAPES = [(1, 1, 1), (5, 3, 2), (192, 64, 8), (65, 127, 3), (3, 200, 64)]  # d_in, d_out, r
 
 
 @pytest.fixture(scope="module")
 def lesson() -> dict[str, Any]:
     """The names that the lesson defines before it first runs a model: the class and `inject`."""
-    sources = [cell.source for cell in parse(MASTER.read_text(encoding="utf-8")) if cell.kind == "code"]
+    sources = lessons.cells("03_lora_from_scratch")
     layer = next(source for source in sources if "class LoRALinear" in source)
     into_the_model = next(source for source in sources if "def inject" in source)
     names: dict[str, Any] = {"math": math, "torch": torch, "nn": nn}

@@ -1,20 +1,19 @@
 """The formulas in lesson 06's cells are the library's, autograd's and PEFT's, to the byte."""
 
-import re
 import warnings
-from pathlib import Path
-from typing import Any
 
 import peft
-import percent
 import pytest
-import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from lora_lab import lora, memory
+from tests.helpers import lessons
 
-MASTER = Path(__file__).resolve().parents[2] / "course" / "masters" / "lessons" / "06_where_the_bytes_go.py"
 NAMES = ("parameters", "adapter_parameters", "kept", "kept_by_a_layer", "full_per_token", "peft_per_token", "crossing")
+BEGINNINGS = tuple(f"def {name}(" for name in NAMES)
+LESSON = lessons.definitions(
+    "06_where_the_bytes_go", BEGINNINGS, LlamaConfig=LlamaConfig, AutoModelForCausalLM=AutoModelForCausalLM
+)
 
 # Neither square nor powers of two, with grouped and without grouped queries.
 SHAPES = [
@@ -22,19 +21,6 @@ SHAPES = [
     {"hidden_size": 160, "intermediate_size": 333, "num_attention_heads": 5, "num_key_value_heads": 5},
     {"hidden_size": 128, "intermediate_size": 100, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 48},
 ]
-
-
-def defined() -> dict[str, Any]:
-    """The functions that the lesson defines, without running what it computes and shows."""
-    names: dict[str, Any] = {"torch": torch, "LlamaConfig": LlamaConfig, "AutoModelForCausalLM": AutoModelForCausalLM}
-    for cell in percent.parse(MASTER.read_text(encoding="utf-8")):
-        for block in re.split(r"\n\n\n", cell.source if cell.kind == "code" else ""):
-            if (match := re.match(r"def (\w+)", block)) and match[1] in NAMES:
-                exec(block, names)
-    return names
-
-
-LESSON = defined()
 
 
 def config(shape: dict[str, int], layers: int = 3, tied: bool = False) -> LlamaConfig:

@@ -1,31 +1,15 @@
 """What stands in lesson 08's cells computes what the library computes, bit for bit."""
 
-from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
-import percent
 import pytest
 import torch
 
 from lora_lab import quant
+from tests.helpers import lessons
+from tests.helpers.data import normal
 
-MASTER = Path(__file__).resolve().parents[2] / "course" / "masters" / "lessons" / "08_build_nf4.py"
-
-
-def function(name: str) -> Callable:
-    """A function as it is defined in one of the lesson's cells; the rest of the cell is not run."""
-    cells = [cell.source for cell in percent.parse(MASTER.read_text(encoding="utf-8")) if cell.kind == "code"]
-    (source,) = [source for source in cells if f"def {name}(" in source]
-    body = source[source.index(f"def {name}(") :]
-    lines = body.splitlines()
-    end = next((n for n, line in enumerate(lines[1:], 1) if line and not line.startswith(" ")), len(lines))
-    namespace = {"torch": torch}
-    exec("\n".join(lines[:end]), namespace)
-    return namespace[name]
-
-
-def normal(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+function = partial(lessons.function, "08_build_nf4")
 
 
 def bits(levels: torch.Tensor) -> list[int]:

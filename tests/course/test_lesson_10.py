@@ -3,32 +3,18 @@
 import copy
 import math
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-import percent
 import pytest
 import torch
 from torch import nn
 
 from lora_lab import lora, quant
+from tests.helpers import lessons
 
-MASTER = Path(__file__).resolve().parents[2] / "course" / "masters" / "lessons" / "10_qlora_layer.py"
+LESSON = lessons.definitions(
+    "10_qlora_layer", ("class ", "def bytes_kept", "def nf4_bytes"), nn=nn, F=nn.functional, math=math, quant=quant
+)
 SHAPES = [(1, 1), (33, 100), (64, 64), (5, 257), (100, 3)]
-
-
-def defined() -> dict[str, Any]:
-    """The names that the lesson's code cells define up to `nf4_bytes`; what the cells compute and show is not run."""
-    names: dict[str, Any] = {"torch": torch, "nn": nn, "F": nn.functional, "math": math, "quant": quant}
-    for cell in percent.parse(MASTER.read_text(encoding="utf-8")):
-        if cell.kind == "code":
-            for block in cell.source.split("\n\n\n"):
-                if block.startswith(("class ", "def bytes_kept", "def nf4_bytes")):
-                    exec(block, names)
-    return names
-
-
-LESSON = defined()
 
 
 def dense(d_out: int, d_in: int, bias: bool = True) -> nn.Linear:

@@ -234,5 +234,5 @@ print("held-out exact match rose from under 5 % to over 95 %, through frozen 4-b
 # Adapters on `("q_proj", "v_proj")` only, as in the LoRA paper. A learning rate of `tier.lr("full")` for the
 # adapters. Each is one changed line, and `train.report` tells.
 #
-# **Next:** put this in your own hands with `lora-lab demo --method qlora --seed 1`, and read `lora_lab/demo.py`: it
-# is this notebook without the prose.
+# **Next:** put this in your own hands with `lora-lab demo --method qlora --seed 1`, and read
+# `lora_lab/commands/demo.py`: it is this notebook without the prose.
