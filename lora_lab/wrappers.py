@@ -5,7 +5,7 @@ around another and a part such as "_orig_mod" or "module" into every name below.
 that a model has the same names with and without it, and what is saved from one loads into the other.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from torch import Tensor, nn
@@ -45,13 +45,20 @@ def unwrap(module: nn.Module) -> nn.Module:
     return module
 
 
-def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Every module under every name that it has, without wrappers; the model itself is "" and comes first."""
-    model = unwrap(model)
+def named_modules(
+    model: nn.Module, within: Callable[[nn.Module], nn.Module] = unwrap
+) -> Iterator[tuple[str, nn.Module]]:
+    """Every module under every name that it has, without wrappers; the model itself is "" and comes first.
+
+    Args:
+        model: any module.
+        within: looks through what is around a module; wrappers, unless another function looks through more.
+    """
+    model = within(model)
     yield "", model
     for name, child in model._modules.items():
         if child is not None:
-            for below, module in named_modules(child):
+            for below, module in named_modules(child, within):
                 yield f"{name}.{below}" if below else name, module
 
 

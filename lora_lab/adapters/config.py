@@ -34,6 +34,8 @@ class FrozenMapping(Mapping[str, _V], Generic[_V]):
         return repr(self._items)
 
 
+_ON_DISK = "give it check_stored, read, describe and shapes"
+
 METHODS: dict[str, type["AdapterConfig"]] = {}
 """The methods that are there, by what a folder calls them: those whose modules were imported."""
 
@@ -108,7 +110,7 @@ class AdapterConfig:
     @classmethod
     def check_stored(cls, stored: Mapping[str, Any]) -> None:
         """ValueError for an option in a folder that is missing, wrong, or not implemented here."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{cls.__name__} does not say how a folder states it: {_ON_DISK}")
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Self:
@@ -117,7 +119,7 @@ class AdapterConfig:
         Raises:
             ValueError: for values that are out of range.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{cls.__name__} does not say how a folder states it: {_ON_DISK}")
 
     def describe(self, layers: Mapping[str, Any]) -> dict[str, Any]:
         """The method's own options in a folder, where `self` is the configuration of one of the layers, if there are
@@ -126,7 +128,7 @@ class AdapterConfig:
         Raises:
             ValueError: if the layers differ in what the format says once for all.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not say how a folder states it: {_ON_DISK}")
 
     def check_names(self) -> None:
         """Within `__post_init__`: check the fields that methods share, and make them hashable."""

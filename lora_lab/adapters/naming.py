@@ -17,7 +17,7 @@ from lora_lab.adapters import bases
 from lora_lab.adapters.adapter import Adapter
 from lora_lab.adapters.config import AdapterConfig, layer_numbers, names, target_names
 from lora_lab.adapters.patterns import matches
-from lora_lab.wrappers import unwrap
+from lora_lab.wrappers import named_modules, unwrap
 from lora_lab.quant.heads import heads
 from lora_lab.quant.swap import is_made_anew, refuse_unreadable
 
@@ -28,12 +28,7 @@ ALL_LINEAR = "all-linear"
 
 def named_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Every module under every name that it has, without wrappers and adapters; the model itself is "" and first."""
-    model = bare(model)
-    yield "", model
-    for name, child in model._modules.items():
-        if child is not None:
-            for below, module in named_layers(child):
-                yield f"{name}.{below}" if below else name, module
+    return named_modules(model, bare)
 
 
 def layers_once(model: nn.Module) -> dict[str, nn.Module]:

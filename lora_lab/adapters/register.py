@@ -232,11 +232,11 @@ def disabled(model: M) -> Iterator[M]:
             layer.enabled = False
         yield model
     finally:
+        _off.difference_update(parts)
         for (_, _, layer), flag in zip(register.layers, enabled):
             layer.enabled = flag
         for root, copies in inside:
             copies.put(root, inside=True)
-        _off.difference_update(parts)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForSequenceClassification, RobertaCon
 from lora_lab import lora, quant
 from lora_lab.lora import LoRAConfig
 from tests.helpers.families import IDS, tiny_bert, tiny_classifier, tiny_gpt2
-from tests.helpers.models import assert_same, snapshot, tiny_llama
+from tests.helpers.models import assert_same, moved, snapshot, tiny_llama
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 
@@ -38,15 +38,6 @@ def tied() -> nn.Module:
 
 def untied() -> nn.Module:
     return tiny_llama(tie_word_embeddings=False)
-
-
-@torch.no_grad()
-def moved(model: nn.Module, seed: int = 1) -> nn.Module:
-    torch.manual_seed(seed)
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter += 0.1 * torch.randn_like(parameter)
-    return model
 
 
 def trained_names(model: nn.Module) -> set[str]:

@@ -13,7 +13,7 @@ from lora_lab import lora
 from lora_lab.adapters import checkpoint, copies, register
 from lora_lab.lora import LoRAConfig
 from tests.helpers.families import IDS, tiny_bert, tiny_classifier, tiny_gpt2
-from tests.helpers.models import assert_same, snapshot, tiny_llama
+from tests.helpers.models import assert_same, moved, snapshot, tiny_llama
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 
@@ -37,16 +37,6 @@ class Net(nn.Module):
 X = torch.randn(6, 7, generator=torch.Generator().manual_seed(5))
 FULL = LoRAConfig(r=2, target_modules="q", modules_to_save="head", bias="lora_only")
 PLAIN = LoRAConfig(r=3, target_modules=("q", "head"))
-
-
-@torch.no_grad()
-def moved(model: nn.Module, seed: int = 1) -> nn.Module:
-    """Whatever trains is moved."""
-    torch.manual_seed(seed)
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter += 0.1 * torch.randn_like(parameter)
-    return model
 
 
 def two(make=tiny_classifier, first=A, second=B) -> nn.Module:

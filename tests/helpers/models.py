@@ -43,3 +43,13 @@ def assert_same(model: nn.Module, before: dict[str, torch.Tensor]) -> None:
     after = model.state_dict()
     assert list(after) == list(before)
     assert all(torch.equal(after[key], value) for key, value in before.items())
+
+
+@torch.no_grad()
+def moved(model: nn.Module, seed: int = 1) -> nn.Module:
+    """Whatever trains is moved."""
+    torch.manual_seed(seed)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter += 0.1 * torch.randn_like(parameter)
+    return model
