@@ -6,6 +6,7 @@ checkpoints one tensor at a time, needs torch from the start, and so is imported
 
 from lora_lab.disk.atomic import MODEL_FILES, atomic_folder, atomic_path, writable_folder
 from lora_lab.disk.documents import parse_json, read_json, write_json
+from lora_lab.disk.exchange import locked
 from lora_lab.disk.names import leftovers
 from lora_lab.disk.tensors import read_safetensors
 
@@ -14,6 +15,7 @@ __all__ = [
     "atomic_folder",
     "atomic_path",
     "leftovers",
+    "locked",
     "parse_json",
     "read_json",
     "read_safetensors",

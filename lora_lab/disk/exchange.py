@@ -50,7 +50,7 @@ def replace(work: Path, target: Path, instead_of: Collection[str] = ()) -> None:
     for file in files_of(new):
         if (target / file).is_dir():
             raise IsADirectoryError(f"cannot write '{target / file}', because a folder has that name: remove it first")
-    with _locked(target):
+    with locked(target):
         if not (_is_plain(target, new) and _swap(new, target, instead_of)):
             _replace_in_place(work, target, instead_of)
 
@@ -147,8 +147,8 @@ def _is_linked(one: Path, other: Path) -> bool:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One at a time; the system drops the lock of a process that ends, however it ends."""
+def locked(folder: Path) -> Iterator[None]:
+    """One process at a time is in the block; the system drops the lock of one that ends, however it ends."""
     if not HAS_LOCKS:
         yield
         return

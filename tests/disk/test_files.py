@@ -357,7 +357,7 @@ def test_a_saver_that_waited_for_a_folder_that_was_swapped_waits_for_the_new_one
 
     numbers = [target.stat().st_ino, other.stat().st_ino]
     monkeypatch.setattr(exchange.fcntl, "flock", flock)
-    with exchange._locked(target):
+    with exchange.locked(target):
         assert locked == numbers
         handle = os.open(target, os.O_RDONLY)
         with pytest.raises(BlockingIOError):
