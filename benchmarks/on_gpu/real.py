@@ -4,6 +4,7 @@ Rates and steps are those of earlier trials on a CPU; nothing is chosen here. Th
 """
 
 import copy
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +12,11 @@ from typing import Any
 
 import torch
 from on_gpu.common import Run, Skip
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lora_lab import memory, models, train
 from lora_lab.data import tasks
 from lora_lab.data.batches import encode_example
+from lora_lab.models import from_gguf
 from lora_lab.units import METHODS, Method
 
 Row = dict[str, Any]
@@ -34,7 +35,7 @@ def rows(run: Run) -> Iterator[Row]:
 
 
 def load(folder: Path) -> tuple[Any, Any]:
-    """A model in float32 and its tokenizer; from a GGUF file, if one lies there.
+    """A model in float32 on the CPU, and its tokenizer; from a GGUF file, if one lies there.
 
     Raises:
         Skip: if nothing does.
@@ -42,16 +43,10 @@ def load(folder: Path) -> tuple[Any, Any]:
     files = sorted(folder.glob("*.gguf"))
     if not files and not (folder / "config.json").exists():
         raise Skip(f"the folder '{folder.name}' holds neither a GGUF file nor a config.json")
-    more = {"gguf_file": files[0].name} if files else {}
-    read = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True, **more)
-    model = AutoModelForCausalLM.from_config(read.config, dtype=torch.float32)  # what comes from GGUF cannot be saved
-    model.load_state_dict(read.state_dict())
-    model.generation_config = read.generation_config
-    model.tie_weights()
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, **more)
-    if files and "<|im_end|>" in tokenizer.get_vocab():  # of which not every version of transformers reads from GGUF
-        tokenizer.eos_token = tokenizer.pad_token = "<|im_end|>"
-    return model.eval(), tokenizer
+    with tempfile.TemporaryDirectory() as made:
+        if files:
+            from_gguf.convert(files[0], Path(made))
+        return models.load(Path(made) if files else folder, device="cpu")
 
 
 def _tuned(run: Run, base: Any, tokenizer: Any, method: Method, seed: int) -> Row:

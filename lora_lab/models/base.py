@@ -1,20 +1,24 @@
-"""The model that is fine-tuned: the embedded base that comes with the package, or a hub model on a GPU.
+"""The model that is fine-tuned: the embedded base that comes with the package, the real model, or one that is named.
 
 Loading reads safetensors and JSON, and never runs code that comes with a model.
 """
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from lora_lab import ranges
+from lora_lab.models import real
 from lora_lab.models.checksums import remedy, verify
 from lora_lab.models.hub import snapshot
-from lora_lab.models.tiers import TierName, get_tier
+from lora_lab.models.tiers import EMBEDDED, REAL, TIERS, BaseName, Device, choose_dtype, get_tier
 from lora_lab.units import first_line
 
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
@@ -22,24 +26,72 @@ EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 
-def load_base(tier: TierName = "auto") -> Loaded:
-    """The base model and its tokenizer for a tier, in eval mode.
+def load(name: str | Path, device: Device | None = None) -> Loaded:
+    """A model by the name that a user gives it, and its tokenizer, in eval mode.
 
-        model, tokenizer = load_base()      # without a GPU: the embedded base, float32, from the package, offline
+        model, tokenizer = load("embedded")                     # or "smollm2": as `load_base` gives them
+        model, tokenizer = load("out/my_model")                 # a folder with config.json, weights and tokenizer
+        model, tokenizer = load("Qwen/Qwen2.5-0.5B-Instruct")   # from the hub, or its cache
 
     Args:
-        tier: `"auto"`, `"cpu"`, `"t4"`, `"l4"` or `"a100"`; all but `"cpu"` may download a model.
+        name: one of these. A folder comes before a model on the hub that has the same name; a `Path` is a folder.
+        device: `"cpu"` or `"cuda"`, and the dtype that `choose_dtype` gives it: on the CPU float32. By default the GPU,
+            where there is one, but the CPU for the embedded and the real model.
+
+    Raises:
+        TypeError, ValueError: for a name or device that is none of these, or a model that is damaged.
+        OSError: as `load_base`; a folder that cannot be read is damaged.
+    """
+    if not isinstance(name, (str, Path)):
+        raise TypeError(f"a model is named by a string or a path, not by {type(name).__name__}: {_NAMES}")
+    if device is not None:
+        ranges.choice("device", device, get_args(Device))
+    if name == EMBEDDED or name == REAL:
+        model, tokenizer = load_base(REAL if name == REAL else EMBEDDED)
+        return (model if device is None else model.to(device, choose_dtype(device)[0])), tokenizer
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = choose_dtype(device)[0]
+    if str(name) and Path(name).is_dir():
+        return _load(Path(name), "", dtype, device, "name a folder that transformers' save_pretrained wrote")
+    if isinstance(name, Path) or not _ON_THE_HUB.fullmatch(name):
+        hint = ranges.suggestion(str(name), (EMBEDDED, REAL))
+        raise ValueError(f"no model is named {ranges.brief(str(name))}, and no folder: {hint}{_NAMES}")
+    folder = snapshot(name)
+    return _load(folder, name, dtype, device, f"delete the folder '{folder}' and load the model again")
+
+
+_NAMES = f"give {EMBEDDED}, {REAL}, a folder with a model, or a hub model's name such as {TIERS['t4'].model}"
+_ON_THE_HUB = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
+
+
+def load_base(tier: BaseName = "auto") -> Loaded:
+    """The base model of the course and its tokenizer, in eval mode.
+
+        model, tokenizer = load_base()            # without a GPU: the embedded base, from the package, offline
+        model, tokenizer = load_base("smollm2")   # the real model, fetched once; float32, on the CPU
+
+    The real model is SmolLM2-135M-Instruct, as `models.real` fetches it. Where `LORA_LAB_MODEL=embedded` is set, the
+    embedded base stands in for it, so that what a lesson shows does not depend on what has been fetched.
+
+    Args:
+        tier: `"auto"`, `"cpu"`, `"t4"`, `"l4"` or `"a100"`, of which all but `"cpu"` may download a model;
+            `"embedded"`, which is `"cpu"`, or `"smollm2"`.
 
     Returns:
         A transformers causal LM, on the tier's device and in its dtype, and its tokenizer.
 
     Raises:
-        ValueError: for an unknown tier, or a model that is damaged or does not fit the tier's dtype.
+        ValueError: for an unknown tier, a `LORA_LAB_MODEL` that is unknown, or a model that is damaged or does not fit
+            the tier's dtype.
         FileNotFoundError: if a file of the embedded base is missing.
-        ConnectionError: if a hub model is not on this machine and the hub cannot be reached.
+        ConnectionError: if a model is not on this machine and cannot be fetched.
+        OSError: as `real.fetched`.
     """
-    chosen = get_tier(tier)
-    if chosen.embedded:
+    if tier == REAL and not _embedded_stands_in():
+        model, tokenizer = _load(real.fetched(), real.HUB, torch.float32, "cpu", real.REMEDY)
+        model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
+        return model, tokenizer
+    if tier == EMBEDDED or tier == REAL or (chosen := get_tier(tier)).embedded:
         return load_embedded()
     folder = snapshot(chosen.model)
     return _load(
@@ -49,6 +101,13 @@ def load_base(tier: TierName = "auto") -> Loaded:
         chosen.device,
         f"delete the folder '{folder}' and load the model again, or use the embedded base (--tier cpu)",
     )
+
+
+def _embedded_stands_in() -> bool:
+    wanted = os.environ.get("LORA_LAB_MODEL", "").strip().lower()
+    if wanted not in ("", EMBEDDED, REAL):
+        raise ValueError(f"LORA_LAB_MODEL={ranges.brief(wanted)}: set it to {EMBEDDED} or {REAL}, or unset it")
+    return wanted == EMBEDDED
 
 
 def load_embedded(folder: str | Path = EMBEDDED_FOLDER) -> Loaded:

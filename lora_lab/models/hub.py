@@ -48,11 +48,18 @@ def hub_reachable(timeout: float = 2.0) -> bool:
 
 def cached(model: str) -> bool:
     """Whether an earlier download of `model` lies on this machine."""
+    return cached_folder(model) is not None
+
+
+def cached_folder(model: str) -> Path | None:
+    """Where an earlier download of `model` lies on this machine; None if there is none, or it is not whole."""
     try:
-        huggingface_hub.snapshot_download(model, allow_patterns=PATTERNS, local_files_only=True)
+        folder = Path(huggingface_hub.snapshot_download(model, allow_patterns=PATTERNS, local_files_only=True))
     except OSError:
-        return False
-    return True
+        return None
+    # One that broke off has a folder too, in which what was not downloaded is missing.
+    whole = all(any(folder.glob(name)) for name in ("config.json", "tokenizer*.json", "*.safetensors"))
+    return folder if whole else None
 
 
 def snapshot(model: str, timeout: float = 3.0) -> Path:

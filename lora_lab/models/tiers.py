@@ -4,19 +4,23 @@ cpu     no usable GPU: the embedded base, nothing downloaded
 t4      16 GB, no fast bfloat16
 l4      24 GB
 a100    40 GB and more
+
+`SMOLLM2` beside them is no size of machine: the real model that is small enough for every one, and its main job there.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 
 from lora_lab import ranges
-from lora_lab.units import GIB, METHODS, Method
+from lora_lab.units import GB, GIB, METHODS, Method
 
-EMBEDDED = "embedded"
+EMBEDDED: Final = "embedded"
+REAL: Final = "smollm2"
 
 TierName = Literal["auto", "cpu", "t4", "l4", "a100"]
+BaseName = Literal["auto", "cpu", "t4", "l4", "a100", "embedded", "smollm2"]  # what `load_base` takes
 Device = Literal["cpu", "cuda"]
 
 
@@ -39,6 +43,7 @@ class Tier:
     full_lr: float  # peak learning rates; adapters want several times that of full fine-tuning
     adapter_lr: float
     checkpointing: bool = False
+    warmup: int = 10  # steps
 
     @property
     def embedded(self) -> bool:
@@ -47,8 +52,8 @@ class Tier:
 
     @property
     def device(self) -> Device:
-        """`"cuda"` for a hub model where there is a GPU, else `"cpu"`."""
-        return "cuda" if not self.embedded and torch.cuda.is_available() else "cpu"
+        """`"cuda"` for a model that wants one, where there is a GPU, else `"cpu"`."""
+        return "cuda" if self.min_memory and torch.cuda.is_available() else "cpu"
 
     @property
     def dtype(self) -> torch.dtype:
@@ -119,6 +124,21 @@ TIERS = {
     )
 }
 
+SMOLLM2 = Tier(
+    "cpu",
+    "HuggingFaceTB/SmolLM2-135M-Instruct",
+    min_memory=0,
+    min_capability=(0, 0),
+    batch_size=8,
+    steps=30,
+    seq_len=256,
+    heldout=32,
+    full_lr=1e-4,
+    adapter_lr=1e-3,
+    warmup=3,
+)
+"""As `course/records/real.py` measured it: about five minutes on two CPU cores."""
+
 
 def detect_tier() -> TierName:
     """The largest tier whose needs this machine's first GPU meets; `"cpu"` without one."""
@@ -128,6 +148,17 @@ def detect_tier() -> TierName:
     capability = torch.cuda.get_device_capability(0)
     fitting = (t for t in TIERS.values() if memory >= t.min_memory and capability >= t.min_capability)
     return [tier.name for tier in fitting][-1]
+
+
+def tier_in_words() -> str:
+    """One sentence for a lesson's first cell: this machine's GPU, and the model that the lessons use on it."""
+    tier = get_tier()
+    if not torch.cuda.is_available():
+        return "No GPU here: the lessons use the small model that comes with the course."
+    memory = f"GPU with {torch.cuda.get_device_properties(0).total_memory / GB:.0f} GB"
+    if tier.embedded:
+        return f"{memory}, too small or too old for a larger model: the lessons use the one that comes with the course."
+    return f"{memory}: lessons that can make use of it fine-tune {tier.model.partition('/')[2]}."
 
 
 def get_tier(name: TierName = "auto") -> Tier:
@@ -141,6 +172,10 @@ def get_tier(name: TierName = "auto") -> Tier:
     if wanted == "auto":
         wanted = detect_tier()
     if wanted not in TIERS:
+        if wanted in (EMBEDDED, REAL):
+            raise ValueError(
+                f"'{name}' is a model, no size of machine: give load_base(\"{wanted}\"), or --model {wanted}"
+            )
         hint = ranges.suggestion(wanted, ("auto", *TIERS))
         raise ValueError(f"unknown tier '{name}': {hint}choose from {_choices()}")
     return TIERS[wanted]

@@ -20,7 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from lora_lab.models import EMBEDDED_FOLDER, TIERS, checksums, detect_tier, get_tier, hub, load_base, load_embedded
 from lora_lab.models.base import _load
-from lora_lab.models.tiers import choose_dtype
+from lora_lab.models.tiers import choose_dtype, tier_in_words
 
 GIB = 2**30
 PATIENCE = 600  # seconds after which something hangs
@@ -108,6 +108,25 @@ def test_each_card_gets_the_largest_tier_it_can_run(monkeypatch, card, memory, c
     pretend_gpu(monkeypatch, memory, capability)
     assert detect_tier() == wanted
     assert get_tier("auto") is TIERS[wanted]
+
+
+@pytest.mark.parametrize(
+    ("memory", "capability", "sentence"),
+    [
+        (14.7, (7, 5), "GPU with 16 GB: lessons that can make use of it fine-tune Qwen2.5-1.5B-Instruct."),
+        (79.1, (9, 0), "GPU with 85 GB: lessons that can make use of it fine-tune Qwen2.5-14B-Instruct."),
+        (3.8, (7, 5), "GPU with 4 GB, too small or too old for a larger model: the lessons use the one that comes "
+                          "with the course."),
+    ],
+)  # fmt: skip
+def test_a_tier_is_said_in_a_sentence(monkeypatch, memory, capability, sentence):
+    pretend_gpu(monkeypatch, memory, capability)
+    assert tier_in_words() == sentence
+
+
+def test_without_a_gpu_the_sentence_says_so(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert tier_in_words() == "No GPU here: the lessons use the small model that comes with the course."
 
 
 def test_without_a_gpu_the_tier_is_cpu_and_its_model_is_embedded(monkeypatch):

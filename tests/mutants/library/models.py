@@ -5,12 +5,78 @@ from tests.mutants.library.mutation import Mutation
 _MODELS, _CLI = "tests/models/test_models.py", "tests/commands/test_cli.py"
 _WARNED = f"{_MODELS}::test_what_transformers_only_warns_of_is_damage"
 
+_REAL = "tests/models/test_real.py"
+
 TESTS = (
     "tests/models/test_models.py",
+    "tests/models/test_real.py",
     "tests/commands/test_cli.py",
 )
 
 MUTATIONS = (
+    Mutation(
+        file="lora_lab/models/real.py",
+        before="return folder.is_dir() and verify(folder) > 0",
+        after="return folder.is_dir()",
+        test=f"{_REAL}::test_a_damaged_copy_that_cannot_be_fetched_anew_is_called_damaged",
+        wrong="a damaged copy of the real model is loaded",
+    ),
+    Mutation(
+        file="lora_lab/models/real.py",
+        before="    if not GGUF.is_at(file):",
+        after="    if not file.exists():",
+        test=f"{_REAL}::test_a_package_that_holds_another_model_is_refused",
+        wrong="another model is taken for the real one",
+    ),
+    Mutation(
+        file="lora_lab/models/real.py",
+        before="    if free < NEEDED:",
+        after="    if free < 0:",
+        test=f"{_REAL}::test_a_full_disk_is_said_before_the_download",
+        wrong="a disk is filled before anybody asks whether there is room",
+    ),
+    Mutation(
+        file="lora_lab/models/real.py",
+        before="    if not from_gguf.available():",
+        after="    if False:",
+        test=f"{_REAL}::test_without_the_package_gguf_nothing_is_downloaded",
+        wrong="what cannot be read is downloaded",
+    ),
+    Mutation(
+        file="lora_lab/models/hub.py",
+        before="return folder if whole else None",
+        after="return folder",
+        test=f"{_REAL}::test_what_the_hub_gave_before_is_taken_without_asking_anybody",
+        wrong="half of a hub model passes for the whole",
+    ),
+    Mutation(
+        file="lora_lab/models/from_gguf.py",
+        before='float(f"{read.rms_norm_eps:.6g}")',
+        after="read.rms_norm_eps",
+        test=f"{_REAL}::test_what_is_converted_is_a_plain_model_of_the_hub",
+        wrong="the configuration is not the hub model's",
+    ),
+    Mutation(
+        file="lora_lab/models/from_gguf.py",
+        before="        eos_token=END_OF_TURN,",
+        after="        eos_token=tokenizer.unk_token,",
+        test=f"{_REAL}::test_what_is_converted_is_a_plain_model_of_the_hub",
+        wrong="answers never end",
+    ),
+    Mutation(
+        file="lora_lab/models/base.py",
+        before="_ON_THE_HUB.fullmatch(name)",
+        after="_ON_THE_HUB.match(name)",
+        test=f"{_REAL}::test_a_name_that_is_none_says_which_there_are[org/model\\n-no folder]",
+        wrong="the hub is asked for what is no name",
+    ),
+    Mutation(
+        file="lora_lab/models/base.py",
+        before="return wanted == EMBEDDED",
+        after="return False",
+        test=f"{_REAL}::test_under_build_and_tests_the_embedded_base_stands_in",
+        wrong="a lesson's outputs depend on what has been fetched",
+    ),
     Mutation(
         file="lora_lab/models/base.py",
         before='    if ignored := sorted(report["unexpected_keys"]):',
@@ -54,16 +120,16 @@ MUTATIONS = (
         wrong="a typo gets the adapters' rate",
     ),
     Mutation(
-        file="lora_lab/commands/installed.py",
+        file="lora_lab/network/pip_settings.py",
         before='parts.netloc.rpartition("@")[2]',
         after="parts.netloc",
         test=f"{_CLI}::test_the_package_index_is_the_one_that_pip_asks[global.index-url='https://zoe:s3cret@e.example:8443/x?token=s3cret'\\n-environment6-https://e.example:8443/x]",
         wrong="the doctor shows a password",
     ),
     Mutation(
-        file="lora_lab/commands/installed.py",
-        before='for kind in (":env:", "install", "global"):',
-        after='for kind in ("global", "install", ":env:"):',
+        file="lora_lab/network/pip_settings.py",
+        before='f"{kind}.{name}") for kind in (":env:", "install", "global"))',
+        after='f"{kind}.{name}") for kind in ("global", "install", ":env:"))',
         test=f"{_CLI}::test_the_package_index_is_the_one_that_pip_asks[:env:.index-url='https://c.example'\\nglobal.index-url='https://a.example'\\n-environment4-https://c.example]",
         wrong="the index in a file beats the one in the environment",
     ),

@@ -1,0 +1,10 @@
+"""Files from a package index: where pip would ask, and a download that goes on where it broke off.
+
+Light: no torch, so that the doctor can ask where torch is broken.
+"""
+
+from lora_lab.network.downloading import File, download
+from lora_lab.network.indexes import addresses
+from lora_lab.network.pip_settings import PYPI, PipSettings, package_index
+
+__all__ = ["PYPI", "File", "PipSettings", "addresses", "download", "package_index"]
