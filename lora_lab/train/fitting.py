@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lora_lab import ranges
 from lora_lab.data.batches import Encoded, collate, require_pad_id
+from lora_lab.train import fingerprints
 from lora_lab.train.causal import require_causal
 from lora_lab.train.history import History
 from lora_lab.train.limits import require_dataset, vocabulary
@@ -49,8 +50,9 @@ def fit(
         weight_decay: AdamW's, applied to matrices only; at least 0 and below 1 / lr.
         seed: of the order of the data and of dropout, at least 0.
         pad_id: id for padding, by default the model's.
-        options: accumulate, clip, checkpointing, evaluate, evaluate_every, patience and on_step, as `train.loop.run`
-            explains them; gradients are weighted by tokens with loss.
+        options: accumulate, clip, checkpointing, evaluate, evaluate_every, patience, on_step, resume, save_every and
+            identity, as `train.loop.run` explains them; gradients are weighted by tokens with loss. With
+            `resume="runs/first"` the run is kept in that folder, and the same call goes on with it.
 
     Returns:
         The history; what is left behind is as after `train.loop.run`.
@@ -70,6 +72,10 @@ def fit(
     require_causal(model)
     pad = _pad_id(model, pad_id)
     require_dataset(model, dataset)
+    if options.get("resume") is not None:
+        settings = {"lr": lr, "batch_size": batch_size, "warmup": warmup, "weight_decay": weight_decay, "pad_id": pad}
+        same = {"examples to learn from": fingerprints.of_values([dataset[i] for i in range(len(dataset))])}
+        options["identity"] = {**(options.get("identity") or {}), **settings, **same}
     return run(
         model,
         _batches(dataset, batch_size, pad, seed),

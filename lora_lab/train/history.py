@@ -1,6 +1,8 @@
 """What happened in a training run."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -33,6 +35,11 @@ class History:
         self.counted.append(counted + (self.counted[-1] if self.counted else 0))
         self.seconds.append(seconds)
 
+    def restore(self, kept: Mapping[str, Any]) -> None:
+        """Become what `dataclasses.asdict` made of one and JSON gave back."""
+        for name, value in kept.items():
+            setattr(self, name, [tuple(entry) for entry in value] if name == "evaluations" else value)
+
     @property
     def tokens(self) -> list[float]:
         """With loss, so far: what a language model's loss has counted."""
@@ -42,6 +49,11 @@ class History:
     def best_step(self) -> int | None:
         """The step with the best score, the first of them if several share it; with patience its weights are kept."""
         return max(self.evaluations, key=lambda entry: entry[1])[0] if self.evaluations else None
+
+    @property
+    def last_evaluated(self) -> int | None:
+        """The step of the last evaluation."""
+        return self.evaluations[-1][0] if self.evaluations else None
 
     @property
     def evaluations_since_best(self) -> int:

@@ -6,8 +6,8 @@ batch counts is the loss's to say; see `train.losses.Loss`.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -15,17 +15,23 @@ from torch import Tensor, nn
 
 from lora_lab import ranges
 from lora_lab.train.history import History
+from lora_lab.train.keeping import Keeper, State, identity_of
 from lora_lab.train.losses import Loss
 from lora_lab.train.modules import require_weights
 from lora_lab.train.optimizers import MakeOptimizer, Named, adamw, made
 from lora_lab.train.restoring import checkpointed, gradients_cleared, left_with, modes_restored, moved
 from lora_lab.train.schedules import Schedule, cosine
-from lora_lab.train.settings import require_evaluation, require_functions, require_loss, require_numbers
-from lora_lab.train.step import Step, weigh
+from lora_lab.train.settings import (
+    require_evaluation,
+    require_functions,
+    require_keeping,
+    require_loss,
+    require_numbers,
+)
+from lora_lab.train.step import Step
+from lora_lab.train.stream import Stream
 
 Batch = TypeVar("Batch")
-
-_EMPTY = 10**5  # steps in a row without weight, after which no other is waited for
 
 
 def run(
@@ -44,6 +50,9 @@ def run(
     patience: int | None = None,
     seed: int = 0,
     on_step: Callable[[int, float], None] | None = None,
+    resume: str | Path | None = None,
+    save_every: int = 25,
+    identity: Mapping[str, Any] | None = None,
 ) -> History:
     """Lower a loss.
 
@@ -70,17 +79,28 @@ def run(
             also after an error or an interruption; that takes a copy of what trains and of the buffers.
         seed: of dropout, at least 0.
         on_step: called with (steps done, loss) after each step.
+        resume: a folder that keeps the run's state. A run that finds its own state there goes on from it, and is bit
+            for bit the run that was never interrupted; one that had come to its end only gets its weights and its
+            history back. The state (JSON and safetensors, no pickle) is saved every `save_every` steps, at the end,
+            and at a Ctrl-C, which then waits for the step to end; a second one does not. `checkpointing` may differ
+            between the two. Where the state cannot be written, the run goes on with a warning. `batches` must come in
+            the same order again.
+        save_every: steps, at least 1.
+        identity: what else, in values that JSON can hold, a run must share with the one whose state it takes up, such
+            as {"data": a hash}.
 
     Returns:
-        The history. Each module is left in the mode it came in, and without gradients, also after an error or an
-        interruption; gradients that were there before are not used.
+        The history, with `resume` from the first step on. Each module is left in the mode it came in, and without
+        gradients, also after an error or an interruption; gradients that were there before are not used.
 
     Raises:
         TypeError: for a number, function, loss or optimizer of the wrong type.
         ValueError: for numbers out of range, a model without trainable parameters, an optimizer that leaves one out,
             batches that end before the last step (it names the steps done) or that all weigh nothing, and a loss that
             depends on nothing that trains, or whose weight is negative or not finite, or a rate of the schedule that
-            is; before the step.
+            is; before the step. For a folder to resume from whose state is damaged, or of other settings, weights or
+            batches; it names what differs.
+        OSError: for a folder to resume from that cannot be read or written in.
         FloatingPointError: if the loss or the gradient stops being finite; it names the step. The weights are those
             before the step, or with patience those of the best evaluation so far.
     """
@@ -88,9 +108,10 @@ def run(
     require_evaluation(evaluate, evaluate_every, patience, steps)
     require_functions(on_step, optimizer, schedule)
     require_loss(loss)
+    require_keeping(resume, save_every, identity)
     seed = ranges.seed(seed)
     named = _trainable(model)
-    stream = _endless(batches)
+    stream = Stream(batches, steps, watched=resume is not None)
 
     torch.manual_seed(seed)
     parameters = [parameter for _, parameter in named]
@@ -100,25 +121,44 @@ def run(
     step = Step(model, loss, optimizers, parameters, clip)
     history, started = History(), time.perf_counter()
     best: list[Tensor] = []
-    with modes_restored(model), checkpointed(model, checkpointing), left_with(model, parameters, best):
-        for done in range(steps):
-            model.train()  # each time, for `evaluate` and `on_step` may leave it in another mode
-            rate = _set_rates(peaks, schedule, done, steps)
-            with gradients_cleared(model, parameters):
-                weighed = _next(stream, accumulate, model, loss, done, steps)
-                mean, norm = step.take(weighed, done + 1)
 
-            counted = sum(weight for _, weight in weighed)
-            history.record(mean, rate, norm, counted, time.perf_counter() - started)
-            if on_step:
-                on_step(done + 1, mean)
-            if evaluate and (done + 1) % evaluate_every == 0:
-                history.evaluations.append((done + 1, _score(evaluate, done + 1)))
-                if patience is not None and history.best_step == done + 1:
-                    best[:] = [tensor.detach().clone() for tensor in moved(model, parameters)]
-                history.stopped_early = patience is not None and history.evaluations_since_best >= patience
-            if history.stopped_early:
-                break
+    def judge(done: int) -> None:
+        """Evaluate, and with patience keep the best weights and see whether it has run out."""
+        assert evaluate is not None
+        score = _score(evaluate, done)
+        with keeper.whole():
+            history.evaluations.append((done, score))
+            if patience is not None and history.best_step == done:
+                best[:] = [tensor.detach().clone() for tensor in moved(model, parameters)]
+            history.stopped_early = patience is not None and history.evaluations_since_best >= patience
+
+    same: dict[str, Any] = {}
+    if resume is not None:
+        numbers = {"steps": steps, "accumulate": accumulate, "clip": clip, "seed": seed, "patience": patience}
+        functions = {"evaluate_every": evaluate_every if evaluate else None, "loss": type(loss).__name__}
+        rates = {"rates of the schedule": _sampled(schedule, steps)}
+        same = {**(identity or {}), **identity_of(model, named, optimizers, **numbers, **functions, **rates)}
+    state = State(model, parameters, optimizers, step.scaler, stream, history, best)
+    with modes_restored(model), checkpointed(model, checkpointing), left_with(model, parameters, best):
+        keeper = Keeper(resume, save_every, same, state)
+        started -= history.seconds[-1] if history.seconds else 0.0
+        with keeper.saving():
+            while True:
+                done = len(history.losses)
+                if evaluate and done and done % evaluate_every == 0 and history.last_evaluated != done:
+                    judge(done)
+                keeper.save_if_due()
+                if done == steps or history.stopped_early:
+                    break
+                model.train()  # each time, for `evaluate` and `on_step` may leave it in another mode
+                rate = _set_rates(peaks, schedule, done, steps)
+                with keeper.whole(), gradients_cleared(model, parameters):
+                    weighed = stream.next(accumulate, model, loss, done)
+                    mean, norm = step.take(weighed, done + 1)
+                    counted = sum(weight for _, weight in weighed)
+                    history.record(mean, rate, norm, counted, time.perf_counter() - started)
+                if on_step:
+                    on_step(done + 1, mean)
     return history
 
 
@@ -144,39 +184,9 @@ def _set_rates(peaks: Sequence[tuple[dict[str, Any], float]], schedule: Schedule
     return rates[0]
 
 
-def _endless(batches: Iterable[Batch]) -> Iterator[Batch]:
-    """The batches one after the other, from the start again where that is possible."""
-    if isinstance(batches, Mapping):
-        raise TypeError("batches is a single batch: give a list, [batch]")
-    if not isinstance(batches, Iterable):
-        raise TypeError(f"batches={ranges.brief(batches)}: give a list of batches, or a generator")
-
-    def passes() -> Iterator[Batch]:
-        some = True
-        while some:
-            some = False
-            for batch in batches:
-                yield batch
-                some = True
-
-    return passes()
-
-
-def _next(
-    stream: Iterator[Batch], accumulate: int, model: nn.Module, loss: Loss[Batch], done: int, steps: int
-) -> list[tuple[Batch, float]]:
-    """The batches of one step with their weights; a step without any would teach nothing, and is passed over."""
-    for _ in range(_EMPTY):
-        batches = list(islice(stream, accumulate))
-        if len(batches) < accumulate:
-            raise ValueError(
-                f"batches ended after {done} of steps={steps} steps: choose fewer steps, or give batches that can be "
-                "gone through again, such as a list"
-            )
-        weighed = [(batch, weigh(loss, model, batch)) for batch in batches]
-        if any(weight for _, weight in weighed):
-            return weighed
-    raise ValueError(f"no batch has weight after {done} steps, so there is nothing to learn from: give some that count")
+def _sampled(schedule: Schedule, steps: int) -> list[float]:
+    """A few rates at a peak of 1: a schedule is a function, and two of them can only be compared by what they give."""
+    return [schedule(steps * i // 8, steps, 1.0) for i in range(8)]
 
 
 def _score(evaluate: Callable[[], float], step: int) -> float:

@@ -1,7 +1,9 @@
 """The settings of a run and their ranges."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypedDict
+from pathlib import Path
+from typing import Any, TypedDict
 
 from lora_lab import ranges
 
@@ -18,6 +20,9 @@ class RunOptions(TypedDict, total=False):
     evaluate_every: int
     patience: int | None
     on_step: Callable[[int, float], None] | None
+    resume: str | Path | None
+    save_every: int
+    identity: Mapping[str, Any] | None
 
 
 class FitOptions(RunOptions, total=False):
@@ -113,3 +118,23 @@ def require_evaluation(
             f"evaluate_every={evaluate_every} is past the last of steps={steps}, so nothing would be evaluated: "
             f"choose at most {steps}"
         )
+
+
+def require_keeping(resume: object, save_every: object, identity: object) -> None:
+    """Refuse a folder that is no path, and an identity that could not be written to it.
+
+    Raises:
+        TypeError: for those, and a `save_every` that is no whole number.
+        ValueError: for one below 1.
+    """
+    if resume is not None and not isinstance(resume, (str, Path)):
+        raise TypeError(f"resume={ranges.brief(resume)}: give the folder that keeps the run's state")
+    ranges.whole("save_every", save_every)
+    if identity is None:
+        return
+    try:
+        json.dumps(identity)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"identity={ranges.brief(identity)} cannot be written as JSON ({error})") from None
+    if not isinstance(identity, Mapping):
+        raise TypeError(f"identity={ranges.brief(identity)}: give a dict of what the run is")

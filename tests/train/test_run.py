@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from lora_lab.train import loop, losses, optimizers, schedules
+from lora_lab.train import losses, optimizers, schedules, stream
 from lora_lab.train.loop import run
 from lora_lab.units import IGNORE
 from tests.helpers.data import examples
@@ -181,7 +181,7 @@ def test_a_step_without_weight_is_passed_over():
 
 
 def test_batches_that_never_weigh_anything_end(monkeypatch):
-    monkeypatch.setattr(loop, "_EMPTY", 50)
+    monkeypatch.setattr(stream, "_EMPTY", 50)
     with pytest.raises(ValueError, match="no batch has weight after 0 steps"):
         run(net(), labelled(3), Scripted(weight=0), steps=1)
 

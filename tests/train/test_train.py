@@ -187,7 +187,7 @@ def test_each_method_learns_to_answer_in_json(method):
     train.prepare(model, method)
     train.finetune(model, tokenizer, task, method, steps=60)
     scores = train.report(model, tokenizer, task).scores
-    assert scores["valid"] > 0.9 and scores["fields"] > 0.6  # lesson 11 and the demo go on to the exact match
+    assert scores["valid"] > 0.9 and scores["fields"] > 0.6  # lesson 12 and the demo go on to the exact match
 
 
 @pytest.mark.slow

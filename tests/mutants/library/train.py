@@ -5,6 +5,7 @@ from tests.mutants.library.mutation import Mutation
 LOOP, STEP, FITTING = (f"lora_lab/train/{name}.py" for name in ("loop", "step", "fitting"))
 EVALUATE, RECIPES, OPTIMIZERS = (f"lora_lab/train/{name}.py" for name in ("evaluate", "recipes", "optimizers"))
 RESTORING, LIMITS, CAUSAL = (f"lora_lab/train/{name}.py" for name in ("restoring", "limits", "causal"))
+STREAM = "lora_lab/train/stream.py"
 TOKENS, EXAMPLES = (f"lora_lab/train/losses/{name}.py" for name in ("tokens", "examples"))
 BATCHES, REACH = "lora_lab/data/batches.py", "lora_lab/models/limits.py"
 
@@ -114,7 +115,7 @@ MUTATIONS = (
         wrong="a step is taken along a gradient of NaN",
     ),
     Mutation(
-        file=LOOP,
+        file=STREAM,
         before="if any(weight for _, weight in weighed):",
         after="if weighed[0][1]:",
         test="tests/train/test_loop.py::test_a_step_counts_whichever_of_its_batches_holds_the_tokens_with_loss",
@@ -275,7 +276,7 @@ MUTATIONS = (
         wrong="a rate is a share of the last one, not of the peak",
     ),
     Mutation(
-        file=LOOP,
+        file=STREAM,
         before="if len(batches) < accumulate:",
         after="if not batches:",
         test="tests/train/test_run.py::test_a_generator_that_ends_says_after_how_many_steps",
