@@ -1,4 +1,4 @@
-"""Record the main task: three methods and a control, three seeds each. Lesson 11 shows the table and reruns one row.
+"""Record the main task: three methods and a control, three seeds each. Lesson 12 shows the table and reruns one row.
 
     python course/records/open_book.py        # writes lora_lab/records/open_book.json; about 15 minutes on 2 cores
 

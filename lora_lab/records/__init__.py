@@ -21,3 +21,32 @@ def load(name: str) -> dict[str, Any]:
         known = ", ".join(sorted(file.stem for file in FOLDER.glob("*.json")))
         raise ValueError(f"no record named {name!r}: there are {known}")
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def tried(name: str, **key: Any) -> list[dict[str, Any]]:
+    """The rows of a record that have these values, in its order.
+
+    Raises:
+        ValueError: for an unknown record, or values that no row has.
+    """
+    rows = [row for row in load(name)["rows"] if all(row.get(column) == value for column, value in key.items())]
+    if not rows:
+        raise ValueError(f"the record {name!r} has no row with {key}")
+    return rows
+
+
+def chosen(name: str, **key: Any) -> list[dict[str, Any]]:
+    """The rows of a sweep over rates that have these values, at the rate that validation chose with seed 0.
+
+    A rate is chosen by the least loss on validation, never by the score on what is held out. A run that failed has
+    None as its loss.
+
+    Raises:
+        ValueError: as `tried`, or if no such row with seed 0 has finished.
+    """
+    rows = tried(name, **key)
+    finished = [row for row in rows if row["seed"] == 0 and row.get("validation") is not None]
+    if not finished:
+        raise ValueError(f"the record {name!r} has no finished row with seed 0 and {key}")
+    best = min(finished, key=lambda row: row["validation"])["lr"]
+    return [row for row in rows if row["lr"] == best]

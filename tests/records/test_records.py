@@ -40,6 +40,17 @@ def test_two_tasks_have_headroom_between_rank_1_rank_16_and_full_fine_tuning(tas
     assert abs(mean(exact["full"]) - mean(exact["rank 16"])) > 0.05
 
 
+def test_the_real_model_learns_the_job_that_prompting_and_retrieval_alone_do_not_do():
+    tuned, prompted = scores("real_finetune", "exact"), scores("real_prompting", "exact")
+    assert len(tuned["qlora"]) == 3 and min(tuned["qlora"]) > 0.85
+    assert max(prompted["prompt"]) < 0.5 < min(tuned["qlora"])
+    found = scores("real_retrieval", "found")
+    assert min(found["retrieval, qlora"]) > 0.9 and max(found["passage withheld, qlora"]) == 0
+    assert (
+        max(scores("real_retrieval", "exact")["passage withheld, qlora"]) < 0.05
+    )  # it cannot know what it was not told
+
+
 def test_an_unknown_record_lists_the_known_ones():
-    with pytest.raises(ValueError, match="capacity, open_book"):
+    with pytest.raises(ValueError, match="capacity.*open_book"):
         records.load("speed")
