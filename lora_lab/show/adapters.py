@@ -1,5 +1,6 @@
 """Figures about adapters: what the scale does to a step, and what single runs scored."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -7,6 +8,9 @@ from torch import Tensor
 
 from lora_lab.show.figures import CONTEXT, POINT, figure
 from lora_lab.show.inputs import filled, named, numbers
+
+
+_MARKS = "os^"
 
 
 def moves_by_rank(moves: Mapping[tuple[str, str], Tensor], ranks: Sequence[int], steady: Mapping[tuple[str, str], bool],
@@ -48,13 +52,15 @@ def moves_by_rank(moves: Mapping[tuple[str, str], Tensor], ranks: Sequence[int],
            caption=f"Mean of {len(next(iter(moves.values())))} seeds; bars are standard deviations.")  # fmt: skip
 
 
-def runs(scores: Mapping[str, Sequence[float]], point: str, title: str, xlabel: str) -> None:
-    """One dot per run, one row per method, the first at the bottom.
+def runs(scores: Mapping[str, Sequence[float]], point: str, title: str | None = None, xlabel: str = "score") -> None:
+    """One mark per run, one row per method with its mean beside it, the first at the bottom.
+
+    The first run of every method has the same mark, and so on, so that runs of one seed can be compared.
 
     Args:
         scores: shares from 0 to 1, by the name of the method.
         point: the method that the figure is about.
-        title: the finding.
+        title: the finding, in place of one that says what is better than `point`, by the means.
         xlabel: what is scored.
 
     Raises:
@@ -64,13 +70,28 @@ def runs(scores: Mapping[str, Sequence[float]], point: str, title: str, xlabel: 
     named("point", point, scores)
     for name, values in scores.items():
         numbers(f"scores of {name}", values)
-    fig, axis = plt.subplots(figsize=(8, 0.6 + 0.45 * len(scores)))
+    means = {name: sum(values) / len(values) for name, values in scores.items()}
+    title = title or _who_is_better(means, point)
+    fig, axis = plt.subplots(figsize=(8, 0.9 + 0.45 * len(scores)))
     for row, (name, values) in enumerate(scores.items()):
         color = POINT if name == point else CONTEXT
-        axis.scatter(
-            [100 * value for value in values], [row] * len(values), s=90, alpha=0.7, color=color, clip_on=False
-        )
+        for value, mark in zip(values, itertools.cycle(_MARKS)):
+            axis.scatter(100 * value, row, s=90, alpha=0.7, color=color, marker=mark, clip_on=False, linewidths=0)
+        axis.annotate(f"{means[name]:.0%}", (1.02, row), xycoords=("axes fraction", "data"), va="center", color=color)
     axis.set_yticks(range(len(scores)), list(scores))
-    axis.set(xlim=(-4, 104), xlabel=f"{xlabel} (%)", title=title)
-    means = ", ".join(f"{name} {sum(values) / len(values):.0%}" for name, values in scores.items())
-    figure(fig, alt=f"{xlabel}, means over the runs: {means}.", caption="Each dot is one run.")
+    axis.set(xlim=(-4, 104), ylim=(-0.6, len(scores) - 0.4), xlabel=f"{xlabel} (%)")
+    axis.set_title(title, x=0, ha="left")
+    said = ", ".join(f"{name} {mean:.0%}" for name, mean in means.items())
+    figure(
+        fig,
+        alt=f"{title}. {xlabel}, means over the runs: {said}.",
+        caption="● ■ ▲ are the first, second and third run of each; at the right, means.",
+    )
+
+
+def _who_is_better(means: Mapping[str, float], point: str) -> str:
+    better = [name for name, mean in means.items() if mean > means[point]]
+    right = f"{point} gets {means[point]:.0%} right"
+    if not better:
+        return f"{right}, more than all {len(means) - 1} others"
+    return f"{right}; only {better[0]} gets more" if len(better) == 1 else f"{right}; more: {', '.join(better)}"
