@@ -1,0 +1,142 @@
+"""A guess is taken before anything is measured, and shown beside it afterwards."""
+
+import numpy as np
+import pytest
+import torch
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
+
+from lora_lab.exercises import guesses
+from lora_lab.exercises.stopping import Stopped
+from lora_lab.exercises.wording import distance, number
+
+pytestmark = pytest.mark.usefixtures("course")
+
+
+def shown(capsys) -> list[list[str]]:
+    """The rows of the table that was shown, as text, without its headers."""
+    lines = capsys.readouterr().out.strip().split("\n")
+    rule = next(i for i, line in enumerate(lines) if set(line) <= {"-", " "})
+    edges = [i for i in range(len(lines[rule])) if i == 0 or lines[rule][i - 2 : i] == "  "]
+    return [[line[a:b].strip() for a, b in zip(edges, [*edges[1:], None])] for line in lines[rule + 1 :]]
+
+
+# ── taking guesses ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_guess_that_is_still_open_stops_with_one_sentence_that_names_all_of_them():
+    with pytest.raises(Stopped) as stop:
+        guesses(energy=..., rank=...)
+    assert str(stop.value) == ("First your guess: give energy and rank a number in the cell above, then run this cell "
+                               "again. energy = None goes on without one.")  # fmt: skip
+
+
+def test_in_jupyter_the_stop_shows_no_traceback_and_what_is_slow_below_does_not_run(capsys):
+    shell = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
+    result = shell.run_cell("from lora_lab.exercises import guesses\nguessed = guesses(energy=...)\nprint('slow')")
+    out = capsys.readouterr().out.strip()
+    assert not result.success and "\n" not in out and out.startswith("First your guess: give energy a number")
+
+
+@pytest.mark.parametrize("value", ["40", [40], True, float("nan"), float("inf"), 10**400, 4 + 0j, "x" * 500])
+def test_what_is_no_number_stops_with_one_short_sentence(value):
+    with pytest.raises(Stopped, match="^energy = .* is no number: write one such as 40, or None for no guess") as stop:
+        guesses(energy=value)
+    assert len(str(stop.value)) < 200 and "\n" not in str(stop.value)
+
+
+def test_a_name_that_no_lesson_asks_for_stops_with_the_nearest_one():
+    with pytest.raises(Stopped, match="no guess is named 'enrgy': did you mean energy"):
+        guesses(enrgy=40)
+
+
+def test_what_was_not_guessed_in_this_cell_cannot_be_compared_in_it():
+    with pytest.raises(Stopped, match="rank is not among the guesses of this cell: energy"):
+        guesses(energy=40).against(rank=3)
+
+
+def test_what_a_lesson_measured_must_be_a_number():
+    with pytest.raises(TypeError, match="energy=.*what was measured must be a number"):
+        guesses(energy=40).against(energy="many")
+
+
+# ── beside what was measured ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_question_guess_measured_and_distance_stand_in_a_row(capsys):
+    guesses(energy=40, rank=np.int64(8)).against(energy=torch.tensor(17.25), rank=np.float32(8))
+    assert shown(capsys) == [["directions of 192", "40", "17.2", "2.3 times too high"],
+                             ["rank of an update", "8", "8", "right"]]  # fmt: skip
+
+
+def test_no_guess_passes(capsys):
+    guesses(energy=None).against(energy=17)
+    assert shown(capsys) == [["directions of 192", "no guess", "17", "–"]]
+
+
+REVEALED = {192: "full rank sounds as if all were needed", 16: "the rank that papers use", None: ""}
+
+
+@pytest.mark.parametrize(
+    ("guess", "measured", "near"),
+    [
+        (192, 30, 192),
+        (160, 30, 192),  # 17 % below it
+        (150, 30, None),  # 22 % below it
+        (230, 30, 192),
+        (232, 30, None),
+        (16, 30, 16),
+        (19, 30, 16),
+        (20, 30, None),
+        (18, 19, None),  # nearer to what was measured
+        (17, 19, 16),
+        (17.5, 19, None),  # as near to the one as to the other
+        (16, 16, None),  # it turned out to be right
+    ],
+)
+def test_a_guess_near_a_typical_wrong_value_shows_what_that_one_reveals(guess, measured, near, capsys):
+    guesses(energy=guess).against(energy=measured)
+    (row,) = shown(capsys)
+    assert (row[4] if len(row) > 4 else "") == REVEALED[near]
+
+
+def test_comparisons_may_come_one_at_a_time(capsys):
+    guessed = guesses(energy=40, rank=8)
+    guessed.against(rank=4)
+    guessed.against(energy=40)
+    assert "2 times too high" in (out := capsys.readouterr().out) and "right" in out
+
+
+# ── words for numbers ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(40, "40"), (131072, "131,072"), (17.25, "17.2"), (0.012345, "0.0123"), (2.0, "2"), (1234.56, "1,235"), (-3, "-3"),
+     (0, "0"), (float("inf"), "inf"), (float("nan"), "nan"), (1e30, "1.00e+30"), (10**20, "1.00e+20")],
+)  # fmt: skip
+def test_a_number_is_rounded_to_what_matters(value, text):
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("guess", "measured", "text"),
+    [
+        (40, 40, "right"),
+        (17.24, 17.2437, "right"),
+        (1000, 1001, "right"),
+        (50, 40, "25 % too high"),
+        (30, 40, "25 % too low"),
+        (80, 40, "2 times too high"),
+        (20, 40, "2 times too low"),
+        (4000, 40, "100 times too high"),
+        (997, 10, "100 times too high"),
+        (0, 40, "40 too low"),
+        (3, 0, "3 too high"),
+        (-1, 2, "3 too low"),
+        (-3, -2, "1 too low"),
+        (5, float("inf"), "–"),
+    ],
+)
+def test_a_distance_is_said_as_a_person_would(guess, measured, text):
+    assert distance(guess, measured) == text
