@@ -45,6 +45,7 @@ MOVED = {
 _SOFTWARE, _HARDWARE, _AROUND = (f"lora_lab.commands.{name}" for name in ("software", "hardware", "surroundings"))
 
 NAMES = {
+    "lora_lab.cli": {"SEEDS": "lora_lab.commands.arguments.SEEDS"},
     "lora_lab.doctor": {
         "REINSTALL": "lora_lab.commands.finding.REINSTALL",
         **{name: f"{_SOFTWARE}.{name}" for name in ("python", "package", "requirements", "requirement", "extras")},

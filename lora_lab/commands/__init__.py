@@ -1,1 +1,1 @@
-"""What is typed in a shell: `lora-lab doctor`, `demo` and `memory`, and which machine a figure was measured on."""
+"""What is typed in a shell: `lora-lab doctor`, `demo`, `finetune`, `memory`; which machine a figure was measured on."""

@@ -1,4 +1,4 @@
-"""The command `lora-lab`: doctor, demo and memory.
+"""The command `lora-lab`: lab, doctor, demo, finetune and memory.
 
 Only what parsing needs is imported here, so that `lora-lab --help` answers at once.
 """
@@ -13,10 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from lora_lab.commands import finetune_options
+from lora_lab.commands.arguments import folder as _folder
+from lora_lab.commands.arguments import names as _names
+from lora_lab.commands.arguments import seed as _seed
+from lora_lab.commands.arguments import whole as _whole
+from lora_lab.commands.arguments import word as _word
 from lora_lab.commands.console import lasting_output
 from lora_lab.units import METHODS, first_line
 
-SEEDS = range(2**63)
+_NO_FLAGS = {"model", "command", "words"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,10 +47,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     options = _parser().parse_args(argv)
+    options.words = sys.argv[1:] if argv is None else list(argv)
     try:
         return options.command(options)
-    except (ValueError, OSError) as error:  # what the library raises for bad input: the sentence is the message
-        _say(in_flags(" ".join(str(error).split()) or first_line(error), vars(options).keys() - {"model", "command"}))
+    except (
+        ValueError,
+        OSError,
+        MemoryError,
+    ) as error:  # what the library raises for bad input: the sentence is the message
+        _say(in_flags(" ".join(str(error).split()) or first_line(error), vars(options).keys() - _NO_FLAGS))
         return 2
     except FloatingPointError as error:  # training that went astray is no bad input
         _say(str(error))
@@ -110,6 +121,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="lora-lab", description="LoRA, quantization and QLoRA, executable.")
     commands = parser.add_subparsers(metavar="command", required=True)
+    _add_lab(commands)
 
     doctor = commands.add_parser(
         "doctor",
@@ -127,6 +139,12 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--method", choices=METHODS, default="qlora", help="default: %(default)s")
     demo.add_argument("--seed", type=_seed, default=0, help="default: %(default)s")
     demo.add_argument(
+        "--model",
+        type=_word,
+        help="embedded, smollm2 (the real one: fetched once, five minutes on two cores), a hub model's name or a "
+        "folder; default: the tier's, without a GPU the embedded one",
+    )
+    demo.add_argument(
         "--tier",
         type=_word,
         default="auto",
@@ -139,8 +157,26 @@ def _parser() -> argparse.ArgumentParser:
         help="folder for the adapter; default: %(default)s",
     )
     demo.set_defaults(command=_demo)
+    finetune_options.add(commands)
     _add_memory(commands)
     return parser
+
+
+def _add_lab(commands: Any) -> None:
+    parser = commands.add_parser(
+        "lab",
+        help="the course in a folder of your own, in JupyterLab",
+        description="Bring the course into a folder of your own and open it in JupyterLab. The next time what you have "
+        "not touched is brought up to date; what you have changed stays, and a new version comes beside it.",
+    )
+    parser.add_argument("folder", nargs="?", type=_folder, default=Path("my_course"), help="default: %(default)s")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--solutions", action="store_true", help="open the lessons with their answers and outputs")
+    which.add_argument("--reset", type=_word, metavar="LESSON", help="start 03, say, afresh; yours is kept beside it")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--no-browser", action="store_true", help="start JupyterLab, and print where it answers")
+    start.add_argument("--no-open", action="store_true", help="only bring the folder up to date")
+    parser.set_defaults(command=_lab)
 
 
 def _add_memory(commands: Any) -> None:
@@ -187,46 +223,28 @@ def _add_memory(commands: Any) -> None:
     parser.set_defaults(command=_memory)
 
 
-def _word(text: str) -> str:
-    if not text.strip():
-        raise argparse.ArgumentTypeError("is empty: give a value, or leave the option out")
-    return text
-
-
-def _folder(text: str) -> Path:
-    return Path(_word(text))  # an empty path would be the current folder
-
-
-def _whole(text: str) -> int:
-    if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number of at most 18 digits")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if re.fullmatch(r"[0-9]{1,19}", text) and int(text) in SEEDS:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text[:40]!r} is no seed: give a whole number from 0 to {SEEDS[-1]}")
-
-
-def _names(text: str) -> str | tuple[str, ...]:
-    """One name or pattern as it is, several as a tuple."""
-    names = tuple(filter(None, (name.strip() for name in text.split(","))))
-    if not names:
-        raise argparse.ArgumentTypeError(f"{text!r} names nothing: give all-linear, or names such as q_proj,v_proj")
-    return names if len(names) > 1 else names[0]
-
-
 def _doctor(options: argparse.Namespace) -> int:
     from lora_lab.commands import doctor
 
     return doctor.run()
 
 
+def _lab(options: argparse.Namespace) -> int:
+    from lora_lab.commands.lab import run
+
+    return run(
+        options.folder,
+        solutions=options.solutions,
+        reset=options.reset,
+        browser=not options.no_browser,
+        opened=not options.no_open,
+    )
+
+
 def _demo(options: argparse.Namespace) -> int:
     from lora_lab.commands.demo import run
 
-    return run(options.method, options.seed, options.tier, options.out)
+    return run(options.method, options.seed, options.tier, options.out, options.model)
 
 
 def _memory(options: argparse.Namespace) -> int:

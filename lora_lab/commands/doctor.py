@@ -27,6 +27,7 @@ PROBES = (
     surroundings.network,
     surroundings.hub,
     surroundings.embedded_base,
+    surroundings.real_model,
 )
 """In the order in which they are asked and printed."""
 

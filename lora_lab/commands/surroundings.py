@@ -101,3 +101,15 @@ def embedded_base() -> Check:
         problem, _, way_out = first_line(error).partition(": ")
         return Check("embedded base", "fail", problem, way_out)
     return Check("embedded base", "ok", f"whole, {size / 10**6:.1f} MB, every checksum right")
+
+
+def real_model() -> Check:
+    """Is the real model on this machine? Nobody needs it before they ask for it."""
+    from lora_lab.models import from_gguf, real
+
+    if found := real.whereabouts():
+        folder, source = found
+        unfit = "; good for behaviour, unfit for comparing quantization errors" if "Q4_1" in source else ""
+        return Check("real model", "ok", f"smollm2, {source}{unfit} ({folder})")
+    lacks = "" if from_gguf.available() else ", and without the hub needs the package gguf"
+    return Check("real model", "ok", f"not on this machine; `lora-lab demo --model smollm2` fetches it once{lacks}")

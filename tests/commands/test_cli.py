@@ -94,10 +94,10 @@ def test_a_word_that_is_not_understood_is_one_sentence_and_status_2(capsys, word
 
 def test_the_options_of_the_demo_reach_it(demo):
     assert cli.main(["demo"]) == 0
-    assert demo.seen == ("qlora", 0, "auto", Path("out/demo"))
+    assert demo.seen == ("qlora", 0, "auto", Path("out/demo"), None)
     demo.answer = lambda: 1
-    assert cli.main("demo --method lora --seed 7 --tier t4 --out here".split()) == 1
-    assert demo.seen == ("lora", 7, "t4", Path("here"))
+    assert cli.main("demo --method lora --seed 7 --tier t4 --out here --model smollm2".split()) == 1
+    assert demo.seen == ("lora", 7, "t4", Path("here"), "smollm2")
 
 
 @pytest.mark.parametrize(
@@ -349,7 +349,7 @@ def pip_says(monkeypatch):
                 raise FileNotFoundError("no python")
             return types.SimpleNamespace(stdout=text.encode())
 
-        monkeypatch.setattr(installed.subprocess, "run", run)
+        monkeypatch.setattr(subprocess, "run", run)
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
 

@@ -42,7 +42,7 @@ def short(monkeypatch):
     report = train.Report({"exact": 1.0, "valid": 1.0, "fields": 1.0}, 0.0, 1.0, ["a", "b"])
     monkeypatch.setattr(demo, "_measured", lambda *_: report)
     monkeypatch.setattr(train, "finetune", lambda *_, **__: train.History(losses=[1.0], seconds=[1.0]))
-    monkeypatch.setattr(demo, "_answers_the_same", lambda *_: True)
+    monkeypatch.setattr(demo, "_read_back", lambda *_: True)
     return monkeypatch
 
 
@@ -102,6 +102,15 @@ def test_a_reader_that_went_away_costs_the_demo_nothing(short, tmp_path):
     short.setattr(sys, "stderr", None)
     assert cli.main(["demo", "--method", "lora", "--tier", "cpu", "--out", str(tmp_path)]) == 0
     assert saved(tmp_path)
+
+
+def test_the_model_is_chosen_by_its_name(short, tmp_path, capsys):
+    asked, load = [], models.load
+    short.setattr(models, "load", lambda name: asked.append(name) or load(name))
+    assert cli.main(["demo", "--method", "lora", "--model", "embedded", "--out", str(tmp_path)]) == 0
+    assert asked == ["embedded"] and capsys.readouterr().out.startswith("embedded · lora · tier cpu")
+    assert cli.main(["demo", "--model", "smollm", "--out", str(tmp_path)]) == 2
+    assert "lora-lab: no model is named 'smollm'" in capsys.readouterr().err
 
 
 def test_an_interruption_of_the_training_says_how_far_it_came(short, tmp_path, capsys):

@@ -3,15 +3,20 @@
 from tests.mutants.library.mutation import Mutation
 
 CLI, CONSOLE, DEMO, MEMORY = (f"lora_lab/commands/{name}.py" for name in ("cli", "console", "demo", "memory"))
+DELIVERY = "lora_lab/commands/delivery"
+_DELIVERED, _LAB = "tests/commands/test_delivery.py::", "tests/commands/test_lab.py::"
 SAVE = (
-    "    saved = _saved(model, tokenizer, method, out)  # at once: whatever happens to what follows, this is not lost\n"
+    "    saved = _saved(tuned, tokenizer, method, out)  # at once: whatever happens to what follows, this is not lost\n"
 )
 
 TESTS = (
     "tests/commands/test_cli.py",
     "tests/commands/test_console.py",
+    "tests/commands/test_delivery.py",
     "tests/commands/test_demo.py",
+    "tests/commands/test_lab.py",
     "tests/commands/test_memory_cli.py",
+    "tests/commands/test_reading_back.py",
 )
 
 MUTATIONS = (
@@ -35,6 +40,34 @@ MUTATIONS = (
         after="after {tier.steps} of {tier.steps} steps of training",
         test="tests/commands/test_demo.py::test_an_interruption_of_the_training_says_how_far_it_came",
         wrong="an interruption claims that all steps were done",
+    ),
+    Mutation(
+        file=DEMO,
+        before="return min(reached, default=TARGET) - ALLOWED",
+        after="return max(reached, default=TARGET) - ALLOWED",
+        test="tests/commands/test_reading_back.py::test_the_real_model_must_reach_its_worst_seed_less_ten_points",
+        wrong="the real model must reach its best seed",
+    ),
+    Mutation(
+        file=DEMO,
+        before='if row["run"] == method]',
+        after='if row["run"].startswith(method)]',
+        test="tests/commands/test_reading_back.py::test_the_real_model_must_reach_its_worst_seed_less_ten_points",
+        wrong="the control's score is the real model's target",
+    ),
+    Mutation(
+        file="lora_lab/commands/reading_back.py",
+        before="[row[:-1][of_row[1:] != IGNORE].tolist()",
+        after="[row[1:][of_row[1:] != IGNORE].tolist()",
+        test="tests/commands/test_reading_back.py::test_greedy_answers_are_the_choices_at_their_places",
+        wrong="choices are read one place too late",
+    ),
+    Mutation(
+        file="lora_lab/commands/reading_back.py",
+        before="return sum(a == b for a, b in zip(one, other, strict=True))",
+        after="return sum(a[:-1] == b[:-1] for a, b in zip(one, other, strict=True))",
+        test="tests/commands/test_reading_back.py::test_one_token_that_differs_is_another_answer",
+        wrong="an answer that does not end passes for one that does",
     ),
     Mutation(
         file=CONSOLE,
@@ -105,5 +138,103 @@ MUTATIONS = (
         after="        self._stream.writelines(lines)",
         test="tests/commands/test_console.py::test_lines_at_once_cannot_fail_either",
         wrong="several lines at once can fail",
+    ),
+    Mutation(
+        file=f"{DELIVERY}/folder.py",
+        before="if current.reads_as(new) or (known.delivered and current.reads_as(known.delivered)):",
+        after="if known.delivered or current.reads_as(new):",
+        test=f"{_DELIVERED}test_whatever_is_typed_stays_and_the_new_lesson_comes_beside_it[a turn]",
+        wrong="a lesson that the learner worked in is replaced",
+    ),
+    Mutation(
+        file=f"{DELIVERY}/versions.py",
+        before="return (self.cells, self.frame) == (other.cells, other.frame)",
+        after="return self.cells == other.cells",
+        test=f"{_DELIVERED}test_whatever_is_typed_stays_and_the_new_lesson_comes_beside_it[the set-up]",
+        wrong="what was typed into the set-up cell is lost",
+    ),
+    Mutation(
+        file=f"{DELIVERY}/folder.py",
+        before="return work(there, base, base).items() <= work(theirs, started, base).items()",
+        after="return True",
+        test=f"{_DELIVERED}test_what_was_carried_over_stays_although_the_learner_then_deleted_it_in_their_own",
+        wrong="the last copy of a turn is overwritten",
+    ),
+    Mutation(
+        file=f"{DELIVERY}/folder.py",
+        before="not current.reads_as(known.beside.written):",
+        after="False:",
+        test=f"{_DELIVERED}test_a_newer_version_does_not_take_the_place_of_one_that_was_worked_in[a note]",
+        wrong="a lesson beside the learner's is overwritten although they worked in it",
+    ),
+    Mutation(
+        file=f"{DELIVERY}/folder.py",
+        before='for each in _names(path, "before") if not os.path.lexists(each))',
+        after='for each in _names(path, "before"))',
+        test=f"{_DELIVERED}test_a_lesson_starts_afresh_and_the_old_one_is_kept_each_time",
+        wrong="the second copy that is kept replaces the first",
+    ),
+    Mutation(
+        file=f"{DELIVERY}/folder.py",
+        before="if any(each.cells == new.cells for each in known.versions()):",
+        after="if known.delivered and known.delivered.cells == new.cells:",
+        test=f"{_DELIVERED}test_what_was_offered_is_not_offered_again_even_if_the_learner_removed_it",
+        wrong="the same lesson comes beside the learner's at each start",
+    ),
+    Mutation(
+        file=f"{DELIVERY}/record.py",
+        before="            versions.reverse()\n",
+        after="            pass\n",
+        test=f"{_DELIVERED}test_the_new_lesson_renamed_over_the_old_one_is_the_base_from_then_on",
+        wrong="a turn is compared with a stub that it did not start from",
+    ),
+    Mutation(
+        file=f"{DELIVERY}/carrying.py",
+        before='if kind == "guess" and before not in (None, now):',
+        after='if kind == "guess" and before is None:',
+        test=f"{_DELIVERED}test_a_guess_at_another_question_is_said_with_its_value_and_not_carried",
+        wrong="a guess in one unit answers a question in another",
+    ),
+    Mutation(
+        file=f"{DELIVERY}/carrying.py",
+        before="before is not None and not same_code(before, now):",
+        after="before is not None and before != now:",
+        test=f"{_DELIVERED}test_a_stub_with_other_words_takes_the_turn_along_and_one_with_other_code_does_not",
+        wrong="a corrected comment costs the learner's code",
+    ),
+    Mutation(
+        file=f"{DELIVERY}/notebooks.py",
+        before='for cell in notebook["cells"] if source(cell))',
+        after='for cell in notebook["cells"])',
+        test=f"{_DELIVERED}test_an_untouched_lesson_is_replaced_whatever_running_and_saving_it_changed",
+        wrong="the empty cell that JupyterLab adds counts as the learner's work",
+    ),
+    Mutation(
+        file=f"{DELIVERY}/notebooks.py",
+        before="if (kind, name) in named(cell) or defines.search(source(cell))]",
+        after="if (kind, name) in named(cell)]",
+        test=f"{_DELIVERED}test_answers_are_found_by_the_code_that_asks_for_them_where_ids_and_tags_are_lost",
+        wrong="an editor that drops ids and tags costs the learner's answers",
+    ),
+    Mutation(
+        file="lora_lab/commands/lab.py",
+        before="place == root or place.is_relative_to(own):",
+        after="place == own:",
+        test=f"{_LAB}test_a_folder_among_the_courses_own_files_is_refused[notebooks/deep]",
+        wrong="the course is delivered into its own notebooks",
+    ),
+    Mutation(
+        file="lora_lab/commands/jupyter.py",
+        before="(place, given.get(name))",
+        after="(given.get(name), place)",
+        test=f"{_LAB}test_the_kernel_is_this_environments_whatever_else_is_called_python3",
+        wrong="another environment's kernel runs the lessons",
+    ),
+    Mutation(
+        file="lora_lab/commands/jupyter.py",
+        before="return {**kept, **given, **own}",
+        after="return {**given, **kept, **own}",
+        test=f"{_LAB}test_commands_of_this_environment_come_first_and_the_rest_of_the_environment_is_as_it_was",
+        wrong="progress is kept although the user wants none",
     ),
 )
