@@ -15,7 +15,7 @@ without blank lines at their ends.
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _MARKER = "# %%"
 _HEADER = re.compile(r"# %%(?P<markdown> \[markdown\])?(?: tags=(?P<tags>\[.*\]))?")
@@ -23,11 +23,13 @@ _HEADER = re.compile(r"# %%(?P<markdown> \[markdown\])?(?: tags=(?P<tags>\[.*\])
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: its kind ("markdown" or "code"), its source without outer blank lines, its tags."""
+    """One cell: its kind ("markdown" or "code"), its source without outer blank lines, its tags, and the line of the
+    master at which its source begins (0 for a cell that comes from elsewhere)."""
 
     kind: str
     source: str
     tags: tuple[str, ...] = ()
+    line: int = field(default=0, compare=False)
 
 
 def parse(text: str) -> list[Cell]:
@@ -46,7 +48,8 @@ def parse(text: str) -> list[Cell]:
         body = lines[start + 1 : end]
         if kind == "markdown":
             body = _uncomment(_without_blank_ends(body), start + 2)
-        cells.append(Cell(kind, "\n".join(_without_blank_ends(body)), tags))
+        blank = next((number for number, line in enumerate(body) if line.strip()), 0)  # lines above the first filled
+        cells.append(Cell(kind, "\n".join(_without_blank_ends(body)), tags, start + 2 + blank))
     return cells
 
 

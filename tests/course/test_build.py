@@ -10,12 +10,16 @@ from typing import Any
 
 import build
 import contract
+import editions
 import nbformat
+import pages
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from percent import Cell, parse, render
+
+from tests.helpers.masters import LESSON
 
 MASTER = """\
 # %% [markdown]
@@ -50,13 +54,14 @@ def cells(draw: st.DrawFn) -> Cell:
     return Cell(draw(st.sampled_from(["markdown", "code"])), source, tuple(draw(st.lists(texts, max_size=2))))
 
 
-SETUP = "print('{tag}')"  # a set-up cell that needs no library
+SETUP = "print('{ref}')"  # a set-up cell that needs no library
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A course of one small master, not built yet."""
-    monkeypatch.setattr(build, "SETUP", SETUP)
+    monkeypatch.setattr(editions, "SETUP", SETUP)
+    monkeypatch.setattr(contract, "OLD_FORM", {NAME})
     write_course(tmp_path)
     return tmp_path
 
@@ -66,21 +71,22 @@ def built_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("course")
     write_course(folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "SETUP", SETUP)
+        patch.setattr(editions, "SETUP", SETUP)
         assert build.main([], folder) == 0
     return folder
 
 
 @pytest.fixture
 def built(root: Path, built_once: Path) -> Path:
-    """The same course with its notebook executed."""
-    shutil.copytree(built_once / "notebooks", root / "notebooks")
+    """The same course with its notebook executed, and its workbook."""
+    for folder in (editions.NOTEBOOKS, editions.WORKBOOK, pages.GENERATED):
+        shutil.copytree(built_once / folder, root / folder)
     return root
 
 
 def write_course(root: Path) -> None:
     (root / "course").mkdir()
-    (root / "course" / "repository.toml").write_text('address = "https://github.com/o/r"\ntag = "v1"\n')
+    (root / "course" / "repository.toml").write_text('address = "https://github.com/o/r"\nref = "v1"\n')
     write_master(root, MASTER)
 
 
@@ -151,19 +157,19 @@ def test_a_built_notebook_is_executed_and_passes_the_check(built: Path) -> None:
     assert build.check(built, []) == []
     assert [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"] == [1, 2, 3, 4]
     assert notebook.cells[3].outputs[0].text == "3\n"
-    assert dict(notebook.metadata) == build.METADATA
+    assert dict(notebook.metadata) == editions.METADATA
 
 
-def test_badge_and_set_up_follow_the_opening_cell_and_name_the_tag(built: Path) -> None:
+def test_badge_and_set_up_follow_the_opening_cell_and_name_the_ref(built: Path) -> None:
     opening, badge, setup = nbformat.read(notebook_path(built), as_version=4).cells[:3]
     assert opening.source.startswith("# A lesson")
-    assert "https://colab.research.google.com/github/o/r/blob/v1/notebooks/01_sum.ipynb" in badge.source
+    assert "https://colab.research.google.com/github/o/r/blob/v1/course/workbook/01_sum.ipynb" in badge.source
     assert setup.source == "print('v1')" and setup.metadata.cellView == "form"
 
 
 def test_a_second_build_changes_no_byte(built: Path) -> None:
     before = notebook_path(built).read_bytes()
-    assert build.build(build.pages(built)[0]) == "up to date"
+    assert build.build(pages.pages(built)[0]) == "up to date"
     assert notebook_path(built).read_bytes() == before
 
 
@@ -204,13 +210,21 @@ def test_an_untidy_master_is_tidied_and_until_then_reported(built: Path) -> None
 
 
 def test_equal_cells_get_different_ids_that_do_not_move() -> None:
-    repository = {"address": "https://github.com/o/r", "tag": "v1"}
+    repository = {"address": "https://github.com/o/r", "ref": "v1"}
     twice = [Cell("markdown", "# T"), Cell("code", "x = 1"), Cell("code", "x = 1")]
-    ids = [cell.id for cell in build.assemble(twice, "p", repository).cells]
+    ids = [cell.id for cell in editions.notebook(twice, "p", repository).cells]
     assert len(set(ids)) == len(ids)
     between = [*twice[:2], Cell("code", "y = 2"), twice[2]]
-    longer = [cell.id for cell in build.assemble(between, "p", repository).cells]
+    longer = [cell.id for cell in editions.notebook(between, "p", repository).cells]
     assert longer[:4] == ids[:4] and longer[5] == ids[4]
+
+
+def test_a_second_lesson_with_the_same_name_of_a_turn_ends_with_status_2(root: Path, capsys: Any) -> None:
+    for name in ("02_a", "03_b"):
+        write_master(root, LESSON, name)
+    assert build.main([NAME], root) == 2
+    assert "03_b.py: line 16: 'energy' is a name in course/masters/lessons/02_a.py already" in capsys.readouterr().err
+    assert any("03_b.py: line 16: 'energy'" in finding for finding in build.check(root, []))
 
 
 @pytest.mark.parametrize("arguments", [["02_none"], ["--check", "02_none"], ["--take-back", "nowhere.ipynb"]])
@@ -289,11 +303,96 @@ def test_the_check_sees_a_missing_notebook_and_one_without_master(built: Path) -
     assert any("missing" in finding for finding in findings) and any("no master" in finding for finding in findings)
 
 
+def workbook_path(root: Path) -> Path:
+    return root / "course/workbook" / f"{NAME}.ipynb"
+
+
+def generated_path(root: Path) -> Path:
+    return root / "lora_lab/exercises/generated" / f"{NAME}.json"
+
+
+def test_the_check_sees_a_workbook_that_was_worked_in(built: Path) -> None:
+    workbook = nbformat.read(workbook_path(built), as_version=4)
+    workbook.cells[3].outputs = [new_output("stream", text="3")]
+    nbformat.write(workbook, workbook_path(built))
+    assert build.check(built, []) == [f"course/workbook/{NAME}.ipynb: cell 3 has an output: run course/build.py"]
+    workbook.cells[3].source = "mine = 3"
+    nbformat.write(workbook, workbook_path(built))
+    findings = build.check(built, [])
+    assert any("cell 3 differs" in finding for finding in findings)
+    assert any("filled in, it is not the notebook" in finding for finding in findings)
+
+
+@pytest.mark.parametrize("path", [workbook_path, generated_path])
+def test_the_check_sees_what_is_missing_and_a_build_writes_it_without_executing(
+    built: Path, path: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = path(built).read_bytes()
+    path(built).unlink()
+    assert len(build.check(built, [])) == 1
+    monkeypatch.setattr(build, "execute", lambda *_: pytest.fail("executed"))
+    assert build.main([], built) == 0
+    assert path(built).read_bytes() == before and build.check(built, []) == []
+
+
+def test_a_notebook_with_the_marks_of_a_merge_is_named(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    notebook_path(built).write_text("<<<<<<< ours\n{}\n")
+    for arguments in ([], ["--check"]):
+        assert build.main(arguments, built) == 2
+        assert "01_sum.ipynb is no notebook any more: delete it" in capsys.readouterr().err
+
+
+def test_the_check_sees_what_the_exercises_no_longer_say(built: Path) -> None:
+    generated_path(built).write_text("{}")
+    assert build.check(built, []) == [f"lora_lab/exercises/generated/{NAME}.json: differs from its master: "
+                                      "run course/build.py"]  # fmt: skip
+
+
+def test_a_workbook_that_loses_a_cell_is_seen_even_if_the_builder_lost_it(
+    built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Filled in, it must be the notebook, whatever made it."""
+    whole = editions.workbook
+
+    def forgetful(notebook: nbformat.NotebookNode, lesson: Any) -> nbformat.NotebookNode:
+        made = whole(notebook, lesson)
+        del made.cells[-1]
+        return made
+
+    monkeypatch.setattr(editions, "workbook", forgetful)
+    assert build.main([], built) == 0
+    assert build.check(built, []) == [f"course/workbook/{NAME}.ipynb: filled in, it is not the notebook"]
+
+
+def test_minutes_that_changed_execute_the_lesson_again(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cell may show them."""
+    heading = '# %% [markdown] tags=["minutes:5"]\n# ## A section\n\n'
+    executed: list[Path] = []
+    write_master(built, MASTER.replace("# %%\ntotal", f"{heading}# %%\ntotal"))
+    monkeypatch.setattr(build, "execute", lambda _, folder: executed.append(folder))
+    assert build.main([], built) == 0
+    assert executed == [built / "notebooks"]
+
+
+def test_the_kernel_keeps_no_progress_and_loads_no_other_model(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, str] = {}
+    client = SimpleNamespace(execute=lambda env: given.update(env))
+    monkeypatch.setattr(build, "NotebookClient", lambda *_, **__: client)
+    assert build.main([], root) == 0
+    assert (given["LORA_LAB_PROGRESS"], given["LORA_LAB_MODEL"]) == ("off", "embedded")
+
+
 # ── taking back ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_an_untouched_notebook_gives_its_master_to_the_byte(built: Path) -> None:
     assert build.main(["--take-back", str(notebook_path(built))], built) == 0
+    assert master_text(built) == MASTER
+
+
+def test_a_workbook_is_not_taken_back(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert build.main(["--take-back", str(workbook_path(built))], built) == 2
+    assert "--take-back wants a notebook in notebooks" in capsys.readouterr().err
     assert master_text(built) == MASTER
 
 
@@ -307,34 +406,6 @@ def test_an_edited_notebook_goes_back_into_its_master(built: Path) -> None:
     assert build.check(built, []) == []
 
 
-# ── the lesson contract ─────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize(
-    ("sources", "prose", "finding"),
-    [
-        (["x = 1"] * 25 + ["assert x"], "text", "26 code cells"),
-        (["x = 1\n" * 11] * 3 + ["assert x"], "text", "median"),
-        (["assert True"], "word " * 2001, "2001 words"),
-        (["assert True", *["x = 1"] * 4], "text", "no assert"),
-        (["x = 'no assert here'"], "text", "no assert"),
-        (["assert True", " "], "text", "empty"),
-        (["assert True"], "![](picture.png)", "alt text"),
-        (["assert True"], '<img src="picture.png">', "alt text"),
-    ],
-)
-def test_a_breach_of_the_contract_is_named(sources: list[str], prose: str, finding: str) -> None:
-    notebook = new_notebook(cells=[new_markdown_cell(prose), *map(new_code_cell, sources)])
-    findings = list(contract.lesson(notebook))
-    assert len(findings) == 1 and finding in findings[0]
-
-
-def test_a_lesson_at_the_limits_keeps_the_contract() -> None:
-    sources = ["x = 1\n" * 10] * 21 + ["assert x"] + ["x"] * 3
-    text = "word " * 1998 + "![a picture](p.png)"
-    assert list(contract.lesson(new_notebook(cells=[new_markdown_cell(text), *map(new_code_cell, sources)]))) == []
-
-
 # ── the set-up cell ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -345,16 +416,16 @@ def run_setup(environment: dict[str, str]) -> list[tuple[str, Any]]:
     fakes = {
         "os": SimpleNamespace(environ=environment),
         "subprocess": record,
-        "lora_lab": SimpleNamespace(__version__="0", models=SimpleNamespace(detect_tier=lambda: "cpu")),
+        "lora_lab": SimpleNamespace(models=SimpleNamespace(tier_in_words=lambda: "No GPU")),
     }
 
     def recording_import(name: str, *_: Any) -> Any:
         events.append(("import", name))
         return fakes[name] if name in fakes else __import__(name)
 
-    repository = build._repository(build.ROOT)
+    repository = pages.repository(build.ROOT)
     names = {**vars(builtins), "__import__": recording_import}
-    exec(build.SETUP.format(**repository), {"__builtins__": names})
+    exec(editions.SETUP.format(**repository), {"__builtins__": names})
     return events
 
 
@@ -363,15 +434,15 @@ def test_in_colab_the_set_up_installs_two_packages_without_dependencies_before_a
     kinds = [event if event[0] == "import" else ("run", "") for event in events]
     assert kinds.index(("run", "")) < kinds.index(("import", "lora_lab"))
     ((command, options),) = [what for kind, what in events if kind == "run"]
-    repository = build._repository(build.ROOT)
+    repository = pages.repository(build.ROOT)
     assert command[1:] == ["-m", "pip", "install", "--quiet", "--no-deps",
-                           f"lora_lab @ git+{repository['address']}@{repository['tag']}", "bitsandbytes"]  # fmt: skip
+                           f"lora_lab @ git+{repository['address']}@{repository['ref']}", "bitsandbytes"]  # fmt: skip
     assert options == {"check": True}
 
 
 def test_outside_colab_the_set_up_installs_nothing() -> None:
     events = run_setup({})
-    assert [name for kind, name in events if kind == "import"] == ["os", "lora_lab", "lora_lab"]
+    assert [name for kind, name in events if kind == "import"] == ["os", "lora_lab"]
     assert all(kind == "import" for kind, _ in events)
 
 
