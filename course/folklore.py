@@ -34,14 +34,14 @@ def lora_parameters() -> tuple[str, str]:
     claimed = 2 * config.hidden_size * 16 * modules
     truth = memory.lora_parameters(config, 16)
     return (f"r · (d_in + d_out), summed over modules: k and v are narrower, the MLP is wider. Llama-3.1-8B, "
-            f"r = 16, all linears: {truth:,}, not {claimed:,}", "lesson 06")  # fmt: skip
+            f"r = 16, all linears: {truth:,}, not {claimed:,}", "lesson 07")  # fmt: skip
 
 
 def llama_2_attention() -> tuple[str, str]:
     """Llama-2-7B with r = 16 on attention: about 10 million, 0.15 %"""
     config = memory.load_config("llama-2-7b")
     trained, total = memory.lora_parameters(config, 16, ATTENTION), memory.parameters(config).total
-    return f"{trained:,}, which is {trained / total:.3%}", "lesson 06"
+    return f"{trained:,}, which is {trained / total:.3%}", "lesson 07"
 
 
 def total_with_adapters() -> tuple[str, str]:
@@ -62,7 +62,7 @@ def double_quantization_at_70b() -> tuple[str, str]:
     """At 70B double quantization takes the constants from 4 GB to 0.5 GB"""
     n = 70 * 10**9
     plain, double = (memory.constant_bytes(n, 64, twice) for twice in (False, True))
-    return f"from {plain / GB:.3f} GB to {double / GB:.3f} GB", "lesson 08"
+    return f"from {plain / GB:.3f} GB to {double / GB:.3f} GB", "lesson 09"
 
 
 def half_a_byte() -> tuple[str, str]:
@@ -78,7 +78,7 @@ def half_a_byte() -> tuple[str, str]:
     weight = torch.empty(1024, 1024).normal_(generator=torch.Generator().manual_seed(0))
     bits = quant.quantize(weight, double_quant=True).bits_per_param
     return (f"Half a byte: only the linear layers, at {bits:.3f} bits with the constants; embeddings and head stay in "
-            f"16 bits. Whole models, weights alone (bytes per parameter): {', '.join(sizes)}", "lesson 06")  # fmt: skip
+            f"16 bits. Whole models, weights alone (bytes per parameter): {', '.join(sizes)}", "lesson 07")  # fmt: skip
 
 
 def equal_mass() -> tuple[str, str]:
@@ -92,7 +92,7 @@ def equal_mass() -> tuple[str, str]:
     codes = quant.unpack(quant.quantize(_normal()).packed, len(_normal())).int()
     used = torch.bincount(codes, minlength=16) / len(codes)
     return (f"{mass.min():.1%} to {mass.max():.1%} even on the curve that it was made from, {used.min():.1%} to "
-            f"{used.max():.1%} in use, at blocks of 64", "lesson 08")  # fmt: skip
+            f"{used.max():.1%} in use, at blocks of 64", "lesson 09")  # fmt: skip
 
 
 def not_reproducible() -> tuple[str, str]:
@@ -104,7 +104,7 @@ def not_reproducible() -> tuple[str, str]:
     same = torch.equal(quant.normal_float(4).values, bnb.get_4bit_type("nf4", device="cpu"))
     assert same
     return ("Bit for bit, if p_max is rounded to seven decimals and each step is taken in the right precision",
-            "lesson 08")  # fmt: skip
+            "lesson 09")  # fmt: skip
 
 
 def as_many_negative() -> tuple[str, str]:
@@ -112,7 +112,7 @@ def as_many_negative() -> tuple[str, str]:
     values = quant.NF4.values
     negative, positive = int((values < 0).sum()), int((values > 0).sum())
     return (f"{negative} negative, zero, {positive} positive; QLoRA and bitsandbytes count the zero on both sides: "
-            f"{negative + 1} and {positive + 1}", "lesson 08")  # fmt: skip
+            f"{negative + 1} and {positive + 1}", "lesson 09")  # fmt: skip
 
 
 def optimal() -> tuple[str, str]:
@@ -122,7 +122,7 @@ def optimal() -> tuple[str, str]:
     error = _errors()
     lloyd, nf4, int4 = (error[book.name] for book in (quant.lloyd(), quant.NF4, quant.INT4))
     return (f"A fitted table has {1 - lloyd / nf4:.1%} less squared error at blocks of 64; NF4 has "
-            f"{1 - nf4 / int4:.0%} less than symmetric INT4", "lesson 08")  # fmt: skip
+            f"{1 - nf4 / int4:.0%} less than symmetric INT4", "lesson 09")  # fmt: skip
 
 
 def normal_float_8() -> tuple[str, str]:
@@ -157,7 +157,7 @@ def eighty_four_gb() -> tuple[str, str]:
         static = sum(e.components.get(part, 0) for part in ("trainable weights", "gradients", "optimizer states"))
         rows.append(f"{precision} {static / n:.0f} bytes per parameter, {static / GB:.1f} GB")
     return (f"Before activations, with AdamW: {'; '.join(rows)} (theirs is 12: 16-bit weights and gradients, "
-            "32-bit states, no 32-bit weights)", "lesson 06")  # fmt: skip
+            "32-bit states, no 32-bit weights)", "lesson 07")  # fmt: skip
 
 
 def activations_13b() -> tuple[str, str]:
@@ -167,7 +167,7 @@ def activations_13b() -> tuple[str, str]:
         e = memory.estimate("llama-2-13b", method="full", precision="bf16", checkpointing=checkpointing)
         word = "with" if checkpointing else "without"
         parts.append(f"{_activations(e) / GB:.1f} GB {word} checkpointing")
-    return f"2,048 tokens, batch 1, bf16: {' and '.join(parts)}", "lesson 06"
+    return f"2,048 tokens, batch 1, bf16: {' and '.join(parts)}", "lesson 07"
 
 
 def less_activation_memory() -> tuple[str, str]:
@@ -177,7 +177,7 @@ def less_activation_memory() -> tuple[str, str]:
     shares = [f"{_activations(memory.estimate('llama-2-7b', target_modules=names)) / full:.0%} with adapters {where}"
               for where, names in targets.items()]  # fmt: skip
     return (f"Llama-2-7B in bf16 needs {' and '.join(shares)} of what full fine-tuning needs: the gradient still "
-            "passes through every layer, and an adapter keeps its input for it", "lesson 06")  # fmt: skip
+            "passes through every layer, and an adapter keeps its input for it", "lesson 07")  # fmt: skip
 
 
 def speed() -> tuple[str, str]:
@@ -220,7 +220,7 @@ def zero_factor() -> tuple[str, str]:
 def merge_into_four_bits() -> tuple[str, str]:
     """Load in 4 bits, train, merge_and_unload: nothing is lost"""
     kept = [f"{_kept(share):.0%} of an update of {share:.1%} of the weight's size" for share in (0.003, 0.03, 0.3)]
-    return f"Rounding back to four bits keeps {', '.join(kept)}, and adds an error of its own", "lesson 10"
+    return f"Rounding back to four bits keeps {', '.join(kept)}, and adds an error of its own", "lesson 11"
 
 
 def adapter_size() -> tuple[str, str]:

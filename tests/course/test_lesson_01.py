@@ -1,24 +1,34 @@
-"""Lesson 01: the code that stands in its cells computes what the library computes."""
+"""Lesson 01: what is typed and what stands in its cells computes what the library computes; its controls are fair."""
 
-from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from lora_lab import lowrank
-from tests.helpers import lessons
+from tests.helpers.lessons import cells, function
 
-defined = partial(lessons.function, "01_svd", lowrank=lowrank)
+LESSON = "01_svd"
 SHAPES = [(1, 1), (7, 3), (3, 7), (33, 65), (48, 17)]
+
+
+def defined(name: str, **known: Any) -> Any:
+    return function(LESSON, name, **known)
 
 
 def matrix(shape: tuple[int, int]) -> torch.Tensor:
     return torch.randn(shape, generator=torch.manual_seed(sum(shape)))
 
 
+def cell(line: str) -> str:
+    """The source of the one code cell that holds a line which begins so."""
+    (source,) = [source for source in cells(LESSON) if f"\n{line}" in f"\n{source}"]
+    return source
+
+
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_lessons_truncation_is_the_librarys_bit_for_bit(shape):
+def test_the_lessons_cut_is_the_librarys_truncation(shape):
     best_rank_r, M = defined("best_rank_r"), matrix(shape)
     for r in {1, (min(shape) + 1) // 2, min(shape)}:
         for own, library in zip(best_rank_r(M, r), lowrank.truncated_svd(M, r), strict=True):
@@ -26,53 +36,79 @@ def test_the_lessons_truncation_is_the_librarys_bit_for_bit(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_slices_of_the_full_factors_are_the_truncations(shape):
-    best_rank_r = defined("best_rank_r")
-    M = {"only": matrix(shape)}
-    factored, keep = defined("factored", best_rank_r=best_rank_r), defined("keep")
-    for r in range(1, min(shape) + 1):
-        wanted = torch.matmul(*lowrank.truncated_svd(M["only"], r))
-        torch.testing.assert_close(keep(factored(M), r)["only"], wanted)
-
-
-@pytest.mark.parametrize("shape", [(7, 5), (33, 65)])
-def test_a_random_subspace_has_rank_r_and_never_beats_the_svd(shape):
-    on_random_subspace, M = defined("on_random_subspace"), matrix(shape)
-    for r in (1, 3):
-        projected = on_random_subspace(M, r, seed=0)
-        assert int(torch.linalg.matrix_rank(projected, rtol=1e-4)) == r
-        assert (M - projected).norm() > (M - torch.matmul(*lowrank.truncated_svd(M, r))).norm()
-        torch.testing.assert_close(on_random_subspace(projected, r, seed=0), projected)
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
+def test_the_lessons_count_is_the_librarys(shape, share):
+    assert defined("rank_for_energy")(matrix(shape), share) == lowrank.rank_for_energy(matrix(shape), share)
 
 
 def test_the_four_parts_of_a_change_are_matched_as_the_lesson_says():
-    best_rank_r = defined("best_rank_r")
-    keep, factored = defined("keep"), defined("factored", best_rank_r=best_rank_r)
-    norm_of, random = defined("norm_of"), defined("on_random_subspace")
-    delta = {"a": matrix((33, 65)), "b": matrix((20, 20))}
-    parts = defined("parts", keep=keep, norm_of=norm_of, on_random_subspace=random)(delta, factored(delta), 4, 0)
-    for name, D in delta.items():
-        named = ("strongest r", "all, shrunk", "the rest", "random r")
-        top, shrunk, rest, noise = (parts[part][name] for part in named)
+    change = {"a": matrix((33, 65)), "b": matrix((20, 20))}
+    made = defined("parts", best_rank_r=lowrank.truncated_svd, dice=torch.Generator().manual_seed(0))(change, 4)
+    for name, D in change.items():
+        top, seen, rest, shrunk = (made[part][name] for part in ("strongest", "random", "the rest", "all, shrunk"))
         torch.testing.assert_close(top + rest, D)
         assert abs(float((top * rest).sum())) < 1e-3 * float(D.norm() ** 2)  # they share no direction
         torch.testing.assert_close(shrunk.norm(), top.norm())
-        torch.testing.assert_close(noise.norm(), top.norm())
+        torch.testing.assert_close(seen.norm(), top.norm())
         torch.testing.assert_close(shrunk / shrunk.norm(), D / D.norm())
-        assert int(torch.linalg.matrix_rank(noise, rtol=1e-4)) == 4
+        for part in (top, seen):
+            assert int(torch.linalg.matrix_rank(part, rtol=1e-4)) == 4
+
+
+def test_the_parts_do_not_depend_on_how_the_learner_shares_the_strengths():
+    def one_sided(M, r):
+        B, A = lowrank.truncated_svd(M, r)
+        return B * 3, A / 3
+
+    change = {"a": matrix((33, 65))}
+    made = [
+        defined("parts", best_rank_r=split, dice=torch.Generator().manual_seed(0))(change, 4)
+        for split in (lowrank.truncated_svd, one_sided)
+    ]
+    for part in made[0]:
+        torch.testing.assert_close(made[0][part]["a"], made[1][part]["a"])
+
+
+def rivals(split: Any) -> dict[str, Any]:
+    """The names of the cell with a thousand rivals, for a house of random numbers."""
+    names = {"torch": torch, "best_rank_r": split, "house": matrix((64, 96)), "guesses": lambda **_: None, "closer": 0}
+    exec(cell("moved, drawn = "), names)
+    return names
+
+
+def test_every_rival_has_rank_four_at_most_and_none_beats_the_cut():
+    names = rivals(lowrank.truncated_svd)
+    M = names["M"]
+    assert int(torch.linalg.matrix_rank(names["rival"], rtol=1e-8)) == 4
+    least = 1 - float(lowrank.energy_fractions(M)[3])
+    assert len(names["moved"]) + len(names["drawn"]) == 1000
+    assert min([*names["drawn"], *(missed for _, missed in names["moved"])]) > least
+
+
+def test_a_random_rival_has_the_best_columns_for_its_rows():
+    names = rivals(lowrank.truncated_svd)
+    M, rows = names["M"], names["rows"]
+    best = torch.linalg.lstsq(rows.T, M.T).solution.T @ rows
+    torch.testing.assert_close(names["rival"], best)
 
 
 def test_an_answer_counts_only_if_every_token_with_loss_is_the_most_likely_one():
     labels = torch.tensor([[-100, 2, 3], [-100, 2, 3], [-100, -100, 1]])
     likely = torch.tensor([[2, 3, 0], [2, 0, 0], [0, 1, 0]])  # right; one token wrong; right where it counts
-    written = {}
 
     class Model:
         def eval(self):
             return lambda **batch: SimpleNamespace(logits=torch.nn.functional.one_hot(likely, 4).float())
 
-    weights = {"only": torch.zeros(2)}
-    score = defined("score", weights=weights, model=Model())
-    written["only"] = torch.ones(2)
-    assert score(written, {"labels": labels}) == pytest.approx(2 / 3)
-    assert torch.equal(weights["only"], torch.ones(2)), "the matrices were not put into the model"
+    weights, base = {"only": torch.zeros(2)}, {"only": torch.ones(2)}
+    score = defined("score", weights=weights, base=base, model=Model(), batch={"labels": labels})
+    assert score({"only": torch.full((2,), 0.5)}) == pytest.approx(2 / 3)
+    assert torch.equal(weights["only"], torch.full((2,), 1.5)), "base and change were not put into the model"
+
+
+def test_the_shuffled_house_has_the_same_numbers():
+    names = {"torch": torch, "show": SimpleNamespace(figure=lambda *_: None, cuts=lambda *_, **__: ())}
+    exec(cell("house = "), names)
+    house, shuffled = names["house"], names["shuffled"]
+    assert torch.equal(house.flatten().sort().values, shuffled.flatten().sort().values)
+    assert not torch.equal(house, shuffled) and abs(float(house.mean())) < 1e-6

@@ -1,250 +1,397 @@
 # %% [markdown]
-# # Start here: 100 steps of QLoRA, before and after
+# # Start here: teach a language model something new, and find out what was new
 #
-# In the next two minutes a language model learns a new skill in front of you, and you find out which part of the skill
-# was new.
+# A model of 8 billion weights *runs* on a card of 24 GB. To *train* all of its
+# weights the usual way, in mixed precision with AdamW, a card of 80 GB is too small.
 #
-# | time on 2 CPU cores | memory | network | builds on |
+# After this lesson you have fine-tuned a small model, you know which part of its new skill was new, and what to try
+# before you fine-tune at all.
+#
+# | on 2 CPU cores | on a T4 | memory | builds on |
 # |---|---|---|---|
-# | about a minute (no GPU is used) | under 2 GB | none | nothing; some Python |
+# | 1 minute | not measured | 2 GB, offline | some Python |
 #
-# **How this course works.** You predict, then you run. Every claim is measured in front of you, beside a baseline and a
-# control that could prove it wrong. Run the cells from top to bottom with Shift+Enter. Nothing is downloaded: the model
-# and its data come with the package.
+# **Two names first.** *LoRA* leaves a model's weights as they are and trains small matrices beside them. *QLoRA* does
+# the same while the weights lie there in 4 bits each.
+#
+# **How a lesson works.** You *guess* before you run: a wrong guess teaches most, `None` passes. You *type* a few lines,
+# *check* them, and open a *hint* when stuck. A skipped task breaks nothing. At the end, your *results*.
 
-# %% [markdown]
-# ## Meet the base model
+# %% [markdown] tags=["minutes:5"]
+# ## 1. Why LoRA at all
 #
-# It is a real Llama, only small. It was pretrained on text about an invented world, so we can count exactly what it
-# knows. It has never seen another text. Where there is a GPU, lesson 11 fine-tunes a large model; this lesson stays
-# with the small one.
+# Llama-3.1-8B, as it is published, has two bytes for every weight:
 
 # %%
 from dataclasses import replace
 
 import torch
 
-from lora_lab import data, lora, models, quant, show, train
+from lora_lab import data, lora, memory, models, quant, records, show, train
+from lora_lab.disk import parse_json
+from lora_lab.exercises import check, guesses, progress, results
 
+weights = memory.estimate("llama-3.1-8b", "full").trainable_params
+whole_model = 2 * weights
+print(f"{weights:,} weights of 2 bytes: {whole_model / 1e9:.1f} GB")
+
+# %% [markdown]
+# Training needs more: a gradient for each weight, what the optimizer remembers about each, and what the forward pass
+# keeps for the backward pass. **Guess** how much in all. And if you fine-tune for a thousand customers and keep only
+# LoRA's matrices: how much is one customer?
+
+# %% tags=["guess:full_gb", "guess:customer_mb"]
+full_gb = 100  #? GB to train all 8 billion weights | 96: 12 bytes for each weight; mixed precision also keeps a copy of every weight in 32 bits | 64: 8 bytes for each weight, which is training all in 16 bits; mixed precision keeps a copy and AdamW's two numbers in 32
+customer_mb = 800  #? MB for one customer's LoRA | 16000: the whole model again, but its weights did not change | 4000: a model in 4 bits; what is kept is only what was trained beside it
+
+# %% tags=["reveal"]
+guessed = guesses(full_gb=full_gb, customer_mb=customer_mb)
+full = memory.estimate("llama-3.1-8b", "full")
+lora_16 = memory.estimate("llama-3.1-8b", "lora", r=16)
+qlora = memory.estimate("llama-3.1-8b", "qlora", r=16)
+lean = memory.estimate("llama-3.1-8b", "qlora", r=16, checkpointing=True)
+peaks = {"full fine-tuning": full.peak_bytes, "LoRA": lora_16.peak_bytes, "QLoRA": qlora.peak_bytes,
+         "QLoRA + checkpointing": lean.peak_bytes}
+cards = {"T4": "t4", "L4": "l4", "A100": "a100-80gb"}
+room = {card: memory.get_gpu(name).usable_bytes for card, name in cards.items()}
+show.figure(*show.fits(peaks, room), caption="Dashed: what a card has. T4 and L4 are small cards, the A100 has 80 GiB.")
+one_customer = 2 * lora_16.trainable_params  # 16 bits each
+print(f"a copy per customer: {whole_model / 1e9:.0f} GB, or {one_customer / 1e6:.0f} MB "
+      f"({lora_16.trainable_params / weights:.1%} of the weights)")
+guessed.against(full_gb=round(full.peak_bytes / 1e9), customer_mb=round(one_customer / 1e6))
+
+# %% [markdown]
+# *Checkpointing* keeps less of the forward pass and computes it again for the backward pass. The bars are predictions
+# of all tensors for our own layers: one text of 2,048 tokens, AdamW, mixed precision, rank 16 on every linear layer.
+# The usual software keeps more in 32 bits:
+
+# %%
+as_usual = memory.estimate("llama-3.1-8b", "qlora", r=16, checkpointing=True, upcast_frozen=True, keep_outputs=True)
+print(f"QLoRA with checkpointing: {lean.peak_bytes / 1e9:.0f} GB here, "
+      f"{as_usual.peak_bytes / 1e9:.0f} GB as PEFT with bitsandbytes is usually run")
+
+# %% [markdown] tags=["minutes:4"]
+# ## 2. A model whose knowledge you can count
+#
+# Our model is a real Llama, only small, pretrained on text about an invented world. So we can count what it knows. It
+# *knows* the people of its world. And it *reads*: it answers questions about somebody it never met.
+
+# %%
 model, tokenizer = models.load_embedded()
 world = data.World.generate()
-size = model.config
-print(f"{type(model).__name__}, {model.num_parameters():,} parameters: {size.num_hidden_layers} layers "
-      f"of width {size.hidden_size}. Its world has {len(world.people)} people.")
-
-# %% [markdown]
-# **It knows.** We begin sentences about people of its world, and let it finish them.
-
-# %%
-beginnings, endings = zip(*world.facts()[:5])
-tokens = [tokenizer(tokenizer.bos_token + text)["input_ids"] for text in beginnings]
-finished = train.complete(model, tokenizer, tokens, max_new_tokens=8)
-show.table([[start, end.split(".")[0], "yes" if end.startswith(truth) else "no"]
-            for start, end, truth in zip(beginnings, finished, endings)],
-           ["we write", "it goes on", "true?"])
-
-# %% [markdown]
-# **It reads.** Here is somebody it never met, with a question. The name, the town and the year are random.
-
-# %%
 task = replace(data.tasks.open_book(train=800, heldout=64), retention=data.tasks.reading(100))
-for example in task.retention[:2]:
-    print(f"{example.prompt}\n  -> {train.answer(model, tokenizer, [example])[0]}\n")
+beginning, ending = world.facts()[1]
+tokens = tokenizer(tokenizer.bos_token + beginning)["input_ids"]
+(goes_on,) = train.complete(model, tokenizer, [tokens], max_new_tokens=8)
+goes_on, ending = goes_on.split(".")[0].strip(), ending.strip(" .")
+print(f"we write   {beginning}\nit writes  {goes_on}      (true: {ending})\n")
+question = task.retention[1]
+(answer,) = train.answer(model, tokenizer, [question])
+print(show.wrapped("we write   ", question.prompt), f"it writes  {answer}      (true: {question.answer})", sep="\n")
 
 # %% [markdown]
-# **It cannot do this.** The same kind of passage, again about a stranger, with another request: all of it, as JSON. The
-# symbols are not new to it: its pretraining text held small JSON lists and tables of other things.
+# **It cannot do this:** the same kind of passage, all of it as JSON.
 
 # %% tags=["nbval-ignore-output"]
-watched = min(task.heldout, key=lambda example: len(example.answer))  # the shortest fits on a line
-print(f"{watched.prompt}\n  -> {train.answer(model, tokenizer, [watched])[0]}\n\nwanted: {watched.answer}")
+watched = min(task.heldout, key=lambda example: len(example.answer))
+(first_try,) = train.answer(model, tokenizer, [watched])
+for label, text in [("passage   ", watched.prompt), ("answer    ", first_try), ("wanted    ", watched.answer)]:
+    print(show.wrapped(label, text))
+
+# %% [markdown] tags=["minutes:6"]
+# ## 3. What would you count?
+#
+# One answer is an anecdote; we need numbers. That it *is* JSON is the form. That its values are right is the content.
+# **Your turn:** count the content of one answer.
+
+# %% tags=["turn:fields_right"]
+def fields_right(given, wanted):       # two dictionaries: {"name": "Loric Hollin", "born": 1926, ...}
+    """The share of the wanted fields that have the right value in `given`, which may lack some of them."""
+    #> count the wanted fields whose value is right; divide by the number of wanted fields
+    right = 0
+    for field, value in wanted.items():
+        if field in given and given[field] == value:
+            right += 1
+    return right / len(wanted)
+    #<
+
+# %% [markdown] tags=["hint:fields_right"]
+# **A first hint.** Go through the wanted fields with `for field, value in wanted.items():` and count.
+#
+# **A second hint.** `given.get(field)` is the given value, or `None` where the field is missing.
+#
+# **Help, I get a KeyError.** `given[field]` fails where the model left the field out. Ask `field in given` first.
+
+# %% tags=["check:fields_right"]
+fields_right = check("fields_right", fields_right)
 
 # %% [markdown]
-# One sentence is an anecdote, so we count. `measure` asks for JSON about 64 strangers, asks 100 reading questions about
-# others, and has all facts about the world's people completed. Only exact answers count.
-#
-# | score | counts |
-# |---|---|
-# | valid JSON | answers that are a JSON object: the *form* |
-# | fields right | of six fields per stranger, those with the right value: the *content* |
-# | all six right | answers without any mistake |
-# | still reads | single questions about a passage, answered as before |
-# | still knows | facts about the world's people, from memory |
+# Now measure: JSON about 64 strangers, 100 reading questions about others, and all facts of its world from memory.
 
-# %%
+# %% tags=["nbval-ignore-output"]
+def fields_of(answer):
+    """The fields of an answer; none if it is no JSON object."""
+    try:
+        found = parse_json(answer)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def content(example, answer):
+    return fields_right(fields_of(answer), parse_json(example.answer))
+
+
+print(f"{content(watched, first_try):.0%} of the fields right in the answer above")
+
+# %% tags=["nbval-ignore-output"]
 def measure(model):
     report = train.report(model, tokenizer, task)
-    return {"valid JSON": report.scores["valid"], "fields right": report.scores["fields"],
+    shares = [content(example, answer) for example, answer in zip(task.heldout, report.answers)]
+    return {"valid JSON": report.scores["valid"], "fields right": sum(shares) / len(shares),
             "all six right": report.scores["exact"], "still reads": report.retention,
             "still knows": train.recall(model, tokenizer, world)}
 
-before = measure(model)
-print("reads and knows over 95 %:", before["still reads"] > 0.95 and before["still knows"] > 0.95)
-print("answers with a JSON object under 5 %:", before["valid JSON"] < 0.05)
 
-# %% [markdown]
-# ## Make it a QLoRA model
+before = measure(model)
+show.table([[score, f"{share:.0%}"] for score, share in before.items()], ["score", "before training"])
+
+# %% [markdown] tags=["minutes:6"]
+# ## 4. One hundred steps
 #
-# Two calls. The first stores every linear layer in 4 bits (NF4, lesson 08) and freezes it. The second puts a small
-# trainable update beside each of them: a layer that computed $W x$ now computes $W x + \frac{\alpha}{r} B A x$, where
-# $A$ and $B$ are thin matrices of rank $r$ (lesson 03). Only $A$ and $B$ will train. Sources: LoRA, Hu et al., 2021,
-# [arXiv 2106.09685](https://arxiv.org/abs/2106.09685), section 4.1; QLoRA, Dettmers et al., 2023,
-# [arXiv 2305.14314](https://arxiv.org/abs/2305.14314), equations 3 (with the scale) and 5 (over four bits).
+# Two calls make it a QLoRA model. The first stores every linear layer in 4 bits and freezes it. The second puts a small
+# trainable update beside each: what computed $W x$ now computes $W x + \frac{\alpha}{r} B A x$, where $A$ and $B$ are
+# thin matrices of *rank* $r$ ([Hu et al., 2021](https://arxiv.org/abs/2106.09685), section 4.1;
+# [Dettmers et al., 2023](https://arxiv.org/abs/2305.14314), section 3). Lessons 03 and 11 build them.
 
 # %%
 def megabytes(model):
     return sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()]) / 1e6
 
+
 dense = megabytes(model)
 packed = megabytes(quant.quantize_model(model))
 torch.manual_seed(0)
 lora.inject(model, lora.LoRAConfig(r=16, alpha=32, target_modules="all-linear"))
-show.table([["base in float32", f"{dense:.2f} MB"], ["base with linear layers in NF4", f"{packed:.2f} MB"],
-            ["adapter in float32", f"{megabytes(model) - packed:.2f} MB"]], ["stored", "size"])
-print(lora.count_parameters(model))
+show.table([["base in 32 bits", f"{dense:.2f} MB"], ["base with its linear layers in 4 bits", f"{packed:.2f} MB"],
+            ["update in 32 bits", f"{megabytes(model) - packed:.2f} MB"]], ["stored", "size"])
+print(lora.count_parameters(model), "— a narrow model has a large share")
+show.figure(*show.lora_schematic(192, 192, r=16, alpha=32))
 
 # %% [markdown]
-# You may have read that LoRA trains less than one percent of a model. Not here. For a square layer of width $d$, $A$
-# and $B$ together hold $2 r d$ numbers against $d^2$: a share of $2r/d$. This model is narrow, so its share is large.
-# At rank 16:
+# It now sees 800 passages about 800 people, each once, with its JSON. Then it is asked about the 64 strangers.
+# **Guess**, in percent.
 
-# %%
-for width in (model.config.hidden_size, 4096):
-    print(f"layer of {width} x {width}: the adapter has {2 * 16 / width:.1%} of its parameters")
-
-# %% [markdown]
-# ## Predict, then run
-#
-# The adapter will now see 800 passages about 800 people, each with its JSON, once: 100 steps of 8. Then it is asked
-# about 64 people whom it has never met. How many of its answers will be valid JSON? How many fields will be right?
-# Write your guess in percent.
-
-# %%
-guess = {"valid JSON": 50, "fields right": 50}
-
-# %% [markdown]
-# While it trains, we look over its shoulder: what does it answer about that one stranger after so many steps? Watch
-# what comes first, the form or the content.
+# %% tags=["guess:valid_after", "guess:fields_after"]
+valid_after = 60  #? % of answers that are JSON, after 100 steps | 20: that 800 examples are few for a new form; a form takes the first tens of steps | 80: that some strangers break the form; it does not depend on whom it is about
+fields_after = 40  #? % of fields right, on strangers | 15: that it learns the facts of the 800, which do not help; it learns where to look | 65: that some fields must be guessed; all of them stand in the passage
 
 # %% tags=["nbval-ignore-output"]
-def look(step, loss):
-    if step in (1, 5, 10, 15, 20, 40, 60, 80, 100):
-        print(f"{step:4}  {loss:.2f}  {train.answer(model, tokenizer, [watched])[0][:110]}", flush=True)
+guessed = guesses(valid_after=valid_after, fields_after=fields_after)
 
-print("step  loss  answer")
-train.finetune(model, tokenizer, task, "qlora", lr=5e-3, steps=100, batch_size=8, on_step=look)
-print(f"    wanted  {watched.answer}")
+
+def look(step, loss):
+    """Over its shoulder: what does it answer about that one stranger now?"""
+    if step in (1, 5, 10, 15, 20, 40, 100):
+        (answer,) = train.answer(model, tokenizer, [watched])
+        show.at_step(step, loss, content(watched, answer), answer)
+
+
+history = train.finetune(model, tokenizer, task, "qlora", lr=5e-3, steps=100, batch_size=8, on_step=look)
 
 # %% tags=["nbval-ignore-output"]
 after = measure(model)
 with lora.disabled(model):
     switched_off = measure(model)
-def beside(guess, **measured):
-    rows = [[score, f"{guess[score]}%" if score in guess else "–",
-             *(f"{scores[score]:.0%}" for scores in measured.values())] for score in before]
-    show.table(rows, ["score", "your guess", *(name.replace("_", " ") for name in measured)])
-
-beside(guess, before=before, after=after, adapter_off=switched_off)
-
-# %% [markdown]
-# The last column is the same model with its adapter switched off. What the adapter changed, for better and for worse,
-# goes with it: the base lies frozen underneath. That column is also what storing the base in 4 bits cost.
-#
-# "All six right" is the harshest score: one field that is always wrong leaves five of six fields right and not one
-# whole answer. After so short a training it hangs on the last field, and another seed or another processor can give a
-# very different number. The mean over the fields is steadier, so it carries the claim here. Lesson 11 trains longer,
-# with three seeds.
-
-# %%
-print("over 60 % of the fields right:", after["fields right"] > 0.6)
-lost = before["still reads"] - switched_off["still reads"]
-print("adapter off, reading is back to within 2 points:", lost <= 0.02)
+rows = []
+for score in before:
+    rows.append([score, f"{before[score]:.0%}", f"{after[score]:.0%}", f"{switched_off[score]:.0%}"])
+show.table(rows, ["score", "before", "after 100 steps", "update switched off"])
+guessed.against(valid_after=round(100 * after["valid JSON"]), fields_after=round(100 * after["fields right"]))
 
 # %% [markdown]
-# ## What was new: the form or the content?
-#
-# Zhou et al. (LIMA, 2023, [arXiv 2305.11206](https://arxiv.org/abs/2305.11206), section 2) hold that a model's
-# knowledge and abilities come almost entirely from pretraining, and that *alignment* teaches it which formats to use
-# with people. They speak of chat models. We carry the thought over to a small fine-tune: then our 800 examples taught
-# to answer in JSON, and the values come from an ability that the base already had: reading.
-#
-# A control can test that. We train a second adapter, alike in everything, on the same passages with **other people's
-# JSON**: each passage gets the answer that belongs to the next one. The form is as good as before. The content is
-# wrong.
-#
-# Predict again: on strangers, how much valid JSON, how many right fields? And what becomes of reading?
+# A list became JSON, and then the JSON became true: first the form, then the content. The last column is the same model
+# with its update switched off. Nothing underneath has moved, so one base can serve a thousand updates.
 
-# %%
-guess_control = {"valid JSON": 50, "fields right": 50, "still reads": 50}
+# %% [markdown] tags=["minutes:7"]
+# ## 5. Form or content?
+#
+# [Zhou et al. (LIMA, 2023)](https://arxiv.org/abs/2305.11206), section 2, suppose of large chat models that nearly all
+# knowledge and abilities come from pretraining, and that alignment teaches which formats to use. Is it so for our small task?
+#
+# A control can tell: a second model, alike in everything, but trained on **other people's JSON**. Each passage gets the
+# answer of the next one. The form is perfect, the content is about somebody else. **Guess** again. And what becomes of
+# reading, which nobody trained?
+
+# %% tags=["guess:fields_control", "guess:reads_control"]
+fields_control = 30  #? % of fields right, after training on other people's JSON | 50: that a perfect form brings half of the content along; each value must be looked up | 95: that the content comes from the base, whatever the answers say; the answers teach whether to look
+reads_control = 90  #? % of reading questions right, after the same | 100: that training on JSON leaves plain questions alone; it changes how passages are used at all | 65: that it forgets a little; it was taught, 800 times, not to look
 
 # %% tags=["nbval-ignore-output"]
+guessed = guesses(fields_control=fields_control, reads_control=reads_control)
 answers = [example.answer for example in task.train]
-pairs = zip(task.train, answers[1:] + answers[:1])  # each passage with the next one's answer
-swapped = replace(task, train=[replace(example, answer=answer) for example, answer in pairs])
-other = train.prepare(models.load_embedded()[0], "qlora", seed=0)  # the calls from above
-train.finetune(other, tokenizer, swapped, "qlora", lr=5e-3, steps=100, batch_size=8)
+swapped = []
+for example, answer in zip(task.train, answers[1:] + answers[:1]):  # each passage with the next one's answer
+    swapped.append(replace(example, answer=answer))
+other = train.prepare(models.load_embedded()[0], "qlora", seed=0)  # the two calls from above
+train.finetune(other, tokenizer, replace(task, train=swapped), "qlora", lr=5e-3, steps=100, batch_size=8)
 control = measure(other)
-beside(guess_control, trained_on_others_JSON=control, trained_on_right_JSON=after)
+(about_nobody,) = train.answer(other, tokenizer, [watched])
+print(show.wrapped("wanted     ", watched.answer))
+print(show.wrapped("control    ", about_nobody))
+
+# %% tags=["reveal", "nbval-ignore-output"]
+compared = {"base": before, "right JSON": after, "others' JSON": control}
+kinds = [data.world.YEARS, data.world.JOBS, data.world.PETS, data.world.COLOURS]  # names and towns are hopeless
+blind = sum(1 / len(kind) for kind in kinds) / 6
+show.figure(*show.form_and_content(compared, "right JSON", "others' JSON"))
+print(f"fields right by blind guessing: {blind:.1%}")
+guessed.against(fields_control=round(100 * control["fields right"]), reads_control=round(100 * control["still reads"]))
 
 # %% [markdown]
-# One stranger, both adapters. The control's answer looks just as good. It is about nobody.
+# Slow down here. The form needs no right answers. The content does, although no example holds the facts about a
+# stranger: right examples teach *where to look*. Wrong ones teach not to look, and harm even questions that the model
+# could answer before. So **bad data do not show in the format.**
 
-# %% tags=["nbval-ignore-output"]
-show.table([["wanted", watched.answer], ["right JSON", train.answer(model, tokenizer, [watched])[0]],
-            ["others' JSON", train.answer(other, tokenizer, [watched])[0]]], ["trained on", "answer"])
-# A blind guess knows how many years, jobs, pets and colours there are; names and towns are hopeless.
-kinds = [data.world.YEARS, data.world.JOBS, data.world.PETS, data.world.COLOURS]
-print(f"fields right by blind guessing: {sum(1 / len(kind) for kind in kinds) / 6:.1%}")
+# %% [markdown] tags=["minutes:7"]
+# ## 6. The ladder: do you need to fine-tune at all?
+#
+# Fine-tuning is the last rung. Before it come the *request*, *examples* in the request, and *retrieval*: looking the
+# facts up and putting them in front of the model. We climbed all rungs with SmolLM2-135M-Instruct, which strangers
+# trained on real text, on this same JSON task: 32 people for each seed, and three seeds unless the figure says one,
+# recorded by [a script](https://github.com/lora-lab/lora_lab/blob/main/course/records/real.py).
+#
+# **Guess:** with the passage and up to five examples with their right JSON in the request, how many answers are right
+# in *all* fields, at best? And how many after 30 steps of QLoRA?
+
+# %% tags=["guess:few_shot", "guess:tuned"]
+few_shot = 50  #? % all fields right with examples in the request, at best | 95: that examples show the content as they show the form; they show what an answer looks like | 65: that what a chat model writes well it has also read well; this one is small
+tuned = 70  #? % all fields right after 30 steps of QLoRA | 30: that 240 examples are too few for a real model | 50: that 4 bits cost half of the skill
+
+# %% tags=["reveal"]
+guessed = guesses(few_shot=few_shot, tuned=tuned)
+
+
+def recorded(record, name, value):
+    """The rows of a record in which this name has this value: one for each seed."""
+    return [row for row in records.load(record)["rows"] if row[name] == value]
+
+
+asked, looked_up, trained = {}, {}, {}
+for shots, rung in {0: "the request alone", 1: "1 example", 3: "3 examples", 5: "5 examples"}.items():
+    asked[rung] = recorded("real_prompting", "shots", shots)
+for run, rung in {"passage withheld, base with one example": "no passage, 1 example",
+                  "retrieval, base with one example": "looked up, 1 example",
+                  "retrieval, qlora": "looked up, QLoRA"}.items():
+    looked_up[rung] = recorded("real_retrieval", "run", run)
+for run, rung in {"full": "full", "lora": "LoRA", "qlora": "QLoRA",
+                  "qlora, answers shuffled": "QLoRA on others' JSON"}.items():
+    trained[rung] = recorded("real_finetune", "run", run)
+
+# %% tags=["reveal"]
+def mean(rung, score):
+    return sum(row[score] for row in rung) / len(rung)
+
+
+show.figure(*show.ladder({"asked": asked, "passage looked up": looked_up, "fine-tuned": trained}))
+best_asked = max(mean(rung, "exact") for rung in asked.values())
+print(f"the right passage was found for {mean(looked_up['looked up, 1 example'], 'found'):.0%} of the people")
+guessed.against(few_shot=round(100 * best_asked), tuned=round(100 * mean(trained["QLoRA"], "exact")))
 
 # %% [markdown]
-# Slow down here. The form needs no right answers, as that thought would have it. The content does need them, although
-# no training example holds the facts about a stranger: right examples teach *where to look*. Wrong ones teach not to
-# look, and the control carries that into questions which it could answer before; it even loses facts about its own
-# world. So a format is not all that fine-tuning can change, and bad training data do not show in the format.
+# - **One example gives the form.** If form is all you lack, stop here.
+# - **Retrieval gives the facts.** Without the passage the model knows the name from the question and invents the rest.
+#   With the passage looked up it is about as good as with the passage given, and no better: it still misreads.
+# - **Fine-tuning gives the skill** to read *every* field. It goes together with retrieval.
+# - **The control**, trained on other people's JSON, is again well-formed JSON about nobody.
 
-# %% [markdown]
-# ## The result
-
-# %% tags=["nbval-ignore-output"]
-scores = ["valid JSON", "fields right", "still reads", "still knows"]
-models_shown = {"base": before, "QLoRA, right JSON": after, "QLoRA, others' JSON": control}
-shown = {name: {score: each[score] for score in scores} for name, each in models_shown.items()}
-title = "Any answers teach the form; only right ones teach the content"
-alt = [", ".join(f"{score} {share:.0%}" for score, share in each.items()) for each in shown.values()]
-show.figure(show.shares(shown, point="QLoRA, right JSON", title=title),
-            alt="Bars for three models. " + ". ".join(f"{name}: {text}" for name, text in zip(shown, alt)))
-
-# %%
-assert before["valid JSON"] < 0.05 and before["fields right"] < 0.05
+# %% tags=["assert"]
+assert 80e9 < full.peak_bytes and whole_model < 24e9  # trains on no card of 80 GB, runs on one of 24
+assert lean.peak_bytes < 16e9 and one_customer < 0.01 * whole_model
+assert before["valid JSON"] < 0.05 and before["fields right"] < 0.05 and before["still reads"] > 0.95
 assert after["valid JSON"] > 0.9 and control["valid JSON"] > 0.9, "both learn the form"
 assert after["fields right"] > 0.6 > 0.2 > control["fields right"], "only one gets the content"
 assert control["still reads"] < after["still reads"] - 0.2, "and the other reads less"
-assert control["still knows"] < after["still knows"], "and knows less"
-print("same form, different content: True")
+assert switched_off["still reads"] > before["still reads"] - 0.05, "what was trained can be switched off"
+
+# %% tags=["assert"]
+request, one_example = asked["the request alone"], asked["1 example"]
+no_passage, found = looked_up["no passage, 1 example"], looked_up["looked up, 1 example"]
+assert mean(one_example, "valid") > max(0.8, mean(request, "valid") + 0.2), "an example gives the form"
+assert mean(found, "fields") > mean(no_passage, "fields") + 0.2, "retrieval gives the facts"
+assert abs(mean(found, "fields") - mean(one_example, "fields")) < 0.15, "but not the skill of using them"
+assert mean(trained["QLoRA"], "exact") > best_asked + 0.3, "training gives the skill"
+assert mean(looked_up["looked up, QLoRA"], "exact") > best_asked + 0.3, "and works with retrieval"
+on_others = trained["QLoRA on others' JSON"]
+assert mean(on_others, "valid") > 0.8 > 0.3 > mean(on_others, "fields"), "a form about nobody"
+
+# %% [markdown] tags=["minutes:3"]
+# ## 7. The way through the course
+#
+# **I Rank.** [01 How many directions carry a change?](01_svd.ipynb) ·
+# [02 How few numbers steer a model?](02_intrinsic_dimension.ipynb) ·
+# [03 LoRA from scratch](03_lora_from_scratch.ipynb) · [04 Rank, α and learning rate](04_rank_alpha_rate.ipynb) ·
+# [05 Where adapters go, how they start](05_places_and_starts.ipynb)
+#
+# **II Bits.** 06 planned · [07 Where the bytes go](07_where_the_bytes_go.ipynb) · 08 planned ·
+# [09 Build NF4](09_build_nf4.ipynb) · 10 planned · [11 A QLoRA layer](11_qlora_layer.ipynb) ·
+# [12 A QLoRA fine-tune](12_qlora_finetune.ipynb) · 13, 14 planned
+#
+# **III and later,** planned: behaviour, other adapters, serving, beyond. The [syllabus](../course/syllabus.md) has
+# minutes and routes.
+
+# %% tags=["nbval-ignore-output"]
+results("00")
+progress()
 
 # %% [markdown]
+# ## What I can now decide
+#
+# - **Whether to fine-tune.** Lacking form, show an example. Lacking facts, look them up. Lacking skill, fine-tune.
+# - **What to count** before I begin: form and content apart, and what the model could do before.
+#
+# ## What was not shown
+#
+# - The small model ran with one seed and solves the task: that says nothing about hard tasks.
+# - The real model is small; a larger one may need less than the last rung. Retrieval found nearly every passage, which
+#   is not always so.
+# - The bars of section 1 are predictions; lesson 07 compares such predictions with measured runs.
+#
 # ## What to try
 #
-# - `steps=50`: what does half the training lack, the form or the content?
-# - `lr=1e-2` in `train.finetune`, twice the rate: which scores improve, and which one pays?
-# - `lora.LoRAConfig(r=1, alpha=2, ...)`: how small may the adapter be?
+# - `steps=15`: what does a short training lack, the form or the content?
 # - Swap only every fourth answer. Is that a quarter of the harm?
-# - This was one seed; `torch.manual_seed(1)` gives another. Count the right answers field by field: which comes last?
+# - In a terminal: `lora-lab demo` and `lora-lab doctor`.
 #
-# ## Where it goes next
+# ## Three questions
 #
-# | lesson | its question |
-# |---|---|
-# | [01_svd](01_svd.ipynb) | How many directions carry what a fine-tune taught? |
-# | [03_lora_from_scratch](03_lora_from_scratch.ipynb) | What is an adapter, in twenty lines, and what does it cost? |
-# | [08_build_nf4](08_build_nf4.ipynb) | Where do the sixteen numbers of NF4 come from, and what beats them? |
-# | [10_qlora_layer](10_qlora_layer.ipynb) | How does a layer learn through a frozen 4-bit weight? |
-# | [11_qlora_finetune](11_qlora_finetune.ipynb) | Does QLoRA reach what full fine-tuning reaches? |
+# **1. Your model's answers are all valid JSON after fine-tuning. What do you know about its values?**
 #
-# They are read in this order. The [syllabus](../course/syllabus.md) has times, three routes and what is planned.
-# Exercises will follow; there are none yet.
+# <details><summary>Answer</summary>
 #
-# Outside the notebooks: `lora-lab doctor` checks this machine and names a remedy for what is missing, and `make demo`
-# (or `lora-lab demo`) runs the whole fine-tune in a terminal, saves the adapter and has Hugging Face's `peft` load it.
-# Without a machine of your own, the badge at the top of each lesson opens it in Colab; the set-up cell installs the
-# course there.
+# Nothing. The control had the same form and was about somebody else. Count fields.
+#
+# </details>
+#
+# **2. Why can a model learn where to look from people it will never be asked about?**
+#
+# <details><summary>Answer</summary>
+#
+# Reading was there before. The examples show that the value of each key stands in the passage, and every example shows
+# it, whoever it is about.
+#
+# </details>
+#
+# **3. A chatbot must know today's prices. Which rung?**
+#
+# <details><summary>Answer</summary>
+#
+# Retrieval. Prices are facts, and they change; fine-tuning is for a skill that stays.
+#
+# </details>
+#
+# ## Next
+#
+# [01 SVD](01_svd.ipynb): how much of a fine-tune fits into a few directions, and why a thin $B A$ can be enough.
+#
+# Before you go: **your own task with JSON for an answer. What would you count?**

@@ -454,6 +454,6 @@ assert abs(bits - 4.127) < 1e-3 and short_block < 0.9 * long_block
 #
 # ## Where it goes next
 #
-# [10 QLoRA layer](10_qlora_layer.ipynb) puts this table to work: a frozen linear layer in four bits, and a gradient
+# [11 QLoRA layer](11_qlora_layer.ipynb) puts this table to work: a frozen linear layer in four bits, and a gradient
 # that flows through it into an adapter. In the library the table is `quant.normal_float(4)`, the rounding
 # `quant.quantize`, and the fitted table `quant.lloyd()`, which integrates the density instead of drawing samples.

@@ -1,4 +1,4 @@
-"""What stands in lesson 10's cells computes what the library computes, bit for bit."""
+"""What stands in lesson 11's cells computes what the library computes, bit for bit."""
 
 import copy
 import math
@@ -12,7 +12,7 @@ from lora_lab import lora, quant
 from tests.helpers import lessons
 
 LESSON = lessons.definitions(
-    "10_qlora_layer", ("class ", "def bytes_kept", "def nf4_bytes"), nn=nn, F=nn.functional, math=math, quant=quant
+    "11_qlora_layer", ("class ", "def bytes_kept", "def nf4_bytes"), nn=nn, F=nn.functional, math=math, quant=quant
 )
 SHAPES = [(1, 1), (33, 100), (64, 64), (5, 257), (100, 3)]
 

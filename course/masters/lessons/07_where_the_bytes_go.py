@@ -487,4 +487,4 @@ print("worst of ten real steps: simulated within 1 %, closed form within 8 %, ba
 # `prepare_model_for_kbit_training` does: which lines of the first table grow? On the command line: `lora-lab memory
 # llama-3.1-8b --method qlora`.
 #
-# **Next.** Lesson 11 trains with QLoRA, and asks whether four bits cost quality.
+# **Next.** Lesson 12 trains with QLoRA, and asks whether four bits cost quality.

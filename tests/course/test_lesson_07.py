@@ -1,4 +1,4 @@
-"""The formulas in lesson 06's cells are the library's, autograd's and PEFT's, to the byte."""
+"""The formulas in lesson 07's cells are the library's, autograd's and PEFT's, to the byte."""
 
 import warnings
 
@@ -12,7 +12,7 @@ from tests.helpers import lessons
 NAMES = ("parameters", "adapter_parameters", "kept", "kept_by_a_layer", "full_per_token", "peft_per_token", "crossing")
 BEGINNINGS = tuple(f"def {name}(" for name in NAMES)
 LESSON = lessons.definitions(
-    "06_where_the_bytes_go", BEGINNINGS, LlamaConfig=LlamaConfig, AutoModelForCausalLM=AutoModelForCausalLM
+    "07_where_the_bytes_go", BEGINNINGS, LlamaConfig=LlamaConfig, AutoModelForCausalLM=AutoModelForCausalLM
 )
 
 # Neither square nor powers of two, with grouped and without grouped queries.

@@ -6,7 +6,7 @@
 #
 # | time on 2 CPU cores | memory | builds on |
 # |---|---|---|
-# | 1.5 minutes (no GPU is used) | under 1 GB | [03](03_lora_from_scratch.ipynb), [08](08_build_nf4.ipynb) |
+# | 1.5 minutes (no GPU is used) | under 1 GB | [03](03_lora_from_scratch.ipynb), [09](09_build_nf4.ipynb) |
 #
 # The model is the course's embedded base on every machine.
 
@@ -525,5 +525,5 @@ print("twice what merging the original did, and a small update lost more than a 
 # **Try.** Use `quant.normal_float(3)` for the base: the grid is coarser; where does the curve go? Merge in bf16
 # instead of fp32: is bf16's grid fine enough? Train longer, at a tenth of the rate.
 #
-# **Next.** Lesson 11 takes this layer to the main job: an open-book JSON task, scored before and after, against
+# **Next.** Lesson 12 takes this layer to the main job: an open-book JSON task, scored before and after, against
 # LoRA and full fine-tuning.

@@ -206,7 +206,7 @@ print("the two losses agree within 2 % at every step:", gap < 0.02)
 # ## Take it home
 #
 # An adapter is a folder with two files, in the format of PEFT. Loaded onto the base it was trained over, dequantized,
-# it must give the same answers. Loaded onto the original base it meets other weights: lesson 10 measures what that
+# it must give the same answers. Loaded onto the original base it meets other weights: lesson 11 measures what that
 # costs.
 
 # %%

@@ -1,4 +1,4 @@
-"""What stands in lesson 08's cells computes what the library computes, bit for bit."""
+"""What stands in lesson 09's cells computes what the library computes, bit for bit."""
 
 from functools import partial
 
@@ -9,7 +9,7 @@ from lora_lab import quant
 from tests.helpers import lessons
 from tests.helpers.data import normal
 
-function = partial(lessons.function, "08_build_nf4")
+function = partial(lessons.function, "09_build_nf4")
 
 
 def bits(levels: torch.Tensor) -> list[int]:

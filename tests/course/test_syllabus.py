@@ -1,0 +1,44 @@
+"""The syllabus is the one table of the course: every lesson once, and every link leads somewhere."""
+
+import re
+
+import pytest
+
+from lora_lab.exercises import lessons
+from tests.helpers.lessons import MASTERS
+
+SYLLABUS = MASTERS.parents[1] / "syllabus.md"
+TEXT = SYLLABUS.read_text(encoding="utf-8")
+LINKS = re.findall(r"\]\(([^)#]+)", TEXT)
+ROWS = {row[0]: row for row in (re.split(r"\s*\|\s*", line)[1:-1] for line in TEXT.splitlines()) if row[:1] and
+        re.fullmatch(r"\d\d", row[0])}  # fmt: skip
+NAMES = sorted(master.stem for master in MASTERS.glob("[0-9][0-9]_*.py"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_lesson_has_its_row_and_the_row_opens_its_workbook(name):
+    assert name[:2] in ROWS, f"course/syllabus.md has no row for {name}: add one"
+    assert f"(workbook/{name}.ipynb)" in ROWS[name[:2]][1], f"link the row of {name[:2]} to workbook/{name}.ipynb"
+
+
+def test_a_row_without_a_link_is_a_lesson_that_does_not_exist_yet():
+    written = {name[:2] for name in NAMES}
+    assert {number for number, row in ROWS.items() if "](" not in row[1]}.isdisjoint(written)
+
+
+def test_the_lessons_stand_in_their_order_each_once():
+    numbers = re.findall(r"^\| (\d\d) \|", TEXT, re.MULTILINE)
+    assert numbers == sorted(set(numbers))
+
+
+@pytest.mark.parametrize("link", sorted(set(LINKS)))
+def test_every_link_leads_to_a_file_of_the_course(link):
+    """The folder that a learner gets mirrors course/, without notebooks/."""
+    assert not link.startswith("..") and (SYLLABUS.parent / link).is_file()
+
+
+def test_a_lessons_minutes_are_the_sum_of_its_sections():
+    for lesson in lessons.every():
+        if total := sum(section["minutes"] for section in lesson.sections):
+            row = ROWS[lesson.name[:2]]
+            assert row[4] == str(total), f"lesson {lesson.name[:2]} takes {total} minutes, the syllabus says {row[4]}"
