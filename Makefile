@@ -5,9 +5,8 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
 PYTHON ?= $(shell for each in python3 python python3.14 python3.13 python3.12 python3.11; do \
 	if "$$each" -c '$(SUPPORTED)' 2>/dev/null; then echo "$$each"; break; fi; done)
 RUN := .venv/bin/python
-AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: setup demo lab check test mutants notebooks notebooks-test bench
+.PHONY: setup demo lab check test real mutants notebooks notebooks-test release bench
 .DEFAULT_GOAL := setup
 
 setup: .venv/.stamp
@@ -25,13 +24,17 @@ demo: setup
 	@.venv/bin/lora-lab demo
 
 lab: setup
-	$(RUN) -m jupyterlab $(AS_ROOT) notebooks/00_start_here.ipynb
+	@.venv/bin/lora-lab lab
 
 check: setup
 	@$(RUN) tests/run.py check
 
 test: setup
 	@$(RUN) tests/run.py all
+
+# The main job on a real model, end to end: fetched once, then about five minutes on two cores.
+real: setup
+	@$(RUN) tests/run.py real
 
 # Each small wrong change to the library against all fast tests of its room; `make test` runs the one that it names.
 mutants: setup
@@ -43,6 +46,10 @@ notebooks: setup
 
 notebooks-test: setup
 	@$(RUN) tests/run.py drift notebooks
+
+# What must hold before a release besides `make test`: every workbook, with what is asked of the learner skipped.
+release: setup
+	@$(RUN) tests/run.py release
 
 bench: setup
 	@set -e; for script in benchmarks/bench_*.py; do echo "$$script"; $(RUN) "$$script"; done

@@ -2,10 +2,14 @@
 
 - Where two workers share the machine, each computes on one thread; kernels that they start inherit that.
 - Where there is no GPU, Triton's kernels run in its interpreter, which it decides when it is imported.
+- No progress is kept, and the real model's lessons run on the embedded base: no result depends on a user's files.
+- Ctrl-C is heard: a shell ignores it for what it starts in the background, and so would every process of a test.
 - A notebook whose kernel dies fails within seconds. nbval alone would wait out the whole cell timeout.
 """
 
 import os
+import signal
+import threading
 import time
 from pathlib import Path
 from queue import Empty
@@ -15,9 +19,14 @@ from nbval.kernel import RunningKernel
 
 POLL_SECONDS = 1.0
 
+os.environ.update(LORA_LAB_PROGRESS="off", LORA_LAB_MODEL="embedded")  # kernels that are started inherit it
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = "1"  # before torch is imported, which reads them once
+
+if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if not Path("/proc/driver/nvidia").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")

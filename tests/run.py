@@ -1,4 +1,4 @@
-"""The test run in its parts, with the time of each: `python tests/run.py [check | all | part ...]`.
+"""The test run in its parts, with the time of each: `python tests/run.py [check | all | release | part ...]`.
 
 Every part runs even when one before it failed, so that one run tells everything. Works the same with and without make.
 """
@@ -14,14 +14,18 @@ PARTS = {
     "lint": ["ruff", "check", "."],
     "format": ["ruff", "format", "--check", "--quiet", "."],
     "types": ["mypy"],
-    "unit": [*PYTEST, "--doctest-modules", "lora_lab", "tests", "-m", "not slow and not browser"],
-    "slow": [*PYTEST, "tests", "-m", "slow"],
+    "unit": [*PYTEST, "--doctest-modules", "lora_lab", "tests", "-m", "not slow and not browser and not real"],
+    "slow": [*PYTEST, "tests", "-m", "slow and not real"],
     "drift": ["course/build.py", "--check"],
     "notebooks": [*PYTEST, "--nbval", *[folder for folder in ("notebooks", "solutions") if (ROOT / folder).is_dir()]],
     "mutants": ["tests/mutants/library/run.py"],
+    "real": ["pytest", "--quiet", "-s", "tests/real", "-m", "real", "-rs"],  # five minutes that may be watched
     "browser": ["pytest", "--quiet", "tests/browser", "-m", "browser", "-rs"],
+    "skipped": ["tests/course/run_workbooks.py"],
 }
 CHECK = ["lint", "format", "types", "unit"]
+RELEASE = ["skipped"]  # what takes too long for every change, and must hold before a release
+ALL = [part for part in PARTS if part not in RELEASE]
 
 
 def run(part: str) -> tuple[int, float]:
@@ -36,9 +40,9 @@ def run(part: str) -> tuple[int, float]:
 
 def main(arguments: list[str]) -> int:
     """Run the named parts and print one line for each; 0 only when all of them passed."""
-    names = {"check": CHECK, "all": list(PARTS)}.get(" ".join(arguments) or "all", arguments)
+    names = {"check": CHECK, "all": ALL, "release": RELEASE}.get(" ".join(arguments) or "all", arguments)
     if unknown := [name for name in names if name not in PARTS]:
-        print(f"no part named {', '.join(unknown)}; there are check, all, {', '.join(PARTS)}", file=sys.stderr)
+        print(f"no part named {', '.join(unknown)}; there are check, all, release, {', '.join(PARTS)}", file=sys.stderr)
         return 2
     results = {name: run(name) for name in names}
     print(f"\n{'part':<12} {'verdict':<8} {'seconds':>8}")

@@ -82,7 +82,7 @@ GROUND = {"units", "ranges", "wrappers", "moved"}
 
 FLOORS = (
     {"disk", "lowrank", "records"},
-    {"data"},
+    {"data", "network"},
     {"quant", "models"},
     {"adapters"},
     {"lora", "methods"},
