@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from lora_lab import commands as commands
     from lora_lab import data as data
     from lora_lab import disk as disk
+    from lora_lab import exercises as exercises
     from lora_lab import lora as lora
     from lora_lab import lowrank as lowrank
     from lora_lab import memory as memory
     from lora_lab import methods as methods
     from lora_lab import models as models
+    from lora_lab import network as network
     from lora_lab import quant as quant
     from lora_lab import ranges as ranges
     from lora_lab import records as records
@@ -51,5 +53,5 @@ def _files_of(name: str) -> tuple[str, str]:
     return os.path.join(__path__[0], f"{name}.py"), os.path.join(__path__[0], name, "__init__.py")
 
 
-__version__ = "0.1.0"  # the only place: pyproject.toml reads it from here
+__version__ = "0.2.0"  # the only place: pyproject.toml reads it from here
 put_stand_ins()

@@ -27,7 +27,7 @@ def lloyd(bits: int = 4, block_size: int = 64, keep: Collection[float] = ()) -> 
 
     Nothing is sampled: the density of normal blocks divided by their absmax is integrated on a grid, so the result
     is the same on every call. On normal weights in blocks of 64 its error is a tenth below NF4's; on heavier tails NF4
-    is better (lesson 08).
+    is better (lesson 09).
 
     Args:
         bits: 2 to 8.
