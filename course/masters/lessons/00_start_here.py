@@ -7,7 +7,7 @@
 # After this lesson you have fine-tuned a small model, you know which part of its new skill was new, and what to try
 # before you fine-tune at all.
 #
-# | on 2 CPU cores | on a T4 | memory | builds on |
+# | computing, 2 CPU cores | on a T4 | memory | builds on |
 # |---|---|---|---|
 # | 1 minute | not measured | 2 GB, offline | some Python |
 #

@@ -6,7 +6,7 @@
 #
 # After this lesson you can cut any matrix to its strongest directions, and know how many of them a fine-tune needs.
 #
-# | on 2 CPU cores | on a T4 | memory | builds on |
+# | computing, 2 CPU cores | on a T4 | memory | builds on |
 # |---|---|---|---|
 # | under 2 minutes | not measured | 1 GB, offline | matrix products; [00](00_start_here.ipynb) |
 
@@ -129,7 +129,7 @@ show.rank_explorer({"the house": house, "shuffled": shuffled}, r=4)
 #
 # We try 1,000 rivals of rank 4. For 500 of them we move your $B$ and $A$ in a random direction, a little or far. For
 # the others we draw four random rows and give them the best columns they can have. **Guess:** how many of the 1,000
-# miss less energy than your cut?
+# miss less than your cut? (What one misses is the energy of M less the rival, as a share of M's.)
 
 # %% tags=["guess:closer"]
 closer = 20  #? of 1,000 rivals of rank 4 | 250: half of those that were moved, as if every step could go up or down; at the best point all ways lead up | 50: the 5 % that are lucky in any test; here luck does not help
@@ -164,8 +164,8 @@ guessed.against(closer=sum(missed < best for missed in all_missed))
 #
 # Fine-tuning turns each weight matrix $W$ into $W + \Delta W$. [Hu et al. (2021)](https://arxiv.org/abs/2106.09685),
 # section 1, "hypothesize that the change in weights during model adaptation also has a low 'intrinsic rank'", and
-# train a $\Delta W = BA$ that cannot have a high one. We look at what *nothing* keeps low: a full fine-tune of all 28
-# matrices of our small model. The task: say a fact like a sailor, about people who are not in training.
+# train a $\Delta W = BA$ that cannot have a high one. Now we train all 28 matrices of our small model, so
+# that nothing forces the change to be of low rank. The task: say a fact like a sailor, about people who are not in training.
 
 # %%
 model, tokenizer = models.load_embedded()
@@ -252,9 +252,9 @@ guessed.against(delta_90=round(directions["ΔW"][1]))
 # it can still do.
 #
 # - **strongest**: your cut to r directions;
-# - **random**: the change seen through r random directions, made as strong as the cut;
+# - **random**: the change projected on r random input directions, scaled to the energy of the cut;
 # - **the rest**: the change without its strongest r;
-# - **all, shrunk**: all directions, scaled down until they are as strong as the cut.
+# - **all, shrunk**: all directions, scaled down to the energy of the cut.
 #
 # **Guess** for r = 16 of 192, in percent of answers right.
 
