@@ -198,3 +198,10 @@ def test_one_dense_place_trains_about_as_many_numbers_as_lora() -> None:
     assert counts["LoRA"] == 8 * 4 * (2 * (192 + 192) + 2 * (64 + 192) + 3 * (192 + 512))
     assert 1 <= counts["one dense place"] / counts["LoRA"] < 1.05
     assert 0.05 < counts["LoRA"] / counts["full"] < 0.07
+
+
+def test_half_of_the_best_rate_costs_lora_what_the_lesson_says():
+    record = records.load("from_scratch")
+    loss = {row["lr"]: row["valid_loss"] for row in record["rows"] if row["run"] == "LoRA" and row["seed"] == 0}
+    best = min(loss, key=loss.__getitem__)
+    assert loss[best / 2] > 10 * loss[best]
