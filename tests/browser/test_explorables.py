@@ -1,7 +1,5 @@
 """Explorables follow the mouse and the keyboard, in JupyterLab and in a real browser."""
 
-import importlib
-import importlib.util
 import os
 import shutil
 from pathlib import Path
@@ -22,23 +20,6 @@ waves = torch.stack([torch.sin(k * across) / k for k in range(1, 65)])
 show.rank_explorer({"waves": waves, "backwards": waves.flip(1)}, r=4)"""
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def driver() -> ModuleType:
-    """The driver module; without a browser its tests are skipped, or fail where LORA_LAB_REQUIRE asks for one."""
-    if importlib.util.find_spec("playwright") is None:
-        _do_without("playwright: pip install playwright")
-    driver = importlib.import_module("lab_driver")  # beside this file
-    if driver.find_chromium() is None:
-        _do_without("chromium: apt-get install chromium fonts-liberation")
-    return driver
-
-
-def _do_without(what: str) -> None:
-    if "chromium" in os.environ.get("LORA_LAB_REQUIRE", "").split(","):
-        pytest.fail(f"LORA_LAB_REQUIRE asks for a browser, and this machine lacks {what}")
-    pytest.skip(f"this machine lacks {what}")
 
 
 def opened(driver: ModuleType, page: Any, server: Any, source: str, folder: Path) -> None:

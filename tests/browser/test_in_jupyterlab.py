@@ -1,7 +1,5 @@
 """The course works where learners work: in JupyterLab as `lora-lab lab` starts it, in a browser, without network."""
 
-import importlib
-import importlib.util
 import json
 import os
 import re
@@ -22,23 +20,6 @@ FIRST = "00_start_here"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}  # without it JupyterLab would ask
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def driver() -> ModuleType:
-    """The driver module; without a browser its tests are skipped, or fail where LORA_LAB_REQUIRE asks for one."""
-    if importlib.util.find_spec("playwright") is None:
-        _do_without("playwright: pip install playwright")
-    driver = importlib.import_module("lab_driver")  # beside this file
-    if driver.find_chromium() is None:
-        _do_without("chromium: apt-get install chromium fonts-liberation")
-    return driver
-
-
-def _do_without(what: str) -> None:
-    if "chromium" in os.environ.get("LORA_LAB_REQUIRE", "").split(","):
-        pytest.fail(f"LORA_LAB_REQUIRE asks for a browser, and this machine lacks {what}")
-    pytest.skip(f"this machine lacks {what}")
 
 
 @pytest.fixture(scope="module")

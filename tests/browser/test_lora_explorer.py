@@ -10,7 +10,6 @@ import test_in_jupyterlab as shared
 from nbformat.v4 import new_code_cell, new_notebook
 
 pytestmark = pytest.mark.browser
-driver = shared.driver  # the fixture
 
 RANK = 2  # sliders from the top: rows, columns, rank, alpha
 
