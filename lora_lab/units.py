@@ -1,9 +1,12 @@
-"""What several rooms need, once: units of memory, the ignored label, the methods, the first line of an error."""
+"""What several rooms need, once: units of memory, block sizes, the ignored label, the methods, error lines."""
 
 from typing import Literal
 
 GB = 10**9
 GIB = 2**30
+
+BLOCK_SIZES = tuple(2**k for k in range(4, 13))
+"""Weights that may share a quantization constant: from 16 to 4096."""
 
 IGNORE = -100
 """A label without loss: the convention of `torch.nn.functional.cross_entropy`."""

@@ -8,6 +8,7 @@ from torch import nn
 from lora_lab import ranges
 from lora_lab.adapters import bases
 from lora_lab.adapters.adapter import Adapter
+from lora_lab.matching import names, target_names
 
 _V = TypeVar("_V")
 
@@ -144,25 +145,6 @@ class AdapterConfig:
         """Within `__post_init__` of a frozen dataclass: fields as they are kept."""
         for name, value in fields.items():
             object.__setattr__(self, name, value)
-
-
-def target_names(value: Any) -> tuple[str, ...]:
-    """`names` of target_modules; ValueError if there are none."""
-    if isinstance(value, str) and not value or not (targets := names("target_modules", value)):
-        raise ValueError(f"target_modules={value!r} names nothing: give layer names or 'all-linear'")
-    return targets
-
-
-def names(what: str, value: Any) -> tuple[str, ...]:
-    """One name or several, as a tuple; TypeError for what is neither, ValueError for an empty name."""
-    if not isinstance(value, Iterable):
-        raise TypeError(f"{what} must be a name or a sequence of names, got {ranges.brief(value)}")
-    several = (value,) if isinstance(value, str) else tuple(value)
-    if wrong := [name for name in several if not isinstance(name, str)]:
-        raise TypeError(f"{what} holds {ranges.brief(wrong[0])}: give names as strings")
-    if not all(several):
-        raise ValueError(f"{what}={ranges.brief(value)} holds an empty name, which names nothing: leave it out")
-    return several
 
 
 def names_to_values(what: str, value: Any) -> Mapping[str, Any]:

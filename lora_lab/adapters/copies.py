@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from lora_lab.adapters.config import AdapterConfig
-from lora_lab.adapters.naming import layers_once, meanings, named_layers, named_places, plain_tensors, tied_names
+from lora_lab.adapters.naming import layers_once, named_layers, named_places, plain_tensors, tied_names
+from lora_lab.matching import meanings
 from lora_lab.quant.heads import task_heads
 from lora_lab.quant.linear4bit import Linear4bit
 

@@ -4,9 +4,8 @@ Adapters and wrappers are looked through, so that a layer has the same name befo
 adapter finds the layers of the first.
 """
 
-import re
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -15,15 +14,13 @@ from torch.nn.utils import parametrize
 
 from lora_lab.adapters import bases
 from lora_lab.adapters.adapter import Adapter
-from lora_lab.adapters.config import AdapterConfig, layer_numbers, names, target_names
-from lora_lab.adapters.patterns import matches
+from lora_lab.adapters.config import AdapterConfig, layer_numbers
+from lora_lab.matching import ALL_LINEAR, meanings, names, target_names
 from lora_lab.wrappers import named_modules, unwrap
 from lora_lab.quant.heads import heads
 from lora_lab.quant.swap import is_made_anew, refuse_unreadable
 
 C = TypeVar("C", bound=AdapterConfig)
-
-ALL_LINEAR = "all-linear"
 
 
 def named_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -176,29 +173,6 @@ def passed_over(model: nn.Module) -> dict[str, nn.Module]:
         and not isinstance(module, nn.Embedding)
         and any(p is not None and p.dim() > 1 for p in module._parameters.values())
     }
-
-
-def meanings(wanted: Iterable[str], names: Sequence[str]) -> dict[str, set[str]]:
-    """For each entry the names that it means: as their last part or parts, or as a regular expression for them.
-
-    Raises:
-        ValueError: for an entry that is neither, or takes too long.
-    """
-    wanted = dict.fromkeys(wanted)
-    plain = [each for each in wanted if re.fullmatch(r"[\w.]+", each)]
-    by_end = by_last_parts(names)
-    return {each: by_end.get(each, set()) for each in plain} | matches(wanted.keys() - set(plain), names)
-
-
-def by_last_parts(names: Iterable[str]) -> dict[str, set[str]]:
-    """Names by each of their ends: "a.b.c" by "a.b.c", "b.c" and "c"."""
-    ends = defaultdict(set)
-    for name in names:
-        end = name
-        while end:
-            ends[end].add(name)
-            end = end.partition(".")[2]
-    return dict(ends)
 
 
 def layer_number(name: str) -> int | None:

@@ -17,16 +17,9 @@ from torch import nn
 from lora_lab.adapters.adapter import Adapter
 from lora_lab.adapters.config import METHODS, AdapterConfig
 from lora_lab.adapters.copies import modules_to_save, with_tied
-from lora_lab.adapters.naming import (
-    ALL_LINEAR,
-    bare,
-    by_last_parts,
-    for_module,
-    layers_once,
-    refuse_other_kinds,
-    targets,
-)
-from lora_lab.adapters.patterns import matches
+from lora_lab.adapters.naming import bare, for_module, layers_once, refuse_other_kinds, targets
+from lora_lab.matching import ALL_LINEAR, by_last_parts
+from lora_lab.patterns import matches
 from lora_lab.ranges import brief
 from lora_lab.wrappers import unwrap
 

@@ -11,8 +11,9 @@ from lora_lab.adapters.adapter import DEFAULT, Adapter
 from lora_lab.adapters.config import AdapterConfig
 from lora_lab.adapters.copies import Copies, copied, trained_in_place
 from lora_lab.adapters.moved import note_tensors
-from lora_lab.adapters.naming import ALL_LINEAR, bare, configs_by_module, named_layers, passed_over, tied_names
+from lora_lab.adapters.naming import bare, configs_by_module, named_layers, passed_over, tied_names
 from lora_lab.adapters.register import ATTRIBUTE, Placed, Register, all_or_nothing, from_the_base, require_free
+from lora_lab.matching import ALL_LINEAR
 from lora_lab.quant.swap import refuse_hooked
 from lora_lab.ranges import brief, first
 from lora_lab.wrappers import named_modules, put_all

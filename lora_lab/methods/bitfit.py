@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from lora_lab.adapters import peft_options
-from lora_lab.adapters.config import AdapterConfig, names
-from lora_lab.adapters.naming import meanings
+from lora_lab.adapters.config import AdapterConfig
+from lora_lab.matching import meanings, names
 from lora_lab.ranges import first
 
 ALL = "all"

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from lora_lab import ranges
 from lora_lab.adapters import bases, peft_options
-from lora_lab.adapters.config import AdapterConfig, FrozenMapping, names
+from lora_lab.adapters.config import AdapterConfig, FrozenMapping
 from lora_lab.adapters.linear import LinearAdapter
+from lora_lab.matching import names
 from lora_lab.quant.linears import is_conv1d
 
 
@@ -71,9 +72,8 @@ class IA3Config(AdapterConfig):
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Self:
         """In PEFT a string is one expression for whole names, and a list holds ends of them, also within a word."""
-        if isinstance(listed := stored["feedforward_modules"], str):
-            scaled_before = [f"^(?:{listed})"]
-        else:
+        scaled_before = [f"^(?:{stored['feedforward_modules']})"]
+        if not isinstance(listed := stored["feedforward_modules"], str):
             scaled_before = [f".*{re.escape(end)}" for end in names("feedforward_modules", listed)]
         return cls(stored["target_modules"], scaled_before, modules_to_save=stored.get("modules_to_save") or ())
 

@@ -1,6 +1,6 @@
 """Codebooks of four and eight bits, block-wise and double quantization, and a linear layer over a 4-bit weight."""
 
-from lora_lab.quant.blockwise import BLOCK_SIZES, QuantizedTensor, pack, quantize, unpack
+from lora_lab.quant.blockwise import QuantizedTensor, pack, quantize, unpack
 from lora_lab.quant.bnb_checkpoint import load_bitsandbytes, save_bitsandbytes
 from lora_lab.quant.choice import PassedOver, passed_over
 from lora_lab.quant.codebooks import (
@@ -27,6 +27,7 @@ from lora_lab.quant.kernels import use_kernels
 from lora_lab.quant.linear4bit import Linear4bit
 from lora_lab.quant.model import dequantize_model, quantize_model
 from lora_lab.quant.report import ErrorReport, LayerError, snr_db
+from lora_lab.units import BLOCK_SIZES
 
 __all__ = [
     "BLOCK_SIZES",

@@ -21,8 +21,8 @@ from lora_lab.quant import kernels
 from lora_lab.quant.codebooks import DYNAMIC8, NF4, Codebook
 from lora_lab.quant.double import QuantizedConstants, quantize_constants, restore_weight, toward_zero
 from lora_lab.quant.lookup import chunk_size, codes_per_byte, divide, encode
+from lora_lab.units import BLOCK_SIZES
 
-BLOCK_SIZES = tuple(2**k for k in range(4, 13))
 
 QUANTIZABLE = (torch.float32, torch.bfloat16, torch.float16)
 

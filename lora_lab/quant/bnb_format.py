@@ -20,11 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lora_lab.quant.blockwise import BLOCK_SIZES, QuantizedTensor
+from lora_lab.quant.blockwise import QuantizedTensor
 from lora_lab.quant.codebooks import DYNAMIC8, FP4_BNB, NF4
 from lora_lab.quant.double import BLOCK_SIZE as NESTED_BLOCK_SIZE
 from lora_lab.quant.double import QuantizedConstants
 from lora_lab.disk.shards import Checkpoint, damaged
+from lora_lab.units import BLOCK_SIZES
 
 BOOKS = {"nf4": NF4, "fp4": FP4_BNB}
 FLOATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -16,7 +16,8 @@ from transformers import LlamaForCausalLM
 
 from lora_lab import lora, quant
 from lora_lab.disk import atomic_folder
-from lora_lab.adapters import folder, patterns
+from lora_lab import patterns
+from lora_lab.adapters import folder
 from lora_lab.lora import LoRAConfig
 from tests.helpers.models import IDS, assert_same, randomise, snapshot, tiny_llama
 

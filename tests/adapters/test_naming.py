@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lora_lab import lora
-from lora_lab.adapters import patterns
+from lora_lab import lora, patterns
 from lora_lab.lora import LoRAConfig
-from lora_lab.adapters.naming import layer_number, meanings
+from lora_lab.adapters.naming import layer_number
+from lora_lab.matching import meanings
 from tests.helpers.models import assert_same, snapshot, tiny_llama
 
 

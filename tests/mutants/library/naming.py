@@ -2,7 +2,7 @@
 
 from tests.mutants.library.mutation import Mutation
 
-PATTERNS = "lora_lab/adapters/patterns.py"
+PATTERNS = "lora_lab/patterns.py"
 WRAPPERS = "lora_lab/wrappers.py"
 _FILES = "tests/adapters/test_checkpoint.py"
 _HARMLESS = "tests/adapters/test_naming.py::test_an_expression_that_could_run_for_ever_is_not_tried_in_this_process"
@@ -39,7 +39,7 @@ MUTATIONS = (
         wrong="a repeated group is taken for harmless",
     ),
     Mutation(
-        file="lora_lab/adapters/naming.py",
+        file="lora_lab/matching.py",
         before='            end = end.partition(".")[2]\n',
         after='            end = ""\n',
         test="tests/lora/test_layers.py::test_targets_match_whole_name_parts[target_modules0-names0]",
