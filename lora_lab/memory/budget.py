@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal, Unpack, get_args
 
-from transformers import PreTrainedConfig
-
 from lora_lab import ranges
 from lora_lab.memory.closed_form import estimate
-from lora_lab.memory.presets import load_config
+from lora_lab.memory.presets import find_preset, load_config
 from lora_lab.memory.reach import adapted
 from lora_lab.memory.result import MemoryEstimate
+from lora_lab.memory.contradictions import positions
 from lora_lab.memory.settings import MOST, Fixed, Options
-from lora_lab.models.limits import positions
+from lora_lab.memory.sizes import Sized
 from lora_lab.units import GB, METHODS, Method
 
 Solvable = Literal["batch_size", "seq_len", "r"]
@@ -46,7 +45,7 @@ class Choice:
 def fit(
     budget_gb: float,
     solve_for: Solvable = "batch_size",
-    config: PreTrainedConfig | str | None = None,
+    config: Sized | None = None,
     method: Method = "lora",
     **options: Unpack[Options],
 ) -> int:
@@ -79,7 +78,7 @@ def fit(
         raise TypeError("fit needs a model: give config, a preset's name for one")
     if solve_for == "r" and method == "full":
         raise ValueError("full fine-tuning has no rank to solve for: choose method='lora' or 'qlora'")
-    config = load_config(config)
+    config = find_preset(config) or load_config(config)
 
     def needs(value: int) -> int:
         return estimate(config, method, **(given | {solve_for: value})).peak_bytes
@@ -93,7 +92,7 @@ def fit(
     return _largest(lambda value: needs(value) <= budget, _limit(solve_for, config, given))
 
 
-def cheapest_method(budget_gb: float, config: PreTrainedConfig | str, **options: Unpack[Fixed]) -> Choice:
+def cheapest_method(budget_gb: float, config: Sized, **options: Unpack[Fixed]) -> Choice:
     """The method that gives up least to stay within a budget.
 
     It tries full fine-tuning, then LoRA, which gives up full rank, then QLoRA, which gives up 16-bit weights; each
@@ -114,7 +113,7 @@ def cheapest_method(budget_gb: float, config: PreTrainedConfig | str, **options:
     for name in ("method", "checkpointing"):
         if name in options:
             raise TypeError(f"{name} was given, but is what cheapest_method chooses: leave it out")
-    config = load_config(config)
+    config = find_preset(config) or load_config(config)
     choices, refused = [], None
     for method in METHODS:
         for checkpointing in (False, True):
@@ -158,7 +157,7 @@ def _up(count: int) -> str:
     return f"{math.ceil(count / 10**7) / 100:.2f}"
 
 
-def _limit(solve_for: Solvable, config: PreTrainedConfig, options: Mapping[str, Any]) -> int | None:
+def _limit(solve_for: Solvable, config: Any, options: Mapping[str, Any]) -> int | None:
     if solve_for == "seq_len":
         return positions(config)
     if solve_for == "r":

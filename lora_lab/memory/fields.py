@@ -5,11 +5,12 @@ billion layers counted one by one.
 """
 
 from collections.abc import Mapping
-from typing import Any
-
-from transformers import PreTrainedConfig
+from typing import TYPE_CHECKING, Any
 
 from lora_lab.ranges import brief
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 MOST = 10**9
 MOST_LAYERS = 1000  # the largest published model has 126
@@ -26,14 +27,14 @@ SWITCHES = ("tie_word_embeddings", "attention_bias", "mlp_bias")
 SHARES = ("attn_pdrop", "resid_pdrop", "embd_pdrop", "attention_dropout", "hidden_dropout")
 
 
-def check_config(config: PreTrainedConfig) -> None:
+def check_config(config: "PreTrainedConfig") -> None:
     """Refuse a config, or the text part of one, whose numbers make no model.
 
     Raises:
         ValueError: naming the field, its value and the rule.
     """
     text = config.get_text_config()
-    if not isinstance(text, PreTrainedConfig):
+    if not hasattr(text, "model_type"):
         raise _refusal("text_config", text, "left out: this architecture has none")
     own = getattr(text, "attribute_map", {})  # GPT-2's config.json says n_embd, where others say hidden_size
     names = (*COUNTS, *LAYERS, *MAYBE_NONE, *SWITCHES, *SHARES)

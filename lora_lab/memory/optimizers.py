@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 
+from lora_lab.memory.dtypes import Dtype
 from lora_lab.memory.settings import Setup
 from lora_lab.memory.shapes import Weight
 
@@ -12,13 +13,14 @@ BLOCK_SIZE, MIN_8BIT, MIN_PAGED = 256, 4096, 100_000
 STEP = 4  # torch counts the steps in an fp32 scalar per tensor
 
 
-def state_bytes(setup: Setup, trained: Iterable[Weight]) -> int:
-    """Bytes of the states of all trained tensors, on the device.
+def state_bytes(setup: Setup, trained: Iterable[Weight], dtype: Dtype | None = None) -> int:
+    """Bytes of the states of trained tensors, on the device; `dtype` is theirs, if not that of adapters.
 
     adamw              two moments in the dtype of the weights
     adamw8bit          two moments of one byte, with constants (bitsandbytes)
     paged_adamw8bit    the same, but those of large tensors lie in unified memory, which moves to the host when the
                        device fills up and is not the allocator's: not counted
+    paged_adamw        two fp32 moments, paged the same way
     adafactor          for a matrix one value per row and one per column, else one per value
     sgd                none
 
@@ -26,11 +28,12 @@ def state_bytes(setup: Setup, trained: Iterable[Weight]) -> int:
     """
     if setup.offload == "optimizer":
         return 0
-    width = setup.trainable_dtype.itemsize
+    width = (dtype or setup.trainable_dtype).itemsize
     one = {
         "adamw": lambda w: 2 * width * w.numel + STEP,
         "adamw8bit": lambda w: _blockwise(w.numel),
         "paged_adamw8bit": lambda w: 0 if w.numel >= MIN_PAGED else _blockwise(w.numel),
+        "paged_adamw": lambda w: 0 if w.numel >= MIN_PAGED else 8 * w.numel,
         "adafactor": lambda w: width * _factored(w.shape) + STEP,
         "sgd": lambda w: 0,
     }[setup.optimizer]

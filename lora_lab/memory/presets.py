@@ -9,14 +9,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+from typing import TYPE_CHECKING, Any
 
 from lora_lab.disk import read_json
 from lora_lab.memory.fields import check_config, check_fields
 from lora_lab.ranges import brief, near
 from lora_lab.units import first_line
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,29 @@ class Preset:
     model_type: str
     sizes: Mapping[str, Any]
 
-    def config(self) -> PreTrainedConfig:
+    def config(self) -> "PreTrainedConfig":
         """A new config of the architecture's class."""
+        from transformers import AutoConfig
+
         return AutoConfig.for_model(self.model_type, **self.sizes)
 
+    def stated(self) -> dict[str, Any]:
+        """What that config says of shapes, defaults of its class included, without loading `transformers`."""
+        own = {_GPT2_NAMES.get(name, name): value for name, value in self.sizes.items()}
+        said = {"model_type": self.model_type, **_DEFAULTS, **_CLASS_DEFAULTS.get(self.model_type, {}), **own}
+        if pattern := said["layer_types"]:
+            said["layer_types"] = [pattern[n % len(pattern)] for n in range(said["num_hidden_layers"])]
+        return said
 
-def load_config(config: PreTrainedConfig | str | os.PathLike[str]) -> PreTrainedConfig:
+
+def find_preset(name: Any) -> Preset | None:
+    """The preset of this name, in any case, or of this name on the hub; a preset is its own; None for anything else."""
+    if isinstance(name, Preset):
+        return name
+    return _BY_NAME.get(name.strip().lower()) if isinstance(name, str) else None
+
+
+def load_config(config: "Preset | PreTrainedConfig | str | os.PathLike[str]") -> "PreTrainedConfig":
     """A `transformers` config from what a user has at hand; nothing is downloaded and no code of a checkpoint runs.
 
     Args:
@@ -58,16 +76,18 @@ def load_config(config: PreTrainedConfig | str | os.PathLike[str]) -> PreTrained
     >>> load_config("Llama-3.1-8B").num_hidden_layers
     32
     """
-    if isinstance(config, PreTrainedConfig):
-        check_config(config)
-        return config
+    if preset := find_preset(config):
+        return preset.config()
     if not isinstance(config, (str, os.PathLike)):
+        from transformers import PreTrainedConfig
+
+        if isinstance(config, PreTrainedConfig):
+            check_config(config)
+            return config
         raise TypeError(
             f"cannot read a config from a {type(config).__name__}: "
             "give a transformers config, the name of a preset, or a config.json or its folder"
         )
-    if isinstance(config, str) and config.strip().lower() in PRESETS:
-        return PRESETS[config.strip().lower()].config()
     if os.path.exists(config):  # for a name that no path can have, Path.exists raises
         return _from_file(Path(config) / "config.json" if os.path.isdir(config) else Path(config))
     name = os.fsdecode(config)
@@ -78,7 +98,9 @@ def load_config(config: PreTrainedConfig | str | os.PathLike[str]) -> PreTrained
     )
 
 
-def _from_file(path: Path) -> PreTrainedConfig:
+def _from_file(path: Path) -> "PreTrainedConfig":
+    from transformers import CONFIG_MAPPING, AutoConfig
+
     if not path.is_file():
         raise ValueError(f"the folder '{path.parent}' holds no {path.name}: give the folder that a model was saved to")
     stored = read_json(path, "save the model's config again", finite=False)
@@ -183,3 +205,34 @@ PRESETS: dict[str, Preset] = {preset.name: preset for preset in (
     _gpt2("gpt2-xl", "openai-community/gpt2-xl", 1_557_611_200, 1600, 48, 25),
 )}
 # fmt: on
+
+_BY_NAME = PRESETS | {preset.hub.lower(): preset for preset in PRESETS.values()}
+
+# What the classes of configs fill in, where a preset does not say and memory depends on it.
+_GPT2_NAMES = {
+    "n_embd": "hidden_size",
+    "n_layer": "num_hidden_layers",
+    "n_head": "num_attention_heads",
+    "n_positions": "max_position_embeddings",
+}
+_DEFAULTS = {"tie_word_embeddings": False, "head_dim": None, "sliding_window": None, "layer_types": None}
+_CLASS_DEFAULTS: dict[str, dict[str, Any]] = {
+    "mistral": {"sliding_window": 4096},
+    "gpt2": {
+        "vocab_size": 50257,
+        "max_position_embeddings": 1024,
+        "n_inner": None,
+        "attn_pdrop": 0.1,
+        "resid_pdrop": 0.1,
+        "tie_word_embeddings": True,
+    },
+    "gemma2": {
+        "sliding_window": 4096,
+        "layer_types": ("sliding_attention", "full_attention"),  # again and again
+        "attn_logit_softcapping": 50.0,
+        "final_logit_softcapping": 30.0,
+    },
+    "gemma3_text": {"layer_types": (*5 * ("sliding_attention",), "full_attention")},
+    "qwen3": {"head_dim": 128},
+    "qwen3_moe": {"decoder_sparse_step": 1, "mlp_only_layers": None},
+}

@@ -8,42 +8,28 @@ and without adapters. Models are causal LMs: a classifier, whose fresh head trai
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-import torch
-from torch import nn
-from transformers import PreTrainedConfig
-
-from lora_lab import lora
-from lora_lab.memory.shapes import LinearShape, layer_linears, linears, parameters
-from lora_lab.memory.sizes import FAMILIES, Sizes, sizes
-from lora_lab.quant import BLOCK_SIZES
-from lora_lab.units import Method
+from lora_lab import ranges
+from lora_lab.matching import ALL_LINEAR, meanings, target_names
+from lora_lab.memory.shapes import LinearShape, Weight, layer_linears, linears, parameters, weights
+from lora_lab.memory.sizes import Sized, Sizes, sizes
+from lora_lab.units import BLOCK_SIZES, Method
 
 
-def adapted(config: PreTrainedConfig | str, target_modules: str | Sequence[str] = "all-linear") -> list[LinearShape]:
+def adapted(config: Sized, target_modules: str | Sequence[str] = "all-linear") -> list[LinearShape]:
     """The linear layers that `lora.inject` would adapt, by the same matching; `count` and `paths` are those adapted.
 
     Raises:
         ValueError: for a target that matches nothing or a tied head, as `lora.inject` does.
     """
-    chosen = _chosen(sizes(config), target_modules if isinstance(target_modules, str) else tuple(target_modules))
-    if "lm_head" in chosen and sizes(config).tied:
-        raise ValueError(
-            "lm_head.weight is tied: the same tensor is also the token embedding; leave it out of target_modules"
-        )
-    kept = []
-    for shape in linears(config):
-        if paths := tuple(path for path in shape.paths if path in chosen):
-            kept.append(replace(shape, count=len(paths), paths=paths))
-    return kept
+    given = target_modules if isinstance(target_modules, str) else target_names(target_modules)
+    return list(_adapted(sizes(config), given))
 
 
-def lora_parameters(
-    config: PreTrainedConfig | str, r: int = 16, target_modules: str | Sequence[str] = "all-linear"
-) -> int:
+def lora_parameters(config: Sized, r: int = 16, target_modules: str | Sequence[str] = "all-linear") -> int:
     """Trainable parameters of adapters of rank r: r · Σ (d_in + d_out) over the adapted layers.
 
     Raises:
@@ -53,7 +39,7 @@ def lora_parameters(
     >>> lora_parameters(load_config("llama-3.1-8b"))
     41943040
     """
-    lora.LoRAConfig(r=r, target_modules=target_modules)  # refuses bad ranks
+    ranges.whole("r", r)
     return r * sum(shape.count * (shape.d_in + shape.d_out) for shape in adapted(config, target_modules))
 
 
@@ -92,17 +78,23 @@ class StoredWeights:
 
 
 def quantized_weights(
-    config: PreTrainedConfig | str, block_size: int = 64, double_quant: bool = True, dense_bytes: int = 2
+    config: Sized,
+    block_size: int = 64,
+    double_quant: bool = True,
+    dense_bytes: int = 2,
+    with_experts: bool = False,
 ) -> StoredWeights:
     """Bytes of the model after `quant.quantize_model`: NF4 linears, the rest at `dense_bytes` a value.
 
-    Dense stay the embeddings, the head, norms, biases, and a mixture's experts and router.
+    Dense stay the embeddings, the head, norms, biases, a mixture's router and, unless asked, its experts.
 
     >>> from lora_lab.memory import load_config
     >>> round(quantized_weights(load_config("llama-3.1-8b")).total / 1e9, 2)
     5.7
     """
-    layers = linears(config)[:-1]
+    layers: list[LinearShape | Weight] = [*linears(config)[:-1]]
+    if with_experts:
+        layers += [weight for weight in weights(config) if weight.group == "experts"]
     quantized = sum(shape.count * shape.numel for shape in layers)
     return StoredWeights(
         packed=sum(shape.count * packed_bytes(shape.numel) for shape in layers),
@@ -111,33 +103,61 @@ def quantized_weights(
     )
 
 
-def notes(config: PreTrainedConfig, method: Method) -> tuple[str, ...]:
+def int8_weights(config: Sized, dense_bytes: int = 2) -> StoredWeights:
+    """Bytes of the model with its linear layers, but for the head, as LLM.int8 stores them: a byte per weight, and an
+    fp32 scale per row (bitsandbytes 0.50.2, nn/modules.py, `Int8Params.CB` and `.SCB`)."""
+    layers = linears(config)[:-1]
+    packed = sum(shape.count * shape.numel for shape in layers)
+    scales = sum(shape.count * 4 * shape.d_out for shape in layers)
+    return StoredWeights(packed, scales, dense_bytes * (parameters(config).total - packed))
+
+
+def notes(s: Sizes, method: Method, with_experts: bool = False) -> tuple[str, ...]:
     """What an estimate must say of weights that the method does not reach."""
-    if method == "full" or config.model_type not in FAMILIES or not sizes(config).experts:
+    if method == "full" or not s.experts:
         return ()
-    stay = "without adapters" if method == "lora" else "without adapters and in 16 bits or more"
-    return (f"the {parameters(config).experts:,} parameters of the mixture's experts stay frozen, {stay}",)
+    if with_experts:
+        stay = "without adapters, in four bits, which transformers 5 does not do by itself"
+    else:
+        stay = "without adapters" if method == "lora" else "without adapters and in 16 bits or more"
+    return (f"the {parameters(s).experts:,} parameters of the mixture's experts stay frozen, {stay}",)
 
 
 @lru_cache
-def _chosen(s: Sizes, target_modules: str | tuple[str, ...]) -> frozenset[str]:
-    """The names that `lora.targets` finds: one estimate asks for them eleven times."""
-    return frozenset(lora.targets(_skeleton(s), target_modules))
+def _adapted(s: Sizes, target_modules: str | tuple[str, ...]) -> tuple[LinearShape, ...]:
+    chosen = _chosen(s, target_modules)
+    if "lm_head" in chosen and s.tied:
+        raise ValueError(
+            "lm_head.weight is tied: the same tensor is also the token embedding; leave it out of target_modules"
+        )
+    kept = []
+    for shape in linears(s):
+        if paths := tuple(path for path in shape.paths if path in chosen):
+            kept.append(replace(shape, count=len(paths), paths=paths))
+    return tuple(kept)
 
 
-@lru_cache(maxsize=8)
-def _skeleton(s: Sizes) -> nn.Module:
-    """Linear layers under the right names, without weights, so that LoRA's own matcher can decide."""
-    architectures = {"gpt2": "GPT2LMHeadModel", "gemma3_text": "Gemma3ForCausalLM", "qwen3_moe": "Qwen3MoeForCausalLM"}
-    name = architectures.get(s.model_type, f"{s.model_type.capitalize()}ForCausalLM")
-    model = type(name, (nn.Module,), {"get_output_embeddings": lambda self: self.lm_head})()
-    for path in [path for shape in layer_linears(s) for path in shape.paths] + ["lm_head"]:
-        parent: nn.Module = model
-        *above, last = path.split(".")
-        for part in above:
-            if part not in parent._modules:
-                parent.add_module(part, nn.Module())
-            parent = parent.get_submodule(part)
-        with torch.device("meta"):
-            parent.add_module(last, nn.Linear(1, 1, bias=False))
-    return model
+def _chosen(s: Sizes, target_modules: str | tuple[str, ...]) -> set[str]:
+    """The names that `lora.targets` finds in a model of these sizes, by the same matching."""
+    paths = [path for shape in layer_linears(s) for path in shape.paths]
+    if target_modules == ALL_LINEAR:
+        return set(paths)
+    paths.append("lm_head")
+    there = list(dict.fromkeys(_with_parents(paths)))
+    architecture, called = s.family.architecture, ", ".join(dict.fromkeys(path.rpartition(".")[2] for path in paths))
+    advice = f"its linear layers are called {called}"
+    chosen: set[str] = set()
+    for target, found in meanings(target_names(target_modules), there).items():
+        if not found:
+            raise ValueError(f"target {target!r} matches no module of {architecture}: {advice}")
+        if others := sorted(found - set(paths)):
+            raise ValueError(f"target {others[0]!r} is no linear layer: only those take adapters here; {advice}")
+        chosen |= found
+    return chosen
+
+
+def _with_parents(paths: Iterable[str]) -> Iterator[str]:
+    """Each path after those of the modules that it lies in."""
+    for path in paths:
+        parts = path.split(".")
+        yield from (".".join(parts[:n]) for n in range(1, len(parts) + 1))

@@ -2,30 +2,39 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict, get_args
-
-import torch
-from transformers import PreTrainedConfig
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, TypedDict, get_args
 
 from lora_lab import ranges
-from lora_lab.lora import LoRAConfig
-from lora_lab.memory.presets import load_config
+from lora_lab.matching import target_names
+from lora_lab.memory.dtypes import BFLOAT16, FLOAT16, FLOAT32, Dtype
+from lora_lab.memory.contradictions import refuse_contradictions
+from lora_lab.memory.presets import Preset, find_preset, load_config
 from lora_lab.memory.sizes import FAMILIES, Sizes, sizes
-from lora_lab.models.limits import positions
-from lora_lab.quant import BLOCK_SIZES
-from lora_lab.units import METHODS, Method
+from lora_lab.memory.stacks import STACK_NAMES, STACKS, Stack, StackName
+from lora_lab.units import BLOCK_SIZES, METHODS, Method
 
-Optimizer = Literal["adamw", "adamw8bit", "paged_adamw8bit", "adafactor", "sgd"]
-Precision = Literal["mixed", "bf16", "fp32"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+Optimizer = Literal["adamw", "adamw8bit", "paged_adamw8bit", "paged_adamw", "adafactor", "sgd"]
+Precision = Literal["mixed", "bf16", "fp16", "fp32"]
 Attention = Literal["sdpa", "eager"]
+Device = Literal["cuda", "cpu"]
 AdapterDtype = Literal["fp32", "bf16"]
-Offload = Literal["optimizer", "weights"]
+Offload = Literal["optimizer", "weights", "activations"]
+Base = Literal["nf4", "int8"]
+QuantStorage = Literal["uint8", "bf16"]
 
 OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 ATTENTIONS: tuple[Attention, ...] = get_args(Attention)
+DEVICES: tuple[Device, ...] = get_args(Device)
 OFFLOADS: tuple[Offload, ...] = get_args(Offload)
-DTYPES: dict[AdapterDtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+BASES: tuple[Base, ...] = get_args(Base)
+QUANT_STORAGES: tuple[QuantStorage, ...] = get_args(QuantStorage)
+SAVED = ("embed_tokens", "lm_head")
+DTYPES: dict[AdapterDtype, Dtype] = {"fp32": FLOAT32, "bf16": BFLOAT16}
 MOST = 10**18  # of tokens, sequences or bytes: beyond it floats would overflow, and no machine is so large
 
 
@@ -39,19 +48,20 @@ class Setup:
         mixed       fp32 weights, gradients, states;  frozen weights, embeddings included, in bf16 (4 bits);
                     computes in bf16 (autocast)       adapters, their gradients and states fp32; computes in bf16
         bf16        everything bf16                   everything bf16 (4 bits)
+        fp16        as mixed, with float16 in bf16's place: what alone would not train in float16
         fp32        everything fp32                   everything fp32 (4 bits)
 
     so that a trainable parameter costs 16 bytes at rest plus gradient under AdamW, and 8 under pure bf16.
 
     Attributes:
-        config: a `transformers` config; a preset's name or a folder becomes one.
+        config: a preset, or a `transformers` config; a preset's name, a config.json or its folder becomes one.
         method: "full", "lora" or "qlora" (NF4 for every linear layer but the output head).
         r: rank of the adapters; "full" has none.
         target_modules: where they go, as for `lora.LoRAConfig`.
         batch_size: sequences per forward pass.
         seq_len: tokens per sequence, none of them padding.
         optimizer: one of `OPTIMIZERS`; "sgd" is without momentum.
-        precision: "mixed", "bf16" or "fp32", see above.
+        precision: "mixed", "bf16", "fp16" or "fp32", see above.
         checkpointing: keep one hidden state per layer and repeat each layer's forward pass in the backward pass.
         accumulation: forward and backward passes per optimizer step.
         attention: "sdpa" never stores the scores, "eager" does.
@@ -63,13 +73,25 @@ class Setup:
         keep_outputs: the training loop holds on to the model's outputs, logits among them, while it goes backward.
         chunked_loss: tokens whose logits are made at a time, and made again in the backward pass; None makes all at
             once.
-        offload: "optimizer" or "weights" live in the memory of the host.
+        offload: "optimizer", "weights", or with checkpointing "activations", the checkpoints, live in the memory of the
+            host.
+        dropout: probability that an adapter drops a value of its input; how likely costs nothing, whether does.
+        optimizer_in_backward: each weight is updated as soon as its gradient is there, which then goes.
+        modules_to_save: of `SAVED`, what trains in full beside adapters, as PEFT's field of that name does it: the
+            original stays, and a copy in its dtype has gradients and states.
+        base: how "qlora" stores its linear layers: "nf4", or "int8" as LLM.int8 (arXiv 2208.07339) does.
+        quantize_experts: "qlora" also stores a mixture's experts in four bits, which transformers 5 leaves dense.
+        fused_loss: the loss is made without logits, as Cut Cross-Entropy does (arXiv 2411.09009).
+        quant_storage: as what numbers 4-bit weights lie in memory, bitsandbytes' `bnb_4bit_quant_storage`: "uint8", or
+            "bf16", without which FSDP2 keeps them whole on every card.
+        stack: whose layers and loop, see `stacks.STACKS`; `estimate` also takes its settings, where none are given.
+        device: whose kernels: on "cuda" the backward pass of eager attention's softmax makes one tensor more.
 
     Raises:
         TypeError, ValueError: for what cannot be trained; one sentence says why.
     """
 
-    config: PreTrainedConfig
+    config: "Preset | PreTrainedConfig"
     method: Method = "lora"
     r: int = 16
     target_modules: str | Sequence[str] = "all-linear"
@@ -87,9 +109,18 @@ class Setup:
     keep_outputs: bool = False
     chunked_loss: int | None = None
     offload: Offload | None = None
+    dropout: float = 0.0
+    optimizer_in_backward: bool = False
+    stack: StackName = "lora_lab"
+    device: Device = "cuda"
+    modules_to_save: Sequence[str] = ()
+    base: Base = "nf4"
+    quantize_experts: bool = False
+    fused_loss: bool = False
+    quant_storage: QuantStorage = "uint8"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "config", load_config(self.config))
+        object.__setattr__(self, "config", find_preset(self.config) or load_config(self.config))
         for name, known in (
             ("method", METHODS),
             ("optimizer", OPTIMIZERS),
@@ -98,19 +129,42 @@ class Setup:
             ("adapter_dtype", (*DTYPES, None)),
             ("offload", (*OFFLOADS, None)),
             ("block_size", BLOCK_SIZES),
+            ("stack", STACK_NAMES),
+            ("device", DEVICES),
+            ("base", BASES),
+            ("quant_storage", QUANT_STORAGES),
         ):
             ranges.choice(name, getattr(self, name), known)
         for name in ("batch_size", "seq_len", "accumulation"):
             self._keep_whole(name)
         if self.chunked_loss is not None:
             self._keep_whole("chunked_loss")
-        for name in ("checkpointing", "double_quant", "upcast_frozen", "keep_outputs"):
+        for name in (
+            "checkpointing",
+            "double_quant",
+            "upcast_frozen",
+            "keep_outputs",
+            "optimizer_in_backward",
+            "quantize_experts",
+            "fused_loss",
+        ):
             ranges.switch(name, getattr(self, name))
-        LoRAConfig(r=self.r, target_modules=self.target_modules)  # refuses a bad rank and an empty target
         self._keep_whole("r")
+        ranges.real("dropout", self.dropout, least=0, below=1)
+        target_names(self.target_modules)  # refuses an empty one
+        self._keep_saved()
         if self.config.model_type in FAMILIES:
-            _refuse_too_few_experts(sizes(self.config))  # numbers that make no model are refused by either
-        self._refuse_impossible()
+            _refuse_too_few_experts(self.sizes)  # numbers that make no model are refused by either way of counting
+        refuse_contradictions(self)
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        """The model's.
+
+        Raises:
+            ValueError: for an architecture without closed forms.
+        """
+        return sizes(self.config)
 
     @property
     def adapted(self) -> bool:
@@ -118,18 +172,45 @@ class Setup:
         return self.method != "full"
 
     @property
-    def weight_dtype(self) -> torch.dtype:
+    def mixed(self) -> bool:
+        """Whether what trains is fp32 and products are made in 16 bits."""
+        return self.precision in ("mixed", "fp16")
+
+    @property
+    def narrow_dtype(self) -> Dtype:
+        """Where 16 bits are enough."""
+        return FLOAT16 if self.precision == "fp16" else BFLOAT16
+
+    @property
+    def weight_dtype(self) -> Dtype:
         """Of the model's weights, as far as they are not 4-bit."""
-        wide = self.precision == "fp32" or self.upcast_frozen or (self.precision == "mixed" and not self.adapted)
-        return torch.float32 if wide else torch.bfloat16
+        wide = self.precision == "fp32" or self.upcast_frozen or (self.mixed and not self.adapted)
+        return FLOAT32 if wide else self.narrow_dtype
 
     @property
-    def compute_dtype(self) -> torch.dtype:
+    def compute_dtype(self) -> Dtype:
         """Of the matrix products."""
-        return torch.float32 if self.precision == "fp32" else torch.bfloat16
+        if self.precision == "fp32" or not self.software.autocast:
+            return self.weight_dtype
+        return self.narrow_dtype
 
     @property
-    def trainable_dtype(self) -> torch.dtype:
+    def unpacked_dtype(self) -> Dtype:
+        """Of a 4-bit weight for its product."""
+        return FLOAT32 if self.precision == "fp32" else self.narrow_dtype
+
+    @property
+    def under_autocast(self) -> bool:
+        """Whether the loop runs its forward pass under autocast, needed or not."""
+        return self.autocast or (self.software.copies_inputs and self.software.autocast and self.mixed)
+
+    @property
+    def software(self) -> Stack:
+        """The stack's record."""
+        return STACKS[self.stack]
+
+    @property
+    def trainable_dtype(self) -> Dtype:
         """Of adapters, or of all weights in full fine-tuning; gradients and optimizer states are in it too."""
         if not self.adapted:
             return self.weight_dtype
@@ -144,27 +225,16 @@ class Setup:
         """As a Python int, which counts without overflow and can be written as JSON."""
         object.__setattr__(self, name, ranges.whole(name, getattr(self, name), 1, MOST))
 
-    def _refuse_impossible(self) -> None:
-        limit = positions(self.config)
-        if limit is not None and self.seq_len > limit:
-            raise ValueError(
-                f"seq_len={self.seq_len} is longer than the {limit} positions of this model: choose at most {limit}"
-            )
-        if self.upcast_frozen and (self.method, self.precision) != ("qlora", "mixed"):
-            raise ValueError(
-                "upcast_frozen=True models prepare_model_for_kbit_training, which needs a 4-bit model in mixed "
-                f"precision: leave it out for method={self.method!r}, precision={self.precision!r}"
-            )
-        if self.adapter_dtype and not self.adapted:
-            raise ValueError(
-                f"adapter_dtype={self.adapter_dtype!r} with method='full', which has no adapters: "
-                "choose precision instead, or method 'lora' or 'qlora'"
-            )
-        if self.keep_outputs and self.chunked_loss:
-            raise ValueError(
-                f"keep_outputs=True needs logits, which chunked_loss={self.chunked_loss} never makes as a whole: "
-                "choose one of the two"
-            )
+    def _keep_saved(self) -> None:
+        """As a tuple without repeats, which can be hashed; a single name stands for itself."""
+        names = (self.modules_to_save,) if isinstance(self.modules_to_save, str) else tuple(self.modules_to_save)
+        for name in names:
+            ranges.choice("modules_to_save", name, SAVED)
+        object.__setattr__(self, "modules_to_save", tuple(dict.fromkeys(names)))
+
+    def saves(self, name: str) -> bool:
+        """Whether the embeddings or the head train, in full fine-tuning or as a copy beside adapters."""
+        return not self.adapted or name in self.modules_to_save
 
 
 class Fixed(TypedDict, total=False):
@@ -185,6 +255,15 @@ class Fixed(TypedDict, total=False):
     keep_outputs: bool
     chunked_loss: int | None
     offload: Offload | None
+    dropout: float
+    optimizer_in_backward: bool
+    stack: StackName
+    device: Device
+    modules_to_save: Sequence[str]
+    base: Base
+    quantize_experts: bool
+    fused_loss: bool
+    quant_storage: QuantStorage
 
 
 class Options(Fixed, total=False):

@@ -9,10 +9,9 @@ Closed forms, no weights. With h hidden, i intermediate, a heads of width d, k k
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
-from transformers import PreTrainedConfig
-
-from lora_lab.memory.sizes import FUSED, Sizes, sizes
+from lora_lab.memory.sizes import Sizes, Sized, sizes
 
 
 @dataclass(frozen=True)
@@ -92,15 +91,19 @@ class Weight:
         return math.prod(self.shape)
 
 
-def weights(config: PreTrainedConfig | str) -> list[Weight]:
+def weights(config: Sized) -> list[Weight]:
     """Every parameter tensor of the model, a tied one once."""
-    s = sizes(config)
-    h, moe, gpt2 = s.hidden, len(s.moe_layers), s.model_type == "gpt2"
+    return list(_weights(sizes(config)))
+
+
+@lru_cache
+def _weights(s: Sizes) -> tuple[Weight, ...]:
+    h, moe, family = s.hidden, len(s.moe_layers), s.family
     found = [Weight("embeddings", (s.vocab, h), 1)]
-    if gpt2:
+    if family.learned_positions:
         found.append(Weight("embeddings", (s.positions, h), 1))
     for shape in layer_linears(s):
-        matrix = (shape.d_in, shape.d_out) if gpt2 else (shape.d_out, shape.d_in)  # Conv1D stores the transpose
+        matrix = (shape.d_in, shape.d_out) if family.conv1d else (shape.d_out, shape.d_in)
         found.append(Weight(shape.group, matrix, shape.count))
         if shape.bias:
             found.append(Weight(shape.group, (shape.d_out,), shape.count))
@@ -108,15 +111,15 @@ def weights(config: PreTrainedConfig | str) -> list[Weight]:
         found.append(Weight("router", (s.experts, h), moe))
         found.append(Weight("experts", (s.experts, 2 * s.expert_width, h), moe))
         found.append(Weight("experts", (s.experts, h, s.expert_width), moe))
-    found.append(Weight("norms", (h,), (2 if gpt2 else 1) * (s.layers * s.norms + 1)))  # LayerNorm has a bias too
-    if s.qk_norm:
+    found.append(Weight("norms", (h,), (1 + family.layer_norm) * (s.layers * family.norms + 1)))  # with a bias or none
+    if family.query_norm:
         found.append(Weight("norms", (s.head_dim,), 2 * s.layers))
     if not s.tied:
         found.append(Weight("head", (s.vocab, h), 1))
-    return found
+    return tuple(found)
 
 
-def parameters(config: PreTrainedConfig | str) -> ParameterGroups:
+def parameters(config: Sized) -> ParameterGroups:
     """Count parameters by group, exactly as the model class would make them.
 
     >>> from lora_lab.memory import load_config
@@ -129,14 +132,14 @@ def parameters(config: PreTrainedConfig | str) -> ParameterGroups:
     return ParameterGroups(**counts, tied=sizes(config).tied)
 
 
-def active_parameters(config: PreTrainedConfig | str) -> int:
+def active_parameters(config: Sized) -> int:
     """The parameters that take part in the products of one token: no embedding, and of the experts those chosen."""
     s, groups = sizes(config), parameters(config)
     chosen = groups.experts * s.top_k // s.experts if s.experts else 0
     return groups.attention + groups.mlp + groups.router + chosen + s.vocab * s.hidden
 
 
-def linears(config: PreTrainedConfig | str) -> list[LinearShape]:
+def linears(config: Sized) -> list[LinearShape]:
     """Every linear layer of the model, the output head last; GPT-2's are `Conv1D`, which compute the same.
 
     LoRA can adapt them, and `quant.quantize_model` stores them in four bits, all but the head by default. A mixture has
@@ -147,27 +150,28 @@ def linears(config: PreTrainedConfig | str) -> list[LinearShape]:
     return [*layer_linears(s), head]
 
 
-def layer_linears(s: Sizes) -> list[LinearShape]:
+@lru_cache
+def layer_linears(s: Sizes) -> tuple[LinearShape, ...]:
     """The linear layers inside the decoder's layers, in the model's order."""
     everywhere = list(range(s.layers))
     dense_mlp = [n for n in everywhere if n not in s.moe_layers]
     q, kv, h, i = s.q_width, s.kv_width, s.hidden, s.intermediate
-    if s.model_type == "gpt2":
+    if s.family.conv1d:
         rows = [
             ("attn.c_attn", 3 * h, h, True, everywhere),
             ("attn.c_proj", h, h, True, everywhere),
             ("mlp.c_fc", i, h, True, everywhere),
             ("mlp.c_proj", h, i, True, everywhere),
         ]
-        return [_shape("transformer.h", *row) for row in rows]
-    if s.model_type in FUSED:
+        return tuple(_shape("transformer.h", *row) for row in rows)
+    if s.family.fused:
         rows = [
             ("self_attn.o_proj", h, q, False, everywhere),
             ("self_attn.qkv_proj", q + 2 * kv, h, False, everywhere),
             ("mlp.gate_up_proj", 2 * i, h, False, everywhere),
             ("mlp.down_proj", h, i, False, everywhere),
         ]
-        return [_shape("model.layers", *row) for row in rows]
+        return tuple(_shape("model.layers", *row) for row in rows)
     rows = [
         ("self_attn.q_proj", q, h, s.qkv_bias, everywhere),
         ("self_attn.k_proj", kv, h, s.qkv_bias, everywhere),
@@ -180,7 +184,7 @@ def layer_linears(s: Sizes) -> list[LinearShape]:
             ("mlp.up_proj", i, h, s.mlp_bias, dense_mlp),
             ("mlp.down_proj", h, i, s.mlp_bias, dense_mlp),
         ]
-    return [_shape("model.layers", *row) for row in rows]
+    return tuple(_shape("model.layers", *row) for row in rows)
 
 
 def _shape(prefix: str, name: str, d_out: int, d_in: int, bias: bool, layers: Sequence[int]) -> LinearShape:

@@ -12,13 +12,16 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from transformers import PreTrainedConfig, masking_utils
+from transformers import masking_utils
 
 from lora_lab import lora
+from lora_lab.memory.presets import load_config
 from lora_lab.memory.phases import watch_phases
 from lora_lab.memory.reach import notes
 from lora_lab.memory.result import COMPONENTS, PHASES, MemoryEstimate, Moment
 from lora_lab.memory.settings import Options, Setup
+from lora_lab.memory.sizes import FAMILIES, Sized
+from lora_lab.memory.stacks import with_defaults
 from lora_lab.memory.step import build_model, make_batch, make_optimizer, refuse_what_cannot_run, training_step
 from lora_lab.memory.storages import Storages, states, weights_by_component
 from lora_lab.quant import Linear4bit
@@ -29,7 +32,7 @@ KNOWN_ERROR = "within 1 % of what torch's CPU allocator hands out; a GPU's libra
 aten = torch.ops.aten
 
 
-def simulate(config: PreTrainedConfig | str, method: Method = "lora", **options: Unpack[Options]) -> MemoryEstimate:
+def simulate(config: Sized, method: Method = "lora", **options: Unpack[Options]) -> MemoryEstimate:
     """Predict the memory of a training step by running it on fake tensors: an 8B model in seconds, without weights.
 
     It is not the first step: the optimizer's states are there from its beginning. 4-bit weights are dequantized whole,
@@ -49,9 +52,9 @@ def simulate(config: PreTrainedConfig | str, method: Method = "lora", **options:
         TypeError, ValueError: as `Setup`; and for optimizers that are not torch's own, offloading, targets that
             `lora.inject` refuses, and models whose code needs values, not only shapes.
     """
-    setup = Setup(config, method, **options)
+    setup = Setup(config, method, **with_defaults(method, options))
     refuse_what_cannot_run(setup)
-    with _refusing(type(setup.config).__name__):
+    with _refusing(type(load_config(setup.config)).__name__):
         model = build_model(setup, "meta")
     return simulate_model(setup, model)
 
@@ -79,7 +82,7 @@ def simulate_model(setup: Setup, model: nn.Module) -> MemoryEstimate:
             training_step(setup, model, optimizer, batch)
         ledger.enter(PHASES[0])
     counted = ledger.estimate(lora.count_parameters(model).trainable)
-    return replace(counted, notes=notes(setup.config, setup.method))
+    return replace(counted, notes=notes(setup.sizes, setup.method) if setup.config.model_type in FAMILIES else ())
 
 
 @contextmanager

@@ -6,7 +6,8 @@
 import copy
 import math
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM
 
 from lora_lab import lora, quant
+from lora_lab.memory.dtypes import Dtype
+from lora_lab.memory.presets import load_config
 from lora_lab.memory.settings import Setup
 from lora_lab.quant.choice import HEAD, layers_to_quantize
 from lora_lab.quant.double import BLOCK_SIZE as CONSTANTS_PER_SCALE
@@ -62,9 +65,14 @@ def refuse_what_cannot_run(setup: Setup) -> None:
     """
     if setup.optimizer not in OPTIMIZERS:
         raise ValueError(f"optimizer {setup.optimizer!r} is not one of torch's, {', '.join(OPTIMIZERS)}: {_WAY_OUT}")
+    for name, wanted in (("base", "nf4"), ("quantize_experts", False), ("fused_loss", False)):
+        if getattr(setup, name) != wanted:
+            raise ValueError(
+                f"{name}={getattr(setup, name)!r} needs kernels that this package does not have: {_WAY_OUT}"
+            )
     if setup.offload:
         raise ValueError(f"offload={setup.offload!r} needs a second device to run: {_WAY_OUT}")
-    if setup.chunked_loss and getattr(setup.config.get_text_config(), "final_logit_softcapping", None):
+    if setup.chunked_loss and getattr(load_config(setup.config).get_text_config(), "final_logit_softcapping", None):
         raise ValueError(f"chunked_loss={setup.chunked_loss} knows no soft cap on the logits: {_WAY_OUT}")
 
 
@@ -76,9 +84,10 @@ def build_model(setup: Setup, device: str) -> Any:
             _quantize(model, setup)
         if setup.adapted:
             _adapt(model, setup)
+    _train_in_full(model, setup)
     for layer in lora.adapters(model).values():
         for factor in (layer.lora_A, layer.lora_B):
-            factor.data = factor.data.to(setup.trainable_dtype)
+            factor.data = factor.data.to(_torch(setup.trainable_dtype))
     if setup.checkpointing:  # under its older name in older versions of transformers
         enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
         enable({"use_reentrant": False})
@@ -92,7 +101,7 @@ def make_optimizer(setup: Setup, model: nn.Module) -> torch.optim.Optimizer:
 
 def make_batch(setup: Setup, device: str = "cpu") -> dict[str, Tensor]:
     """Random token ids and labels, int64 [batch, sequence]; nothing is padded, so there is no mask."""
-    size = setup.config.get_text_config().vocab_size
+    size = load_config(setup.config).get_text_config().vocab_size
     ids = torch.randint(size, (setup.batch_size, setup.seq_len), device=device)
     return {"input_ids": ids, "labels": ids.clone()}
 
@@ -101,7 +110,7 @@ def training_step(setup: Setup, model: Any, optimizer: torch.optim.Optimizer, ba
     """`setup.accumulation` forward and backward passes, one update, and the gradients are gone."""
     device = batch["input_ids"].device.type
     for _ in range(setup.accumulation):
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=setup.autocast):
+        with torch.autocast(device, dtype=_torch(setup.narrow_dtype), enabled=setup.under_autocast):
             if setup.chunked_loss:
                 loss = _chunked_loss(model, batch, setup.chunked_loss)
             else:
@@ -109,9 +118,33 @@ def training_step(setup: Setup, model: Any, optimizer: torch.optim.Optimizer, ba
                 loss = outputs.loss
                 if not setup.keep_outputs:
                     del outputs
-        (loss / setup.accumulation).backward()
+        with _updating(optimizer) if setup.optimizer_in_backward else nullcontext():
+            (loss / setup.accumulation).backward()
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
+
+
+@contextmanager
+def _updating(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Update each parameter as soon as its gradient is there, as torchtune's `register_optim_in_bwd_hooks` does; an
+    optimizer passes over those that have none."""
+
+    def update(parameter: nn.Parameter) -> None:
+        optimizer.step()
+        parameter.grad = None
+
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    handles = [parameter.register_post_accumulate_grad_hook(update) for parameter in parameters]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _torch(dtype: Dtype) -> torch.dtype:
+    found: torch.dtype = getattr(torch, dtype.name)
+    return found
 
 
 def _adapt(model: nn.Module, setup: Setup) -> None:
@@ -119,13 +152,23 @@ def _adapt(model: nn.Module, setup: Setup) -> None:
     estimate say what adapters do not reach. Another warning is let through."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "'all-linear' passed over", UserWarning)
-        lora.inject(model, lora.LoRAConfig(r=setup.r, target_modules=setup.target_modules))
+        lora.inject(model, lora.LoRAConfig(r=setup.r, target_modules=setup.target_modules, dropout=setup.dropout))
+
+
+def _train_in_full(model: Any, setup: Setup) -> None:
+    """`modules_to_save`: a copy trains, and the frozen original stays beside it."""
+    modules = {"embed_tokens": model.get_input_embeddings(), "lm_head": model.get_output_embeddings()}
+    for name in setup.modules_to_save:
+        module = modules[name]
+        model.register_parameter(f"original_{name}", module.weight)
+        module.weight = nn.Parameter(module.weight.detach().clone())
 
 
 def _from_config(setup: Setup) -> Any:
-    config = copy.deepcopy(setup.config)  # it is written to
+    config = copy.deepcopy(load_config(setup.config))  # it is written to
     try:
-        return AutoModelForCausalLM.from_config(config, dtype=setup.weight_dtype, attn_implementation=setup.attention)
+        dtype = _torch(setup.weight_dtype)
+        return AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=setup.attention)
     except ValueError as error:
         way_out = "attention='eager' may do" if setup.attention != "eager" else _WAY_OUT
         raise ValueError(
@@ -153,7 +196,7 @@ def _chunked_loss(model: Any, batch: dict[str, Tensor], size: int) -> Tensor:
 
 def _quantize(model: nn.Module, setup: Setup) -> None:
     """Every linear layer but the head to NF4; of a model on "meta", the shapes of what `quant.quantize_model` makes."""
-    compute_dtype = setup.compute_dtype if setup.autocast else None
+    compute_dtype = _torch(setup.compute_dtype) if setup.autocast else None
     if next(model.parameters()).device.type != "meta":
         quant.quantize_model(
             model, block_size=setup.block_size, double_quant=setup.double_quant, compute_dtype=compute_dtype

@@ -13,6 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from lora_lab import lora, quant
 from lora_lab.memory import presets, reach, shapes
+from lora_lab.memory.sizes import sizes
 from tests.helpers.checkpoints import on_meta
 
 PRESETS = list(presets.PRESETS.values())
@@ -219,3 +220,8 @@ def test_a_config_without_code_of_its_own_is_all_that_is_read(tmp_path):
     config = {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Config"}}
     with pytest.raises(ValueError):
         presets.load_config(folder(tmp_path, json.dumps(config)))
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
+def test_a_preset_says_without_transformers_what_its_config_says(preset):
+    assert sizes(preset) == sizes(preset.config()) == sizes(preset.hub)
