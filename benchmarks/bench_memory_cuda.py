@@ -1,7 +1,7 @@
 """Peaks of real training steps against `lora_lab.memory`: on a GPU, or on a CPU at toy size.
 
 python benchmarks/bench_memory_cuda.py                                # prints the rows, which `gpu.py` keeps
-python benchmarks/bench_memory_cuda.py benchmarks/results/gpu.json    # adds simulated peaks, on any machine
+python benchmarks/bench_memory_cuda.py benchmarks/results/gpu.json    # predicts its rows again, on any machine
 
 cuBLAS takes a workspace from torch's allocator once and for all, 8 to 32 MiB by the card, for each thread that
 multiplies: the one of the forward pass, and the one of the backward pass. They are measured first.
@@ -32,9 +32,10 @@ Case = tuple[str, str, dict[str, Any]]
 SMALL = LlamaConfig(vocab_size=32000, hidden_size=1024, intermediate_size=2816, num_hidden_layers=8,
                     num_attention_heads=16, num_key_value_heads=16, max_position_embeddings=4096)  # fmt: skip
 OPTIONS = ("method", "precision", "checkpointing", "attention", "batch_size", "seq_len")
-STACKS: dict[str, dict[str, Any]] = {  # what the estimate is told about each
-    PEFT: {"precision": "mixed", "upcast_frozen": True},
-    PEFT_LOOP: {"precision": "fp32", "keep_outputs": True},
+STACKS: dict[str, dict[str, Any]] = {  # by the stack that is measured, the one that is predicted, and how it is built
+    OURS: {"stack": "lora_lab"},
+    PEFT: {"stack": "peft", "upcast_frozen": True, "double_quant": True},
+    PEFT_LOOP: {"stack": "peft-loop", "upcast_frozen": True, "double_quant": True},
 }
 
 
@@ -47,7 +48,8 @@ def rows(run: Run) -> Iterator[Row]:
             yield {"model": name, "stack": stack, **options, "status": "not measured: the time was up"}
             continue
         try:
-            yield {"model": name, "stack": stack, **options} | _measured(run, _config(name), stack, options, workspace)
+            seen = _measured(run, config_of(name), stack, options, workspace)
+            yield {"model": name, "stack": stack, **options, **seen}
         except (RuntimeError, ValueError) as error:
             yield {"model": name, "stack": stack, **options, "status": f"failed: {first_line(error)[:200]}"}
         run.free()
@@ -58,7 +60,8 @@ def _cases(run: Run) -> Iterator[Case]:
         length: dict[str, Any] = {"batch_size": 2, "seq_len": 32}
         for method in memory.METHODS:
             yield "toy", OURS, {"method": method, "precision": "mixed", **length}
-        yield "toy", PEFT, {"method": "qlora", **length}
+        for stack in (PEFT, PEFT_LOOP):
+            yield "toy", stack, {"method": "qlora", **length}
         return
     one: dict[str, Any] = {"batch_size": 1, "seq_len": 2048}
     for method, precision in (("full", "bf16"), ("full", "mixed"), ("lora", "mixed"), ("qlora", "mixed")):
@@ -99,12 +102,13 @@ def _cases(run: Run) -> Iterator[Case]:
             )
 
 
-def _config(name: str) -> PreTrainedConfig:
+def config_of(name: str) -> PreTrainedConfig:
+    """Of a model that is measured."""
     return {"toy": toy_config(), "small": SMALL}.get(name) or load_config(name)
 
 
 def _measured(run: Run, config: PreTrainedConfig, stack: str, options: dict[str, Any], workspace: int) -> Row:
-    told = options if stack == OURS else options | STACKS[stack]
+    told = asked(stack, options)
     if stack == OURS:
         model, step = memory.real_step(memory.Setup(config, **options), device=run.device)
     else:
@@ -117,9 +121,14 @@ def _measured(run: Run, config: PreTrainedConfig, stack: str, options: dict[str,
     row: Row = {"status": "done", "measured": seen.peak_bytes, "phase": seen.peak_phase, "process": seen.process}
     row |= _against("estimate", predicted.peak_bytes, seen.peak_bytes, workspace)
     row["predicted_phase"] = predicted.peak_phase
-    if run.device == "cpu" and stack == OURS:  # it needs no GPU, whose time is dear: see `simulated`
+    if run.device == "cpu" and stack == OURS:  # it needs no GPU, whose time is dear: see `predict`
         row |= _against("simulate", memory.simulate(config, **told).peak_bytes, seen.peak_bytes, workspace)
     return row
+
+
+def asked(stack: str, row: dict[str, Any]) -> dict[str, Any]:
+    """What a prediction is asked for a row: its own settings, before those that its stack would choose."""
+    return {"checkpointing": False, **{key: row[key] for key in OPTIONS if key in row}, **STACKS[stack]}
 
 
 def _against(way: str, predicted: int, measured: int, workspace: int) -> Row:
@@ -141,15 +150,20 @@ def _workspace(run: Run) -> int:
     return torch.cuda.memory_allocated() - before
 
 
-def simulated(record: dict[str, Any], models: tuple[str, ...] = ("small", "smollm2-135m")) -> None:
-    """Add what `memory.simulate` says to the rows of our layers in a record of `gpu.py`: minutes, and no GPU."""
+def predict(record: dict[str, Any], simulated: tuple[str, ...] = ("small", "smollm2-135m")) -> None:
+    """Put what is predicted today into the rows of a record of `gpu.py`, without a GPU: `memory.estimate` at once, and
+    for our layers in the `simulated` models `memory.simulate`, which takes minutes."""
     measured = record["sections"]["memory"]["rows"]
     workspace = measured[0]["bytes"]
     for row in measured:
-        if row.get("status") == "done" and row["stack"] == OURS and row["model"] in models:
-            options = {key: row[key] for key in OPTIONS if key in row}
-            predicted = memory.simulate(_config(row["model"]), **options).peak_bytes
-            row |= _against("simulate", predicted, row["measured"], workspace)
+        if row.get("status") == "done":
+            config, told = config_of(row["model"]), asked(row["stack"], row)
+            predicted = memory.estimate(config, **told)
+            row |= _against("estimate", predicted.peak_bytes, row["measured"], workspace)
+            row["predicted_phase"] = predicted.peak_phase
+            if row["stack"] == OURS and row["model"] in simulated:
+                peak = memory.simulate(config, **told).peak_bytes
+                row |= _against("simulate", peak, row["measured"], workspace)
 
 
 def main() -> int:
@@ -158,7 +172,7 @@ def main() -> int:
     if len(sys.argv) > 1:
         path = Path(sys.argv[1])
         record = json.loads(path.read_text())
-        simulated(record)
+        predict(record)
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(record, indent=1) + "\n")
         return 0

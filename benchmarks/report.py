@@ -10,9 +10,10 @@ from typing import Any
 
 import gpu_report
 import matplotlib.pyplot as plt
+import world_report
 from matplotlib.lines import Line2D
 
-from lora_lab import show
+from lora_lab import records, show
 from lora_lab.disk import atomic_path
 
 HERE = Path(__file__).parent
@@ -134,6 +135,7 @@ def write() -> None:
     parts = {
         "speed": f"![{figure(rows)}](results/speed.png)\n\n{markdown(rows)}",
         "memory": memory(),
+        "world": world_report.markdown(records.load("memory_world")),
         "gpu": gpu_report.markdown(_record("gpu")),
         "machines": machines(),
     }
