@@ -13,11 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lora_lab.commands import finetune_options
+from lora_lab.commands import finetune_options, memory_options
 from lora_lab.commands.arguments import folder as _folder
-from lora_lab.commands.arguments import names as _names
 from lora_lab.commands.arguments import seed as _seed
-from lora_lab.commands.arguments import whole as _whole
 from lora_lab.commands.arguments import word as _word
 from lora_lab.commands.console import lasting_output
 from lora_lab.units import METHODS, first_line
@@ -33,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0 done, 1 the result is not what it should be, 2 bad input, or a disk that is full (one
-        sentence on stderr), 130 interrupted or terminated. That a reader of the output went away changes nothing.
+        sentence on stderr), 3 it does not fit and 4 that is uncertain (`memory`), 130 interrupted or terminated. That a
+        reader of the output went away changes nothing.
     """
     with lasting_output() as out, _terminated_like_interrupted():
         try:
@@ -75,9 +74,13 @@ def in_flags(message: str, options: Iterable[str]) -> str:
     for name in sorted(options):
         flag = f"--{name.replace('_', '-')}"
         message = re.sub(rf"(?<![\w-]){name}=True\b", flag, message)
+        message = re.sub(rf"(?<![\w-]){name}=False\b", f"--no-{flag[2:]}", message)
+        message = re.sub(rf"(?<![\w-]){name}='([\w.+-]+)'", rf"{flag} \1", message)
         message = re.sub(rf"(?<![\w-]){name}=(?=\S)", f"{flag} ", message)
         if "_" in name:  # a word that no sentence has otherwise
             message = re.sub(rf"(?<![\w-]){name}\b", flag, message)
+    message = message.replace(", None", ", or leave it out")
+    message = message.replace("give config.text_config for its text part", "give a config.json of its text part")
     return message.replace("memory.simulate", "--simulate").replace("memory.estimate", "the command without --simulate")
 
 
@@ -158,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(command=_demo)
     finetune_options.add(commands)
-    _add_memory(commands)
+    memory_options.add(commands, _memory)
     return parser
 
 
@@ -177,50 +180,6 @@ def _add_lab(commands: Any) -> None:
     start.add_argument("--no-browser", action="store_true", help="start JupyterLab, and print where it answers")
     start.add_argument("--no-open", action="store_true", help="only bring the folder up to date")
     parser.set_defaults(command=_lab)
-
-
-def _add_memory(commands: Any) -> None:
-    parser = commands.add_parser(
-        "memory",
-        help="will it fit? the bytes of a training step, from a model's name",
-        description="Predict the memory of one training step, before a weight is downloaded; "
-        "exit status 1 if it does not fit into --gpu or --budget.",
-    )
-    parser.add_argument("model", type=_word, help="a preset such as llama-3.1-8b, or a folder with a config.json")
-    parser.add_argument("--method", choices=METHODS, default="qlora", help="default: %(default)s")
-    parser.add_argument("--r", type=_whole, default=16, help="rank of the adapters; default: %(default)s")
-    parser.add_argument(
-        "--target-modules",
-        type=_names,
-        default="all-linear",
-        metavar="NAMES",
-        help="all-linear, or names such as q_proj,v_proj; default: %(default)s",
-    )
-    parser.add_argument("--batch-size", type=_whole, default=1, help="default: %(default)s")
-    parser.add_argument("--seq-len", type=_whole, default=2048, help="tokens; default: %(default)s")
-    parser.add_argument(
-        "--optimizer",
-        type=_word,
-        default="adamw",
-        help="adamw, adamw8bit, paged_adamw8bit, adafactor or sgd; default: %(default)s",
-    )
-    parser.add_argument("--precision", type=_word, default="mixed", help="mixed, bf16 or fp32; default: %(default)s")
-    parser.add_argument("--checkpointing", action="store_true", help="repeat the forward pass instead of keeping it")
-    parser.add_argument("--attention", type=_word, default="sdpa", help="sdpa or eager; default: %(default)s")
-    parser.add_argument("--offload", type=_word, default=None, help="optimizer or weights, to the host's memory")
-    room = parser.add_mutually_exclusive_group()
-    room.add_argument("--gpu", type=_word, help="does it fit there? t4, l4, a100-80gb, ...")
-    room.add_argument(
-        "--budget", type=_word, metavar="BYTES", help="does it fit into so much, such as 16GB or 14.5GiB?"
-    )
-    parser.add_argument(
-        "--simulate",
-        action="store_true",
-        help="run the model's own code on tensors without values: nearer, but takes seconds to a minute",
-    )
-    parser.add_argument("--json", action="store_true", help="bytes, for a script")
-    parser.add_argument("--plot", type=_word, metavar="FILE", help="draw the three methods as bars (png, svg or pdf)")
-    parser.set_defaults(command=_memory)
 
 
 def _doctor(options: argparse.Namespace) -> int:
