@@ -27,6 +27,7 @@ COMPONENT_COLOURS = {
     "logits and loss": POINT,
     "workspace": GREEN,
 }
+_ANSWERING = {"KV cache": BLUE}  # where nothing trains, whose colour is then free
 _OTHER = "#C9C9C9"  # a component of another name, such as the unexplained rest of a measurement
 
 # How wide a phase is drawn. The loss is a handful of operators, and would be a hairline at scale.
@@ -52,7 +53,7 @@ def memory_bars(
     """
     if not estimates:
         raise ValueError("no estimates: give at least one, by its label")
-    _refuse_others(estimates)
+    refuse_others(estimates)
     budgets = budget if isinstance(budget, Mapping) else {} if budget is None else {"budget": budget}
     if budgets:
         numbers("budget", budgets.values())
@@ -61,8 +62,8 @@ def memory_bars(
     fig, axes = plt.subplots(figsize=(8.0, 0.52 * len(peaks) + 1.9))
     for row, estimate in enumerate(estimates.values()):
         left = 0.0
-        for component, count in _in_order(estimate.components):
-            axes.barh(row, count / size, left=left, height=0.66, color=_colour(component), label=component)
+        for component, count in in_order(estimate.components):
+            axes.barh(row, count / size, left=left, height=0.66, color=component_colour(component), label=component)
             left += count / size
         axes.text(left, row, f" {left:,.1f}", va="center", fontweight="bold")
     right = max([1.12 * max(peaks), *(1.05 * count for count in budgets.values())]) / size
@@ -97,7 +98,7 @@ def memory_timeline(estimates: "MemoryEstimate | Mapping[str, MemoryEstimate]", 
     panels = estimates if isinstance(estimates, Mapping) else {"": estimates}
     if not panels:
         raise ValueError("no estimates: give at least one, by its label")
-    _refuse_others(panels)
+    refuse_others(panels)
     if any(not estimate.timeline for estimate in panels.values()):
         raise ValueError("an estimate without a timeline cannot be drawn over time: take memory.simulate or estimate")
     unit, size = _unit(max(estimate.peak_bytes for estimate in panels.values()))
@@ -183,7 +184,7 @@ def _timeline(axes: Axes, timeline: "Sequence[Moment]", size: int) -> None:
     axes.stackplot(
         places,
         [heights[row] for row in used],
-        colors=[_colour(names[row]) for row in used],
+        colors=[component_colour(names[row]) for row in used],
         labels=[names[row] for row in used],
         step="post",
         linewidth=0,
@@ -208,20 +209,23 @@ def _timeline(axes: Axes, timeline: "Sequence[Moment]", size: int) -> None:
     axes.set_xlim(0, start)
 
 
-def _refuse_others(estimates: Mapping[str, Any]) -> None:
+def refuse_others(estimates: Mapping[str, Any]) -> None:
+    """Raises TypeError for what is no estimate."""
     for label, estimate in estimates.items():
         if not hasattr(estimate, "peak_bytes"):
             raise TypeError(f"{label!r} is no estimate, but {estimate!r}: give what memory.estimate returns")
 
 
-def _in_order(components: Mapping[str, int]) -> list[tuple[str, int]]:
+def in_order(components: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Those that have bytes, as every figure stacks them."""
     order = list(COMPONENT_COLOURS)
     present = [(name, count) for name, count in components.items() if count]
     return sorted(present, key=lambda part: order.index(part[0]) if part[0] in order else len(order))
 
 
-def _colour(component: str) -> str:
-    return COMPONENT_COLOURS.get(component, _OTHER)
+def component_colour(component: str) -> str:
+    """The same in every figure."""
+    return (COMPONENT_COLOURS | _ANSWERING).get(component, _OTHER)
 
 
 def _finish(fig: Figure, axes: Axes, title: str) -> None:

@@ -163,14 +163,3 @@ def test_a_failing_cell_is_seen(driver: ModuleType, server: Any, page: Any) -> N
     driver.open_notebook(page, server, "tiny.ipynb")
     found = problems(driver.run_all(page))
     assert found == ["cell 2: ZeroDivisionError: division by zero", "cell 3 was not executed"]
-
-
-def test_the_memory_explorer_follows_its_controls(driver: ModuleType, server: Any, page: Any) -> None:
-    put(server, "explorer", "from lora_lab import show\nshow.memory_explorer('smollm2-135m', 't4')")
-    driver.open_notebook(page, server, "explorer.ipynb")
-    assert problems(driver.run_all(page)) == []
-    page.get_by_text("smollm2-135m with qlora fits on t4").first.wait_for()
-    page.get_by_role("button", name="full").click()
-    page.get_by_text("smollm2-135m with full fits on t4").first.wait_for()
-    if picture := os.environ.get("LORA_LAB_PICTURE"):
-        page.screenshot(path=picture)
