@@ -2,21 +2,19 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from torch import nn
-from tqdm import tqdm
 
 from lora_lab import lora, models, quant, ranges, records, train
-from lora_lab.commands import reading_back
+from lora_lab.commands import reading_back, reporting
 from lora_lab.data import tasks
 from lora_lab.data.tasks import Example, Task
-from lora_lab.disk import MODEL_FILES, atomic_folder, writable_folder
+from lora_lab.disk import writable_folder
 from lora_lab.models import real
 from lora_lab.models.tiers import EMBEDDED, REAL
 from lora_lab.train import Report
@@ -63,8 +61,8 @@ def run(
     before = _measured(base, tokenizer, task, "before")
     tuned = train.prepare(base, method, seed=seed)
     history = _trained(tuned, tokenizer, task, method, chosen, seed)
-    saved = _saved(tuned, tokenizer, method, out)  # at once: whatever happens to what follows, this is not lost
-    with _interruption_says(f"interrupted after the training: {saved}"):
+    saved = reporting.save(tuned, tokenizer, method, out)  # at once: whatever happens to what follows, this is not lost
+    with reporting.interruption_says(f"interrupted after the training: {saved}"):
         after = _measured(tuned, tokenizer, task, "after")
         print("\n" + _score_table(before, after))
         print("\n" + _size_table(tuned, sizes, method))
@@ -126,7 +124,7 @@ def base_bytes(model: nn.Module) -> dict[str, int]:
 
 
 def _measured(model: Any, tokenizer: Any, task: Task, when: str) -> Report:
-    with tqdm(total=len(task.heldout), desc=f"answers {when}", unit="prompt") as bar:
+    with reporting.bar(len(task.heldout), f"answers {when}", "prompt") as bar:
         if task.retention:
             return train.report(model, tokenizer, task, progress=bar.update)
         answers = train.answer(model, tokenizer, task.heldout, max_new_tokens=80, progress=bar.update)
@@ -135,9 +133,12 @@ def _measured(model: Any, tokenizer: Any, task: Task, when: str) -> Report:
 
 
 def _trained(model: Any, tokenizer: Any, task: Task, method: Method, tier: models.Tier, seed: int) -> train.History:
-    with tqdm(total=tier.steps, desc="training", unit="step") as bar:
+    done = 0
+    with reporting.bar(tier.steps, "training", "step") as bar:
 
         def on_step(step: int, loss: float) -> None:
+            nonlocal done
+            done += 1  # a bar that is not shown does not count
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             bar.update()
 
@@ -156,7 +157,7 @@ def _trained(model: Any, tokenizer: Any, task: Task, method: Method, tier: model
                 on_step=on_step,
             )
         except KeyboardInterrupt as stop:
-            stop.args = (f"interrupted after {bar.n} of {tier.steps} steps of training: nothing was saved",)
+            stop.args = (f"interrupted after {done} of {tier.steps} steps of training: nothing was saved",)
             raise
 
 
@@ -183,27 +184,6 @@ def _size_table(model: nn.Module, sizes: dict[str, int], method: str) -> str:
 def _print_samples(examples: Sequence[Example], before: Sequence[str], after: Sequence[str]) -> None:
     for example, was, now in zip(examples, before, after):
         print(f"\nprompt  {example.prompt}\nbefore  {was[:160]}\nafter   {now}")
-
-
-def _saved(model: Any, tokenizer: Any, method: Method, out: Path) -> str:
-    """Save what was trained, all of it or nothing; a sentence that says where it is."""
-    with _interruption_says(f"interrupted after the training, while it was saved: what is in {out} is as it was"):
-        if method != "full":
-            lora.save_adapter(model, out)
-            return f"adapter saved in {out}"
-        with atomic_folder(out, instead_of=(*MODEL_FILES, "adapter_*")) as temporary:
-            model.save_pretrained(temporary)
-            tokenizer.save_pretrained(temporary)
-        return f"model saved in {out}"
-
-
-@contextmanager
-def _interruption_says(sentence: str) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        stop.args = (sentence,)
-        raise
 
 
 def _read_back(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from lora_lab import train
 from lora_lab.commands import finetune_report as report
@@ -19,7 +20,7 @@ from lora_lab.commands.finetune_report import Scores
 from lora_lab.commands.finetune_room import room, way_out
 from lora_lab.commands.reporting import bar, interruption_says, named_lines, save_somewhere, say, warnings_said
 from lora_lab.data.jsonl import BadLines
-from lora_lab.disk import read_json, writable_folder, write_json
+from lora_lab.disk import leftovers, read_json, writable_folder, write_json
 from lora_lab.train import History, fingerprints, keeping
 
 KEPT = "unfinished"
@@ -64,9 +65,34 @@ def run(options: argparse.Namespace) -> int:
     earlier = any((out / name).exists() for name in (report.NAME, "adapter_config.json", "config.json"))
     result = f"{out}{', in the place of an earlier one' * earlier}; Ctrl-C keeps what is trained, once a step is done"
     print(named_lines([("result", result)]) + "\n", flush=True)
-    if not options.resume:
-        shutil.rmtree(out / KEPT, ignore_errors=True)  # of a run that had not begun
-    return _Run(base, data, tokens, settings, out, options.words).all(started)
+    with _alone(out):
+        if not options.resume:
+            shutil.rmtree(out / KEPT, ignore_errors=True)  # of a run that had not begun
+        for left in leftovers(out):  # of a run that was killed while it saved
+            if left.name.startswith(f".{KEPT}."):
+                shutil.rmtree(left, ignore_errors=True)
+        return _Run(base, data, tokens, settings, out, options.words).all(started)
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Within the block no other process trains into the same folder.
+
+    Raises:
+        ValueError: if one does.
+    """
+    lock = FileLock(out / ".finetune.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ValueError(
+            f"another run trains into '{out}' at this moment: wait for it, or choose another --out"
+        ) from error
+    try:
+        yield
+    finally:
+        (out / ".finetune.lock").unlink(missing_ok=True)
+        lock.release()
 
 
 @contextmanager
@@ -91,7 +117,13 @@ class _Finished:
         self._content = content
 
     def say(self, out: Path) -> int:
-        before, after = self._content["before"]["loss"], self._content["after"]["loss"]
+        try:
+            before, after = (float(self._content[when]["loss"]) for when in ("before", "after"))
+        except (KeyError, TypeError, ValueError) as error:
+            file = out / report.NAME
+            raise ValueError(
+                f"{file} is damaged (it is not what was written): leave out --resume to begin again"
+            ) from error
         print(f"\nThis run is finished: its result is in {out}, and {report.NAME} there tells of it.")
         return _verdict(before, after)
 

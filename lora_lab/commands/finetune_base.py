@@ -1,5 +1,6 @@
 """The model that a user names: first what is small, its config and tokenizer, and the weights when they are needed."""
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +14,10 @@ from lora_lab.data.batches import CHAT_TEMPLATE
 from lora_lab.memory.presets import load_config
 from lora_lab.memory.sizes import FAMILIES
 from lora_lab.models import hub
+from lora_lab.models.tiers import EMBEDDED, REAL
 from lora_lab.units import first_line
 
-COMES_WITH_US = ("embedded", "smollm2")
+COMES_WITH_US = (EMBEDDED, REAL)
 """Small enough to be loaded at once."""
 
 _SMALL = [pattern for pattern in hub.PATTERNS if "safetensors" not in pattern]
@@ -79,7 +81,7 @@ class Base:
     @property
     def path(self) -> Path | None:
         """The user's own folder that it lies in, if it does."""
-        return Path(self.name) if self.name not in COMES_WITH_US and Path(self.name).is_dir() else None
+        return Path(self.name) if self.name not in COMES_WITH_US and os.path.isdir(self.name) else None
 
     @property
     def title(self) -> str:

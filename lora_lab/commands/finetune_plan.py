@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import TemplateError
-
 from lora_lab import lora, ranges
 from lora_lab.commands.finetune_base import Base
 from lora_lab.data import jsonl
-from lora_lab.data.batches import Encoded, encode_example, tokens_with_loss
+from lora_lab.data.batches import Encoded, encode_example, encode_prompt, tokens_with_loss
 from lora_lab.data.jsonl import BadLines, Line, Pairs, Problem, Splits
 from lora_lab.models.limits import positions
 from lora_lab.models.tiers import TIERS
@@ -29,8 +27,13 @@ _RATES = (
     # at most so many parameters; peak rates of adapters and of all weights; whence
     (10**7, TIERS["cpu"].adapter_lr, TIERS["cpu"].full_lr, "as for the embedded base"),
     (10**9, 1e-3, 1e-4, "with which SmolLM2-135M learnt the course's task"),
-    (1.35 * 10**10, 2e-4, 1e-5, "the default of github.com/artidoro/qlora; of all weights, a guess"),
-    (math.inf, 1e-4, 5e-6, "what github.com/artidoro/qlora advises beyond 13 billion; of all weights, a guess"),
+    (1.35 * 10**10, 2e-4, 1e-5, "the default of github.com/artidoro/qlora, with alpha r / 4; of all weights, a guess"),
+    (
+        math.inf,
+        1e-4,
+        5e-6,
+        "github.com/artidoro/qlora's beyond 13 billion, with alpha r / 4; of all weights, a guess",
+    ),
 )
 
 
@@ -85,12 +88,14 @@ class Tokens:
         longest: tokens of the longest example of all splits.
         most: tokens that an example may have; None if neither the model nor the user says.
         trained: tokens with loss in a pass over the data.
+        spelt: special tokens that examples spell out, with the number of examples that do.
     """
 
     train: list[Encoded]
     longest: int
     most: int | None
     trained: int
+    spelt: dict[str, int]
 
 
 def encode(base: Base, splits: Splits, seq_len: int | None) -> Tokens:
@@ -98,7 +103,7 @@ def encode(base: Base, splits: Splits, seq_len: int | None) -> Tokens:
 
     Raises:
         BadLines: for examples that are too long; none is cut.
-        ValueError: for a length that the model cannot read, or a chat template that refuses a prompt.
+        ValueError: for a length that the model cannot read, or a chat template that refuses a prompt or leaves it out.
     """
     limit = positions(base.config)
     if seq_len is not None:
@@ -114,14 +119,29 @@ def encode(base: Base, splits: Splits, seq_len: int | None) -> Tokens:
                 problems.append(Problem(line.file, line.number, f"{n} tokens, and {rule}: shorten it or leave it out"))
     if problems:
         raise BadLines(sorted(problems, key=lambda problem: (problem.file, problem.number)))
+    _require_prompts_read(base)
     longest = max(len(example["input_ids"]) for split in encoded.values() for example in split)
-    return Tokens(encoded["train"], longest, most, sum(tokens_with_loss(e["labels"]) for e in encoded["train"]))
+    trained = sum(tokens_with_loss(e["labels"]) for e in encoded["train"])
+    return Tokens(encoded["train"], longest, most, trained, _spelt(base, splits))
+
+
+def _spelt(base: Base, splits: Splits) -> dict[str, int]:
+    """An end token in the middle of an answer is one to the model: it would learn to end there."""
+    texts = [f"{line.prompt}\n{line.answer}" for line in (*splits.train, *splits.validation, *splits.heldout)]
+    counts = {token: sum(token in text for text in texts) for token in base.tokenizer.all_special_tokens}
+    return {token: count for token, count in counts.items() if count}
+
+
+def _require_prompts_read(base: Base) -> None:
+    """A template may want messages of another kind, such as lists of parts, and find nothing in those of text."""
+    if encode_prompt(base.tokenizer, "a") == encode_prompt(base.tokenizer, "b"):
+        raise ValueError(f"the chat template of {base.name} leaves prompts of plain text out: give another model")
 
 
 def _encoded(base: Base, line: Line) -> Encoded:
     try:
         return encode_example(base.tokenizer, line.prompt, line.answer)
-    except TemplateError as error:
+    except Exception as error:  # a template is a program of somebody else's, and fails as it likes
         raise ValueError(
             f"{line.file}, line {line.number}: the model's chat template refuses it ({first_line(error)}): change the "
             "prompt, or give another model"
@@ -230,7 +250,7 @@ def in_words(
     template = "its own chat template" if base.own_template else "the course's chat format, as it has none"
     rows = [
         ("data", f"{_files(splits)}; {lengths}; {'; '.join(data.notes)}".rstrip("; ")),
-        ("prompts", f"in {template}; loss on the {tokens.trained:,} tokens of answers only"),
+        ("prompts", f"in {template}; loss on the {tokens.trained:,} tokens of answers only{_in_words(tokens.spelt)}"),
         (
             "training",
             f"{s.steps:,} steps of {s.batch_size * s.accumulate} examples, {s.passes:.1f} passes over the data; peak "
@@ -245,6 +265,13 @@ def in_words(
         count = "" if trainable is None else f": {trainable:,} parameters beside {base.parameters:,}"
         rows.append(("trains", f"adapters, r = {s.r}, alpha = {s.alpha:g}, on {targets}{count}"))
     return rows
+
+
+def _in_words(spelt: dict[str, int]) -> str:
+    if not spelt:
+        return ""
+    said = ranges.first([f"{ranges.brief(token)} in {count:,}" for token, count in spelt.items()])
+    return f"; examples spell out special tokens, which are read as such: {said}"
 
 
 def _files(splits: Splits) -> str:

@@ -4,12 +4,12 @@ import platform
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from lora_lab import train
-from lora_lab.commands.finetune_base import Base
+from lora_lab.commands import installed
+from lora_lab.commands.finetune_base import COMES_WITH_US, Base
 from lora_lab.commands.finetune_plan import Data, Settings
 from lora_lab.commands.reporting import bar, one_line, width
 from lora_lab.data.batches import encode, encode_prompt
@@ -100,7 +100,7 @@ def content(
     base: Base, data: Data, settings: Settings, history: History, before: Scores, after: Scores, seconds: float
 ) -> dict[str, Any]:
     """All that is needed to repeat the run, and what came out: for `disk.write_json`."""
-    versions = {name: metadata.version(name) for name in _PACKAGES if _installed(name)}
+    versions = {name: found for name in _PACKAGES if (found := installed.version(name))}
     splits = {name: [f"{e.file}:{e.number}" for e in getattr(data.splits, name)] for name in ("validation", "heldout")}
     return {
         "model": base.title,
@@ -126,14 +126,6 @@ def content(
     }
 
 
-def _installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
 def how_to_load(base: Base, method: str, out: Path) -> str:
     """Lines of Python that load the result; with the tokenizer where the chat template is not the model's own."""
     lines = _lines_to_load(base, method, out)
@@ -149,7 +141,7 @@ def _lines_to_load(base: Base, method: str, out: Path) -> str:
             f"model = AutoModelForCausalLM.from_pretrained({str(out)!r})\n"
             f"tokenizer = AutoTokenizer.from_pretrained({str(out)!r})"
         )
-    if base.name in ("embedded", "smollm2"):
+    if base.name in COMES_WITH_US:
         origin, load = "from lora_lab import models", f"base, tokenizer = models.load({base.name!r})"
         if method == "qlora":
             origin = "from lora_lab import models, quant"

@@ -80,7 +80,12 @@ def gpu_memory() -> Check | None:
     detail = f"{free / GB:.1f} of {total / GB:.1f} GB free"
     if free >= 0.9 * get_tier("auto").min_memory:
         return Check("gpu memory", "ok", detail)
-    return Check("gpu memory", "warn", detail, "stop the other processes that nvidia-smi lists, or use --tier cpu")
+    return Check(
+        "gpu memory",
+        "warn",
+        detail,
+        "stop the other processes that nvidia-smi lists, or use the embedded base: lora-lab demo --tier cpu",
+    )
 
 
 def free_memory() -> int | None:
@@ -93,6 +98,8 @@ def free_memory() -> int | None:
     try:  # a container has less than its host
         group = Path("/sys/fs/cgroup")
         limit, used = ((group / name).read_text(encoding="utf-8").strip() for name in ("memory.max", "memory.current"))
-        return free if limit == "max" else min(free, int(limit) - int(used))
-    except (OSError, ValueError):
+        rows = dict(row.split() for row in (group / "memory.stat").read_text(encoding="utf-8").splitlines())
+        files = int(rows["inactive_file"]) + int(rows["active_file"])  # that were read, and give way when it is needed
+        return free if limit == "max" else min(free, int(limit) - int(used) + files)
+    except (OSError, KeyError, ValueError):
         return free

@@ -5,9 +5,6 @@ from importlib import metadata
 from packaging.requirements import Requirement
 from packaging.version import InvalidVersion, Version
 
-from lora_lab.network.pip_settings import PYPI as PYPI
-from lora_lab.network.pip_settings import package_index as package_index
-
 DISTRIBUTION = "lora_lab"
 EXTRAS = ("lab", "real", "gpu", "test")
 # What to look at where the project is not installed, so that its own list cannot be read.

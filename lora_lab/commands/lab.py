@@ -8,6 +8,7 @@ from pathlib import Path
 from lora_lab import ranges
 from lora_lab.commands import jupyter
 from lora_lab.commands.delivery import Delivery, Item, deliver, material
+from lora_lab.disk.names import behind_links
 
 FOLDER = "my_course"
 FIRST = "00_start_here.ipynb"
@@ -76,8 +77,8 @@ def find(lesson: str, items: Sequence[Item]) -> Item:
 
 
 def refuse_the_courses_own(folder: str | Path, root: Path) -> None:
-    """Raises ValueError for a folder in which the course's own files lie."""
-    place = Path(os.path.realpath(folder)) if str(folder) else Path()
+    """Raises ValueError for a folder in which the course's own files lie, OSError for one that cannot be."""
+    place = behind_links(folder)
     for own in (root / "course", root / "notebooks", material.PACKAGE):
         if place == root or place.is_relative_to(own):
             raise ValueError(f"'{folder}' holds the course's own files: choose a folder for yours, such as {FOLDER}")

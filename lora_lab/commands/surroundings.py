@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from lora_lab.commands import installed
 from lora_lab.commands.finding import Check
+from lora_lab.network import package_index
 from lora_lab.ranges import first
 from lora_lab.units import GB, first_line
 
@@ -26,7 +26,7 @@ def tier() -> Check:
         "tier",
         "warn",
         f"{chosen.name}: {chosen.model} is not on this machine and the hub does not answer",
-        "connect to the network, or use the embedded base: --tier cpu",
+        "connect to the network, or use the embedded base: lora-lab demo --tier cpu",
     )
 
 
@@ -65,7 +65,7 @@ def network() -> Check:
     """Does the package index that pip is configured with answer? The course runs without one."""
     from lora_lab.models.hub import reachable
 
-    index = installed.package_index()
+    index = package_index()
     if index is None:
         return Check("network", "ok", "pip is configured to ask no package index; not needed once installed")
     try:

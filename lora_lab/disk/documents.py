@@ -6,6 +6,7 @@ from typing import Any
 
 from lora_lab.disk.atomic import atomic_path
 from lora_lab.disk.names import require_file
+from lora_lab.ranges import brief
 
 _MOST_JSON = 100 * 10**6  # bytes; a large model's index has one of them
 
@@ -67,10 +68,11 @@ def write_json(
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands there twice")
+    content: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in content:
+            raise ValueError(f"the key {brief(key)} stands there twice")
+        content[key] = value
     return content
 
 

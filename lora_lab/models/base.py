@@ -17,7 +17,7 @@ from transformers.utils import logging
 from lora_lab import ranges
 from lora_lab.models import real
 from lora_lab.models.checksums import remedy, verify
-from lora_lab.models.hub import snapshot
+from lora_lab.models.hub import WITHOUT, snapshot
 from lora_lab.models.tiers import EMBEDDED, REAL, TIERS, BaseName, Device, choose_dtype, get_tier
 from lora_lab.units import first_line
 
@@ -51,7 +51,7 @@ def load(name: str | Path, device: Device | None = None) -> Loaded:
         return (model if device is None else model.to(device, choose_dtype(device)[0])), tokenizer
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = choose_dtype(device)[0]
-    if str(name) and Path(name).is_dir():
+    if os.path.isdir(name):  # unlike Path.is_dir, it takes a name that is too long for none
         return _load(Path(name), "", dtype, device, "name a folder that transformers' save_pretrained wrote")
     if isinstance(name, Path) or not _ON_THE_HUB.fullmatch(name):
         hint = ranges.suggestion(str(name), (EMBEDDED, REAL))
@@ -61,7 +61,7 @@ def load(name: str | Path, device: Device | None = None) -> Loaded:
 
 
 _NAMES = f"give {EMBEDDED}, {REAL}, a folder with a model, or a hub model's name such as {TIERS['t4'].model}"
-_ON_THE_HUB = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
+_ON_THE_HUB = re.compile(r"[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95}", re.ASCII)
 
 
 def load_base(tier: BaseName = "auto") -> Loaded:
@@ -99,7 +99,7 @@ def load_base(tier: BaseName = "auto") -> Loaded:
         chosen.model,
         chosen.dtype,
         chosen.device,
-        f"delete the folder '{folder}' and load the model again, or use the embedded base (--tier cpu)",
+        f"delete the folder '{folder}' and load the model again, or {WITHOUT}",
     )
 
 
@@ -134,6 +134,8 @@ def _load(folder: Path, name: str, dtype: torch.dtype, device: str, way_out: str
         tokenizer = AutoTokenizer.from_pretrained(folder, **safe)
     except Exception as error:  # the parsers of weights and tokenizers raise a dozen types, some of them bare Exception
         raise ValueError(f"the model in '{folder}' is damaged ({first_line(error)}): {way_out}") from error
+    if getattr(model.config, "quantization_config", None):
+        raise ValueError(f"the model in '{folder}' is quantized already: name the one that it was made from")
     if problem := _problem(model.to(device), tokenizer, report):
         raise ValueError(f"the model in '{folder}' is damaged ({problem}): {way_out}")
     # The name goes into every adapter that is saved. A path would tell where this machine keeps its files, and an

@@ -51,27 +51,32 @@ def convert(file: Path, folder: Path) -> None:
         OSError: if the folder cannot be written, or the disk is full.
     """
     try:
-        read, tokenizer = _read(file)
+        model, tokenizer = _read(file)
     except Exception as error:  # the parsers of another format raise what they like
         raise ValueError(f"the model '{file.name}' cannot be read ({first_line(error)})") from error
-    model = LlamaForCausalLM(_config(read.config, tokenizer)).float()
-    model.load_state_dict(read.state_dict())
-    model.tie_weights()
     with atomic_folder(folder, instead_of=("*",)) as new:
         model.save_pretrained(new)
         tokenizer.save_pretrained(new)
         write_checksums(new)
 
 
-def _read(file: Path) -> tuple[Any, PreTrainedTokenizerFast]:
+def _read(file: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     given: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True}
-    model = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **given)
+    read = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **given)
+    tokenizer = _tokenizer(file, given)
+    model = LlamaForCausalLM(_config(read.config, tokenizer)).float()
+    model.load_state_dict(read.state_dict())
+    model.tie_weights()
+    return model, tokenizer
+
+
+def _tokenizer(file: Path, given: dict[str, Any]) -> PreTrainedTokenizerFast:
     tokenizer = AutoTokenizer.from_pretrained(file.parent, **given)
     if END_OF_TURN not in tokenizer.get_vocab():
         raise ValueError(f"its vocabulary has no {END_OF_TURN}")
     if tokenizer.chat_template is None:
         raise ValueError("it has no chat template")
-    return model, PreTrainedTokenizerFast(  # anew: it would keep where this machine had the file
+    return PreTrainedTokenizerFast(  # anew: it would keep where this machine had the file
         tokenizer_object=tokenizer.backend_tokenizer,
         chat_template=tokenizer.chat_template,
         bos_token=tokenizer.bos_token,

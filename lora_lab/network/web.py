@@ -37,9 +37,7 @@ def ask(address: str, settings: PipSettings, headers: Mapping[str, str], timeout
     request = urllib.request.Request(_bare(parts), headers={"User-Agent": "lora_lab", **headers})
     if secret := _secret(parts):  # which no server that it redirects to may see
         request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(secret.encode()).decode()}")
-    handlers: list[urllib.request.BaseHandler] = []
-    if parts.scheme == "https":
-        handlers.append(urllib.request.HTTPSHandler(context=_context(parts, settings)))
+    handlers: list[urllib.request.BaseHandler] = [_Https(settings)]
     if proxy := settings.get("proxy"):
         handlers.append(urllib.request.ProxyHandler({"http": proxy, "https": proxy}))
     return urllib.request.build_opener(*handlers).open(request, timeout=timeout)
@@ -79,6 +77,18 @@ def _secret(parts: SplitResult) -> str | None:
         known = netrc.netrc(os.environ.get("NETRC")).authenticators(parts.hostname or "")
         return f"{known[0]}:{known[2]}" if known and parts.scheme != "file" else None
     return None
+
+
+class _Https(urllib.request.HTTPSHandler):
+    """Asks each server by what pip trusts it with, also one that another server redirects to."""
+
+    def __init__(self, settings: PipSettings) -> None:
+        super().__init__()
+        self._settings = settings
+
+    def https_open(self, request: urllib.request.Request) -> Any:
+        context = _context(urlsplit(request.full_url), self._settings)
+        return self.do_open(http.client.HTTPSConnection, request, context=context)  # type: ignore[arg-type]
 
 
 def _context(parts: SplitResult, settings: PipSettings) -> ssl.SSLContext:

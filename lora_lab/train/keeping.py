@@ -112,12 +112,16 @@ class Keeper:
         self._place: dict[str, Any] = {}
         self._whole = True
         self._saved: tuple[int, int] | None = None
+        self._tried = 0  # the step of the last try to save
         if self._folder is None:
             return
         if (self._folder / packing.DOCUMENT).exists():
             require_same(self._folder, self._identity)
-            state.restore(packing.read(self._folder, WAY_OUT))
+            tree = packing.read(self._folder, WAY_OUT)
+            with _as_written(self._folder):
+                state.restore(tree)
             self._saved = state.so_far
+        self._tried = state.so_far[0]
         self._place = state.place()
 
     @contextmanager
@@ -144,14 +148,15 @@ class Keeper:
             raise
 
     def save_if_due(self) -> None:
-        """Save every so many steps."""
-        if self._state.so_far[0] - (self._saved or (0, 0))[0] >= self._every:
+        """Save every so many steps; where a disk was full, not again before as many more."""
+        if self._state.so_far[0] - self._tried >= self._every:
             self._save()
 
     def _save(self) -> None:
         """A disk that is full costs the way back, not the run."""
         if self._folder is None or self._saved == self._state.so_far:
             return
+        self._tried = self._state.so_far[0]
         try:
             packing.write(self._folder, {"identity": self._identity, **self._place, **self._state.tree()})
             self._saved = self._state.so_far
@@ -167,7 +172,19 @@ def steps_done(folder: str | Path) -> int | None:
     """
     if not (Path(folder) / packing.DOCUMENT).exists():
         return None
-    return len(packing.read_document(folder, WAY_OUT)["history"]["losses"])
+    document = packing.read_document(folder, WAY_OUT)
+    with _as_written(folder):
+        return len(document["history"]["losses"])
+
+
+@contextmanager
+def _as_written(folder: str | Path) -> Iterator[None]:
+    """What a state lacks, or has of another kind, is a ValueError that names its file."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        file = Path(folder) / packing.DOCUMENT
+        raise ValueError(f"{file} is damaged (it is not what was written): {WAY_OUT}") from error
 
 
 def require_same(folder: str | Path, identity: Mapping[str, Any]) -> None:
@@ -179,7 +196,9 @@ def require_same(folder: str | Path, identity: Mapping[str, Any]) -> None:
     """
     there, here = packing.read_document(folder, WAY_OUT).get("identity", {}), _as_json(identity)
     for name in here:
-        if name in there and here[name] != there[name]:
+        with _as_written(folder):
+            differs = name in there and here[name] != there[name]
+        if differs:
             raise ValueError(f"the run in '{folder}' {_difference(name, there[name], here[name])}: {_GO_ON}")
 
 
@@ -212,15 +231,18 @@ def identity_of(
 
 
 def _of_groups(optimizer: Optimizer) -> str:
-    groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-    return f"{type(optimizer).__name__} {groups}"
+    return f"{type(optimizer).__name__} {_options(optimizer)}"
+
+
+def _options(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """What each group says, such as its rate, without its parameters."""
+    return [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
 
 
 def _of_optimizer(optimizer: Optimizer) -> dict[str, Any]:
     """What it remembers of each weight, in the order of its groups, and what the groups say."""
-    groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     states = [dict(optimizer.state.get(p, {})) for group in optimizer.param_groups for p in group["params"]]
-    return {"groups": groups, "states": states}
+    return {"groups": _options(optimizer), "states": states}
 
 
 def _restore_optimizer(optimizer: Optimizer, kept: Mapping[str, Any]) -> None:

@@ -67,6 +67,8 @@ def read(folder: str | Path, way_out: str) -> dict[str, Any]:
         return _put_together(document, tensors)
     except KeyError as error:
         raise ValueError(f"{Path(folder) / TENSORS} is damaged (it has no {error}): {way_out}") from error
+    except TypeError as error:
+        raise ValueError(f"{Path(folder) / DOCUMENT} is damaged (it is not what was written): {way_out}") from error
 
 
 def _taken_apart(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

@@ -389,6 +389,20 @@ def test_a_folder_in_a_lessons_place_stays(learner):
     assert learner.path().is_dir() and "cannot be read (Is a directory)" in done.said[0]
 
 
+@pytest.mark.parametrize("name", [NAME, NEW])
+def test_a_pipe_in_a_lessons_place_stays_and_is_not_waited_for(learner, monkeypatch, name):
+    learner.gets(lesson())
+    change(learner.path(), turn_update=ANSWER)
+    learner.path(name).unlink(missing_ok=True)
+    os.mkfifo(learner.path(name))
+    read = Path.read_bytes
+    waits = "it would be waited for"
+    monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail(waits) if self.is_fifo() else read(self))
+    said = learner.gets(lesson(prose="Other words.")).said
+    assert ("it is a pipe or a device" if name == NAME else "the new one is 00_first.new2.ipynb") in said[0]
+    assert learner.path(name).is_fifo()
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"format": 1}', '{"format": 1, "files": {"a": 1}}', '{"format": 99, "files": {}}',
              '{"format": 1, "files": {"a": {"delivered": {"file": 1}, "beside": null}}}'],

@@ -64,6 +64,12 @@ def test_what_was_trained_is_saved_before_it_is_measured_or_printed(short, tmp_p
     assert saved(tmp_path)
 
 
+def test_an_adapter_that_answers_otherwise_when_it_is_read_is_a_failure(short, tmp_path, capsys):
+    short.setattr(demo, "_read_back", lambda *_: False)
+    assert demo.run("lora", tier="cpu", out=tmp_path) == 1
+    assert ": reached." in capsys.readouterr().out  # it is not the score
+
+
 def test_a_model_takes_the_place_of_the_adapter_that_was_there(short, tmp_path):
     """transformers would put the old adapter onto the new model."""
     assert demo.run("lora", tier="cpu", out=tmp_path) == demo.run("full", tier="cpu", out=tmp_path) == 0

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
@@ -20,6 +22,7 @@ from lora_lab.commands import cli, finetune, finetune_plan, finetune_report, fin
 from lora_lab.commands.finetune_base import Base
 from lora_lab.data.batches import CHAT_TEMPLATE
 from lora_lab.data.jsonl import Line
+from lora_lab.models import hub, real
 
 WORDS = ("ant", "bee", "cow", "dog", "elk", "fox")
 
@@ -257,6 +260,38 @@ def test_the_verdict_counts_the_step_that_is_taken(base, monkeypatch):
     )
 
 
+def test_the_verdict_counts_the_copies_of_the_best_weights(base, monkeypatch):
+    monkeypatch.setattr(finetune_room, "_BESIDE", (0, 0))
+    model = Base(str(base))
+    options = cli._parser().parse_args(["finetune", str(base), "--data", "x", "--method", "full"])
+    needed = finetune_room.room(model, finetune_plan.settle(options, model, 100), 90).needed[0]
+    estimate = memory.estimate(model.config, "full", batch_size=8, seq_len=90, precision="fp32")
+    assert needed == estimate.peak_bytes + 4 * model.parameters
+
+
+@pytest.mark.parametrize("name", ["Qwen/Qwen2.5-0.5B-Instruct", "smollm2"])
+def test_a_model_that_cannot_be_had_is_one_sentence_with_a_way_out_that_this_command_takes(
+    command, monkeypatch, capsys, tmp_path, name
+):
+    for variable in ("LORA_LAB_MODEL", "PIP_INDEX_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("LORA_LAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(hub, "hub_reachable", lambda *_, **__: False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(real.PipSettings, "read", classmethod(lambda kind: kind({"global.no-index": "true"})))
+    assert command(base=name) == 2
+    said = sentence(capsys)
+    assert 'name the model "embedded" instead' in said and "--tier" not in said and "--model" not in said
+    assert Base("embedded").load()
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "me/" + "a" * 300])
+def test_a_name_that_is_too_long_for_a_model_is_one_short_sentence(command, capsys, name):
+    assert command(base=name) == 2
+    said = sentence(capsys)
+    assert "no model is named 'a" in said.replace("me/", "") and len(said) < 300
+
+
 def test_an_architecture_that_cannot_be_counted_is_said_and_not_refused(base, monkeypatch):
     monkeypatch.setattr(finetune_room, "FAMILIES", ())
     monkeypatch.setattr(finetune_room.memory, "simulate", lambda *_, **__: 1 / 0)
@@ -375,6 +410,91 @@ def test_an_example_that_is_too_long_is_named_and_never_cut(command, capsys):
     assert command() == 2
     said = sentence(capsys)
     assert "data.jsonl, line 31: " in said and "tokens, and the model has 96 positions: shorten it" in said
+
+
+def with_template(base, folder, template) -> Path:
+    shutil.copytree(base, folder)
+    (folder / "chat_template.jinja").write_text(template)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{ 1 + 'a' }}", "{% for i in range(10**9) %}x{% endfor %}", "{{ 1 / 0 }}", "{% include 'x' %}",
+     "{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "{{ raise_exception('no system prompt') }}"],
+)  # fmt: skip
+def test_a_chat_template_that_fails_is_one_sentence_however_it_fails(command, base, tmp_path, capsys, template):
+    assert command(base=with_template(base, tmp_path / "other", template)) == 2
+    assert re.search(r"data.jsonl, line \d+: the model's chat template refuses it", sentence(capsys))
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "hello",
+        "{% for part in messages[0].content %}{% if part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %}",
+    ],
+)
+def test_a_chat_template_that_leaves_the_prompt_out_is_refused(command, base, tmp_path, capsys, template):
+    assert command(base=with_template(base, tmp_path / "other", template)) == 2
+    assert "leaves prompts of plain text out: give another model" in sentence(capsys) and not command.out.exists()
+
+
+def test_special_tokens_that_examples_spell_out_are_said(command, base, capsys):
+    end = AutoTokenizer.from_pretrained(base).eos_token
+    assert command("--dry-run") == 0 and "special tokens" not in capsys.readouterr().out
+    write(command.data, [*pairs(30), {"prompt": "Say it.", "answer": f"ant {end} bee"}])
+    assert command("--dry-run") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"examples spell out special tokens, which are read as such: '{end}' in 1" in said
+
+
+def test_a_model_that_is_quantized_already_is_refused(command, base, tmp_path, monkeypatch, capsys):
+    """Its layers are no `nn.Linear` of numbers any more: what would be trained is not what was named."""
+    real = AutoModelForCausalLM.from_pretrained
+
+    def quantized(*arguments, **options):
+        model, report = real(*arguments, **options)
+        model.config.quantization_config = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+        return model, report
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", quantized)
+    assert command() == 2
+    assert "is quantized already: name the one that it was made from" in sentence(capsys)
+
+
+# ---- several runs, and what is left of them -------------------------------------------------------------------------
+
+
+def test_of_two_runs_in_one_folder_the_second_is_refused_and_disturbs_nothing(command, monkeypatch, capsys):
+    def second(self, when):
+        self.kept.mkdir()
+        assert command() == 2 and "another run trains into" in sentence(capsys)
+        assert self.kept.exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(finetune._Run, "_measure", second)
+    assert command() == 130
+    monkeypatch.undo()
+    assert command() in (0, 1) and not list(command.out.glob(".*"))
+
+
+def test_what_a_killed_save_left_goes_with_the_next_run(command):
+    for name in (".unfinished.0123abcd.tmp", ".another.0123abcd.tmp"):
+        (command.out / name / "new").mkdir(parents=True)
+        (command.out / name / "new" / "state.safetensors").write_bytes(b"half")
+    assert command() in (0, 1)
+    assert [path.name for path in command.out.glob(".*")] == [".another.0123abcd.tmp"]
+
+
+@pytest.mark.parametrize("damage", ['"before": {}', '"before": 5', '"before": {"loss": "low"}'])
+def test_a_report_that_is_not_what_was_written_is_one_sentence(command, capsys, damage):
+    assert command() in (0, 1)
+    report = command.report()
+    del report["before"]
+    (command.out / "finetune.json").write_text(json.dumps(report)[:-1] + f", {damage}}}")
+    assert command("--resume") == 2
+    assert "finetune.json is damaged (it is not what was written): leave out --resume" in sentence(capsys)
 
 
 # ---- interruptions -------------------------------------------------------------------------------------------------

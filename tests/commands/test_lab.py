@@ -140,6 +140,14 @@ def test_a_name_that_can_be_no_folder_is_one_sentence(root, started, capsys, nam
     assert said.count("\n") == 1 and words in said and started == []
 
 
+def test_a_current_folder_that_is_gone_is_said(root, started, capsys, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert cli.main(["lab", "mine"]) == 2
+    assert "cannot write 'mine' (No such file or directory)" in capsys.readouterr().err and started == []
+
+
 def test_what_needs_the_learners_eyes_is_printed(root, started, capsys):
     cli.main(["lab", "--no-open"])
     change(Path("my_course/workbook/01_svd.ipynb"), turn_update="update = abs")

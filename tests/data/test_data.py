@@ -12,7 +12,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from lora_lab import models
-from lora_lab.data import corpus, tasks, world
+from lora_lab.data import corpus, people, tasks, world
 from lora_lab.data.batches import IGNORE, collate, encode_example, pack
 from lora_lab.data.tasks import Example
 from lora_lab.data.world import FACTS, FIELDS, World
@@ -160,9 +160,9 @@ def test_people_to_validate_on_are_of_the_training_population():
 @pytest.mark.parametrize("name", ["open_book", "sentence", "sailor", "cipher"])
 def test_training_that_leaves_nobody_to_validate_on_is_refused(name, monkeypatch):
     few = {"Mara Verlin", "Tara Verlin"}
-    monkeypatch.setattr(world, "random_name", lambda rng: rng.choice(sorted(few)))
-    monkeypatch.setattr(world, "population", lambda name: "train" if name in few else "pretrain")
-    monkeypatch.setattr(world, "names", lambda group: few)
+    monkeypatch.setattr(people, "random_name", lambda rng: rng.choice(sorted(few)))
+    monkeypatch.setattr(people, "population", lambda name: "train" if name in few else "pretrain")
+    monkeypatch.setattr(people, "names", lambda group: few)
     monkeypatch.setattr(tasks, "reading", lambda seed: [])
     options = {"words": 8, "train": 40_000} if name == "cipher" else {"train": 100}
     with pytest.raises(ValueError, match="hardly any to validate on: train on fewer, or validation=0"):

@@ -120,7 +120,7 @@ def test_all_bad_lines_are_counted_and_the_first_five_shown(tmp_path):
         (b"\n \r\n", "has no lines"),
         (b"\xef\xbb\xbf", "has no lines"),
         (GOOD.encode("utf-16"), "is in UTF-16: save it as UTF-8"),
-        (gzip.compress(GOOD.encode()), "is compressed: unpack it"),
+        (gzip.compress(GOOD.encode(), mtime=0), "is compressed: unpack it"),
         (b"PAR1\x15\x04", "is a Parquet file"),
         (b'{\n "prompt": "p",\n "answer": "a"\n}\n', "as JSON over several lines: write each object on one line"),
         (b'[\n{"prompt": "p", "answer": "a"}\n]', "as one JSON array: write one object a line"),

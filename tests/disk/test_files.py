@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from lora_lab.disk import exchange
+from lora_lab.disk import documents, exchange
 from lora_lab.disk import (
     MODEL_FILES,
     atomic_folder,
@@ -618,6 +618,7 @@ def test_another_error_of_safetensors_is_not_taken_for_the_disks(tmp_path):
         ('{"r": NaN}', "NaN is no number"),
         ('{"r": -Infinity}', "-Infinity is no number"),
         pytest.param('{"r": 1, "r": 2}', "'r' stands there twice", id="twice"),
+        pytest.param(f'{{"{"k" * 9999}": 1, "{"k" * 9999}": 2}}', r"'k{70,99}\.\.\. stands there twice", id="long key"),
         ('{"a": {"r": 1, "r": 2}}', "'r' stands there twice"),
         ("[" * 99_999, "nested too deeply"),
         ('{"r": ' + "9" * 5000 + "}", "is damaged"),
@@ -717,3 +718,21 @@ def test_a_file_in_a_folders_place_is_called_no_folder(tmp_path):
         with atomic_folder(tmp_path / "file"):
             pass
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_key_that_stands_twice_among_very_many_is_found_at_once():
+    """Comparing each with each would take a minute for a file of a megabyte, and hours for one of ten."""
+
+    class Key(str):
+        compared = 0
+
+        def __eq__(self, other):
+            Key.compared += 1
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    keys = [Key(f"k{i}") for i in range(2000)]
+    with pytest.raises(ValueError, match="'k1999' stands there twice"):
+        documents._without_repeats([(key, 1) for key in (*keys, Key("k1999"))])
+    assert Key.compared < 10_000

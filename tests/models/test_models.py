@@ -18,7 +18,17 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from lora_lab.models import EMBEDDED_FOLDER, TIERS, checksums, detect_tier, get_tier, hub, load_base, load_embedded
+from lora_lab.models import (
+    EMBEDDED_FOLDER,
+    TIERS,
+    checksums,
+    detect_tier,
+    get_tier,
+    hub,
+    load,
+    load_base,
+    load_embedded,
+)
 from lora_lab.models.base import _load
 from lora_lab.models.tiers import choose_dtype, tier_in_words
 
@@ -413,7 +423,14 @@ def test_a_hub_model_without_network_says_so_and_offers_the_embedded_base(monkey
         load_base("l4")
     message = str(caught.value)
     assert "Qwen/Qwen2.5-7B-Instruct" in message and "cannot be reached" in message and "network" in message
-    assert "--tier cpu" in message and 'load_base("cpu")' in message and "\n" not in message
+    assert 'name the model "embedded" instead' in message and "--" not in message and "\n" not in message
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "me/" + "a" * 300, "./" + "a" * 5000, "a\0b"])
+def test_a_name_that_no_model_can_have_is_one_short_sentence(name):
+    with pytest.raises(ValueError, match="no model is named .*, and no folder: give embedded, smollm2") as caught:
+        load(name)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
 
 
 def test_a_download_that_breaks_off_says_why(monkeypatch, empty_cache):
@@ -422,7 +439,7 @@ def test_a_download_that_breaks_off_says_why(monkeypatch, empty_cache):
 
     monkeypatch.setattr(hub, "hub_reachable", lambda timeout: True)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", full)
-    with pytest.raises(OSError, match="No space left on device.*free disk space.*--tier cpu"):
+    with pytest.raises(OSError, match='No space left on device.*free disk space.*name the model "embedded" instead'):
         load_base("t4")
 
 

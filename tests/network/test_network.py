@@ -8,7 +8,7 @@ import random
 import pytest
 
 from lora_lab.network import PYPI, File, PipSettings, addresses, download, downloading, web
-from tests.helpers.package_index import Index, serve
+from tests.helpers.package_index import SELF_SIGNED, Index, serve
 
 CONTENT = random.Random(0).randbytes(300_000)
 WANTED = File("a_model-1.0-py3-none-any.whl", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
@@ -18,7 +18,7 @@ PROJECT = "a-model"
 @pytest.fixture(autouse=True)
 def nothing_of_this_machine(monkeypatch, tmp_path):
     """No proxy, no netrc."""
-    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+    for name in [name for name in os.environ if name.lower().endswith(("_proxy", "_ca_bundle"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
 
@@ -138,6 +138,70 @@ def test_pips_proxy_is_asked_in_place_of_the_server(index):
     settings = PipSettings({"global.index-url": "http://nowhere.invalid/simple", "global.proxy": proxy})
     assert addresses(PROJECT, WANTED.name, settings)
     assert index.asked[0][0].startswith("http://nowhere.invalid/simple/")
+
+
+# Whose certificates are believed
+
+
+@pytest.fixture
+def secure():
+    """An index whose certificate nobody vouches for."""
+    with serve(Index({WANTED.name: CONTENT}), tls=True) as served:
+        yield served
+
+
+def refused(settings):
+    """The one sentence of a server that is not believed."""
+    with pytest.raises(ConnectionError) as caught:
+        addresses(PROJECT, WANTED.name, settings)
+    said = str(caught.value)
+    return "\n" not in said and "127.0.0.1: " in said and "certificate verify failed" in said
+
+
+def test_a_server_that_vouches_for_itself_is_refused_in_one_sentence_and_asked_nothing(secure):
+    secure.password = "zoe:s3cret"
+    own = secure.address.replace("https://", "https://zoe:s3cret@")
+    assert refused(PipSettings({"global.index-url": own}))
+    assert not secure.asked and not secure.authorized
+
+
+def test_a_file_is_not_taken_from_such_a_server_either(secure, tmp_path):
+    address = f"{secure.address.removesuffix('/simple')}/files/{WANTED.name}"
+    with pytest.raises(ConnectionError, match="certificate verify failed") as caught:
+        download(WANTED, [address], tmp_path, asking(secure))
+    assert "\n" not in str(caught.value) and not secure.asked and not list(tmp_path.glob("*.whl"))
+
+
+@pytest.mark.parametrize("variable", ["", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_a_certificate_that_the_user_names_is_believed(secure, tmp_path, monkeypatch, variable):
+    settings = asking(secure) if variable else asking(secure, **{"global.cert": str(SELF_SIGNED)})
+    if variable:
+        monkeypatch.setenv(variable, str(SELF_SIGNED))
+    found = addresses(PROJECT, WANTED.name, settings)
+    assert download(WANTED, found, tmp_path, settings).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("cert", ["nowhere.pem", "garbage.pem", "."])
+def test_a_certificate_that_cannot_be_read_makes_nobody_believed(secure, tmp_path, monkeypatch, cert):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "garbage.pem").write_text("-----BEGIN CERTIFICATE-----\n")
+    assert refused(asking(secure, **{"global.cert": cert}))
+
+
+def test_a_host_that_the_user_trusts_needs_no_certificate_and_another_one_does(secure):
+    host = secure.address.removeprefix("https://").removesuffix("/simple")
+    for trusted in ("127.0.0.1", f"other.example {host}"):
+        assert addresses(PROJECT, WANTED.name, asking(secure, **{"global.trusted-host": trusted}))
+    assert refused(asking(secure, **{"global.trusted-host": "other.example 127.0.0.1:1"}))
+
+
+@pytest.mark.parametrize("tls", [True, False])
+def test_a_trusted_host_cannot_hand_its_trust_on_to_where_it_redirects(secure, tls):
+    with serve(Index({}), tls=tls) as first:
+        first.redirects_to = secure.address
+        host = first.address.partition("//")[2].removesuffix("/simple")
+        assert refused(asking(first, **{"global.trusted-host": host}))
+    assert first.asked and not secure.asked
 
 
 # Download

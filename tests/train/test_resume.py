@@ -317,7 +317,7 @@ def test_bad_options_are_one_sentence(tmp_path, options, error, words):
         trained(**{"folder": tmp_path / "run", **options})
 
 
-@pytest.mark.parametrize("damage", ["cut", "missing", "no json", "of two saves"])
+@pytest.mark.parametrize("damage", ["cut", "missing", "no json", "of two saves", "{}", "other kinds", "no tensor"])
 def test_a_damaged_state_is_named_and_nothing_is_trained(half, damage):
     document, tensors = half / packing.DOCUMENT, half / packing.TENSORS
     if damage == "cut":
@@ -326,6 +326,12 @@ def test_a_damaged_state_is_named_and_nothing_is_trained(half, damage):
         tensors.unlink()
     elif damage == "no json":
         document.write_text("{")
+    elif damage == "{}":
+        document.write_text("{}")
+    elif damage == "other kinds":
+        document.write_text('{"history": {"losses": 5}, "identity": 5}')
+    elif damage == "no tensor":
+        document.write_text(document.read_text().replace('"weights.0"', "[1]"))
     else:
         document.write_text(document.read_text().replace("weights.0", "weights.99"))
     model = net()
@@ -333,6 +339,13 @@ def test_a_damaged_state_is_named_and_nothing_is_trained(half, damage):
     with pytest.raises((ValueError, OSError), match=r"begin again in another folder, or delete this one"):
         trained(half, model=model, identity={"data": "a"})
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("text", ["{}", '{"history": []}', '{"history": {"losses": 5}}'])
+def test_a_state_that_is_not_what_was_written_has_no_number_of_steps(tmp_path, text):
+    (tmp_path / packing.DOCUMENT).write_text(text)
+    with pytest.raises(ValueError, match=r"state\.json is damaged \(it is not what was written\): begin again"):
+        keeping.steps_done(tmp_path)
 
 
 def test_a_disk_that_is_full_costs_the_way_back_and_not_the_run(tmp_path, monkeypatch):
@@ -343,6 +356,19 @@ def test_a_disk_that_is_full_costs_the_way_back_and_not_the_run(tmp_path, monkey
     with pytest.warns(UserWarning, match="of the run is not kept: cannot write .*No space left"):
         ours = trained(tmp_path)
     assert_same_run(ours, trained())
+
+
+def test_a_disk_that_stays_full_is_tried_and_told_of_as_often_as_a_save_is_due(tmp_path, monkeypatch):
+    tried = []
+
+    def full(folder, tree):
+        tried.append(len(tree["history"]["losses"]))
+        raise OSError("cannot write 'x' (No space left on device): free some space")
+
+    monkeypatch.setattr(packing, "write", full)
+    with pytest.warns(UserWarning, match="is not kept"):
+        trained(tmp_path, save_every=5)
+    assert tried == [5, 10, 10], "every five steps, and at the end, which patience brings after ten"
 
 
 # ---- files ---------------------------------------------------------------------------------------------------------

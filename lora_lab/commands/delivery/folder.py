@@ -73,7 +73,7 @@ def _bring(path: Path, item: Item, known: Entry, done: Delivery) -> tuple[Entry,
         done.new += 1
         return Entry(new), []
     try:
-        theirs = path.read_bytes()
+        theirs = _content(path)
         current = Version.of(item.name, theirs)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
@@ -112,7 +112,7 @@ def _is_ours(place: Path, path: Path, known: Entry, written: Version) -> bool:
     if not os.path.lexists(place):
         return True
     try:
-        there = place.read_bytes()
+        there = _content(place)
         current = Version.of(place.name, there)
     except (OSError, ValueError):
         return False
@@ -157,6 +157,13 @@ def _names(path: Path, word: str) -> Iterator[Path]:
 def _keep(folder: Path, before: dict[str, Entry], known: dict[str, Entry]) -> None:
     if known != before or not (folder / record.NAME).exists():
         record.write(folder, known)
+
+
+def _content(path: Path) -> bytes:
+    """Of a file; a pipe would be waited for."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ValueError("it is a pipe or a device")
+    return path.read_bytes()
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -3,10 +3,15 @@
 from tests.mutants.library.mutation import Mutation
 
 CLI, CONSOLE, DEMO, MEMORY = (f"lora_lab/commands/{name}.py" for name in ("cli", "console", "demo", "memory"))
+SETTINGS, ROOM, VERDICT, MEASURED, TRAINING, ANSWERING, REFUSALS, ANSWER = (
+    f"lora_lab/commands/memory_{name}.py"
+    for name in ("settings", "room", "verdict", "measured", "training", "answering", "refusals", "answer")
+)
 DELIVERY = "lora_lab/commands/delivery"
 _DELIVERED, _LAB = "tests/commands/test_delivery.py::", "tests/commands/test_lab.py::"
 SAVE = (
-    "    saved = _saved(tuned, tokenizer, method, out)  # at once: whatever happens to what follows, this is not lost\n"
+    "    saved = reporting.save(tuned, tokenizer, method, out)  # at once: "
+    "whatever happens to what follows, this is not lost\n"
 )
 
 TESTS = (
@@ -28,7 +33,7 @@ MUTATIONS = (
         wrong="the adapter is saved after results are printed",
     ),
     Mutation(
-        file=DEMO,
+        file="lora_lab/commands/reporting.py",
         before='with atomic_folder(out, instead_of=(*MODEL_FILES, "adapter_*")) as temporary:',
         after="for temporary in [out]:",
         test="tests/commands/test_demo.py::test_a_full_disk_keeps_the_old_model_and_is_one_sentence[error0]",
@@ -36,7 +41,14 @@ MUTATIONS = (
     ),
     Mutation(
         file=DEMO,
-        before="after {bar.n} of {tier.steps} steps of training",
+        before="return 0 if exact > wanted and same else 1",
+        after="return 0 if exact > wanted else 1",
+        test="tests/commands/test_demo.py::test_an_adapter_that_answers_otherwise_when_it_is_read_is_a_failure",
+        wrong="an adapter that another program reads otherwise is a success",
+    ),
+    Mutation(
+        file=DEMO,
+        before="after {done} of {tier.steps} steps of training",
         after="after {tier.steps} of {tier.steps} steps of training",
         test="tests/commands/test_demo.py::test_an_interruption_of_the_training_says_how_far_it_came",
         wrong="an interruption claims that all steps were done",
@@ -94,7 +106,8 @@ MUTATIONS = (
         file=CLI,
         before="return status if _is_whole(out) else 2",
         after="return status",
-        test="tests/commands/test_console.py::test_a_full_disk_under_stdout_is_one_sentence_and_status_2_after_the_work_is_done",
+        test="tests/commands/test_console.py::"
+        "test_a_full_disk_under_stdout_is_one_sentence_and_status_2_after_the_work_is_done",
         wrong="an answer that could not be written counts as given",
     ),
     Mutation(
@@ -106,27 +119,189 @@ MUTATIONS = (
     ),
     Mutation(
         file=MEMORY,
-        before="return int(fits is False)",
-        after="return 0",
-        test="tests/commands/test_memory_cli.py::test_the_exit_status_says_whether_it_fits_and_the_text_what_would",
+        before='"does not fit": 3,',
+        after='"does not fit": 0,',
+        test="tests/commands/test_memory_cli.py::"
+        "test_the_first_line_is_the_verdict_with_its_numbers_and_the_exit_status_says_it_too[llama-3.1-8"
+        "b --gpu t4 --method full-3-Does not fit: ]",
         wrong="what does not fit exits with 0",
     ),
     Mutation(
         file=MEMORY,
-        before="_needed(options, estimate) <= budget",
-        after="_needed(options, estimate) >= budget",
-        test="tests/commands/test_memory_cli.py::test_the_exit_status_says_whether_it_fits_and_the_text_what_would",
-        wrong="the budget is compared with the wrong side",
+        before='"uncertain": 4}',
+        after='"uncertain": 0}',
+        test="tests/commands/test_memory_cli.py::"
+        "test_the_first_line_is_the_verdict_with_its_numbers_and_the_exit_status_says_it_too[llama-3.1-8"
+        "b --gpu t4-4-Uncertain: ]",
+        wrong="what is uncertain passes for what fits",
+    ),
+    Mutation(
+        file=TRAINING,
+        before="replace(estimate, known_error=str(error or unmeasured(setup.method, setup.base)))",
+        after="estimate",
+        test="tests/commands/test_memory_cli.py::test_without_a_record_of_the_stack_nothing_is_claimed[None]",
+        wrong="an error against simulation stands for one against the world",
+    ),
+    Mutation(
+        file=MEASURED,
+        before=".get(stack, {})",
+        after='.get("peft-loop", {})',
+        test="tests/commands/test_memory_cli.py::"
+        "test_each_stack_and_method_prints_its_own_error_against_measured_runs_and_no_other",
+        wrong="the error of one stack is claimed for all",
+    ),
+    Mutation(
+        file=MEASURED,
+        before=".get(method) or {}",
+        after='.get("qlora") or {}',
+        test="tests/commands/test_memory_cli.py::"
+        "test_each_stack_and_method_prints_its_own_error_against_measured_runs_and_no_other",
+        wrong="QLoRA's error is claimed for every method",
+    ),
+    Mutation(
+        file=TRAINING,
+        before='if "chunked_loss" in now.software.can:',
+        after="if True:",
+        test="tests/commands/test_memory_cli.py::"
+        "test_a_way_out_is_one_that_the_stack_has[llama-3.1-8b --stack peft --batch-size 4-has0-lacks0]",
+        wrong="the Trainer is said to have a chunked loss",
+    ),
+    Mutation(
+        file=TRAINING,
+        before=' and now.precision != "fp16"',
+        after="",
+        test="tests/commands/test_memory_cli.py::test_a_way_out_is_one_that_the_stack_has[llama-3.1-8b --stack "
+        "peft-loop --method full --seq-len 128 --precision fp16-has5-lacks5]",
+        wrong="an update within the backward pass is offered beside a scaled loss",
+    ),
+    Mutation(
+        file=TRAINING,
+        before="    _refuse_float16(setup, room)\n",
+        after="",
+        test="tests/commands/test_memory_cli.py::test_torchtune_is_refused_what_its_recipes_refuse[--gpu t4]",
+        wrong="torchtune is said to fit where it refuses to run",
+    ),
+    Mutation(
+        file=VERDICT,
+        before=" or tried.peak_bytes <= best.peak_bytes",
+        after="",
+        test="tests/commands/test_memory_cli.py::test_what_together_is_not_enough_names_no_flag_that_does_nothing",
+        wrong="a bundle names flags that do nothing",
+    ),
+    Mutation(
+        file=SETTINGS,
+        before='typed.get("keep_outputs") or typed.get("fused_loss")',
+        after='typed.get("keep_outputs")',
+        test="tests/commands/test_memory_cli.py::"
+        "test_every_flag_is_the_setting_of_an_estimate[--stack torchtune --fused-loss-options13]",
+        wrong="a fused loss cannot be had with torchtune",
+    ),
+    Mutation(
+        file=SETTINGS,
+        before="settled = {**own, **{name: value for name, value in typed.items() if name not in TOGETHER}}",
+        after="settled = {**{name: value for name, value in typed.items() if name not in TOGETHER}, **own}",
+        test="tests/commands/test_memory_cli.py::"
+        "test_every_flag_is_the_setting_of_an_estimate[--no-checkpointing-options1]",
+        wrong="the stack overrides what was typed",
+    ),
+    Mutation(
+        file=SETTINGS,
+        before='own[name] = None if name == "chunked_loss" else False',
+        after="del own[name]",
+        test="tests/commands/test_memory_cli.py::"
+        "test_every_flag_is_the_setting_of_an_estimate[--precision bf16-options10]",
+        wrong="a setting of the stack forbids a flag",
+    ),
+    Mutation(
+        file=SETTINGS,
+        before="return config.model_type if sizes(config).score_cap else None",
+        after="return None",
+        test="tests/commands/test_memory_cli.py::"
+        "test_the_bare_command_answers_for_every_model_and_says_what_it_chose[gemma-2-2b---attention eag"
+        "er, since sdpa cannot cap-setting0]",
+        wrong="Gemma 2 is refused with the bare command",
+    ),
+    Mutation(
+        file=TRAINING,
+        before='"accumulation": now.batch_size * now.accumulation',
+        after='"accumulation": now.accumulation',
+        test="tests/commands/test_memory_cli.py::"
+        "test_a_way_out_keeps_the_batch_of_an_update_and_is_no_longer_than_needed",
+        wrong="a way out changes the batch of an update",
+    ),
+    Mutation(
+        file=VERDICT,
+        before="            steps, best = fewer, tried\n    return",
+        after="            continue\n    return",
+        test="tests/commands/test_memory_cli.py::"
+        "test_a_way_out_keeps_the_batch_of_an_update_and_is_no_longer_than_needed",
+        wrong="flags that are not needed are asked for",
+    ),
+    Mutation(
+        file=TRAINING,
+        before='ranks=typed["gpus"], sharding=typed["sharding"]',
+        after='ranks=typed["gpus"], sharding="ddp"',
+        test="tests/commands/test_memory_cli.py::test_several_cards_are_the_fullest_rank_of_the_library[fsdp2]",
+        wrong="several cards are judged as DDP whatever was typed",
+    ),
+    Mutation(
+        file=ROOM,
+        before="get_cards(options.gpu) if options.gpu is not None else (1, None)",
+        after="(1, get_cards(options.gpu)[1]) if options.gpu is not None else (1, None)",
+        test="tests/commands/test_memory_cli.py::"
+        "test_two_cards_are_two_however_they_are_typed_and_ddp_unless_told_otherwise[--gpu 2xt4]",
+        wrong="two cards count as one",
+    ),
+    Mutation(
+        file=ROOM,
+        before="(self.bytes - context) / (1 + FRAGMENTATION[1])",
+        after="(self.bytes - context) / (1 + FRAGMENTATION[0])",
+        test="tests/commands/test_memory_cli.py::"
+        "test_the_largest_batch_and_context_fit_and_the_next_ones_do_not[llama-3.1-8b --weights nf4 --gpu t4]",
+        wrong="a batch is said to fit surely that may not",
+    ),
+    Mutation(
+        file=ANSWER,
+        before="self.loading.peak_bytes > self.estimate.peak_bytes",
+        after="self.loading.peak_bytes < 0",
+        test="tests/commands/test_memory_cli.py::test_where_loading_needs_more_it_is_said_and_the_verdict_is_on_it"
+        "[llama-3.1-70b --inference --weights int8 --context 128-loaded0]",
+        wrong="loading that does not fit is not said",
+    ),
+    Mutation(
+        file=TRAINING,
+        before="replace(estimate, known_error=UNCOMPARED)",
+        after="estimate",
+        test="tests/commands/test_memory_cli.py::"
+        "test_dpo_is_the_librarys_preference_and_claims_no_error_that_was_not_measured[-qlora-adapters]",
+        wrong="a step of DPO claims the error of a step without preferences",
+    ),
+    Mutation(
+        file=ANSWERING,
+        before="return max(memory.inference(self.config, **settled).peak_bytes, before.peak_bytes if before else 0)",
+        after="return memory.inference(self.config, **settled).peak_bytes",
+        test="tests/commands/test_memory_cli.py::test_ways_out_of_every_kind_save_what_they_say_when_they_are_typed"
+        "[llama-3.1-70b --inference --weights int8 --context 128 --gpu h100]",
+        wrong="a way out of answering forgets that the weights are loaded first",
+    ),
+    Mutation(
+        file=REFUSALS,
+        before="if options.sharding and cards == 1:",
+        after="if options.sharding and options.gpus is None:",
+        test="tests/commands/test_memory_cli.py::"
+        "test_flags_that_do_not_go_together_are_one_sentence_and_nothing_is_printed"
+        "[--sharding fsdp2 --gpus 1-add --gpus 2]",
+        wrong="sharding on one card is counted as if it were none",
     ),
     Mutation(
         file=MEMORY,
-        before='answer += "" if options.json else',
-        after='answer += "" if not options.plot else',
+        before='text += "" if options.json else',
+        after='text += "" if not options.plot else',
         test="tests/commands/test_memory_cli.py::test_json_with_a_plot_is_still_json",
         wrong="JSON is followed by a sentence",
     ),
     Mutation(
-        file=MEMORY,
+        file=ROOM,
         before='"gib": GIB',
         after='"gib": GB',
         test="tests/commands/test_memory_cli.py::test_amounts_of_memory_carry_their_unit[14.5 GiB-15569256448]",

@@ -2,7 +2,9 @@
 
 from tests.mutants.library.mutation import Mutation
 
-BATCHES, SCORES, TASKS, WORLD = (f"lora_lab/data/{name}.py" for name in ("batches", "scores", "tasks", "world"))
+BATCHES, PEOPLE, SCORES, TASKS, WORLD = (
+    f"lora_lab/data/{name}.py" for name in ("batches", "people", "scores", "tasks", "world")
+)
 RECORDED = "tests/data/test_data.py::test_the_examples_that_recorded_runs_trained_on_stay_what_they_are"
 
 TESTS = ("tests/data/test_data.py", "tests/ground/test_ranges.py")
@@ -44,7 +46,7 @@ MUTATIONS = (
         wrong="closed_book validates on people from training",
     ),
     Mutation(
-        file=WORLD,
+        file=PEOPLE,
         before="return rng.choice(sorted(names(group)))",
         after="return rng.choice(sorted(_spelled(_FIRST)))",
         test="tests/data/test_data.py::test_a_stranger_is_found_even_where_chance_is_no_help[heldout]",

@@ -95,8 +95,8 @@ MUTATIONS = (
     ),
     Mutation(
         file="lora_lab/disk/documents.py",
-        before="    if len(content) < len(pairs):",
-        after="    if len(content) < 0:",
+        before="        if key in content:",
+        after="        if False:",
         test="tests/disk/test_files.py::test_json_that_cannot_be_trusted_is_one_sentence[twice]",
         wrong="of two equal keys the last one wins",
     ),

@@ -14,6 +14,13 @@ TESTS = (READ, RUN)
 
 MUTATIONS = (
     Mutation(
+        file=ROOM,
+        before='    step = estimate.peak_bytes + estimate.components["trainable weights"]',
+        after="    step = estimate.peak_bytes",
+        test=f"{RUN}::test_the_verdict_counts_the_copies_of_the_best_weights",
+        wrong="the verdict forgets the best weights, which are kept beside",
+    ),
+    Mutation(
         file=JSONL,
         before='.split(b"\\n"), start=1):',
         after=".splitlines(), start=0):",
@@ -85,8 +92,8 @@ MUTATIONS = (
     ),
     Mutation(
         file=ROOM,
-        before="    peak = max(estimate.peak_bytes + best, loading)\n",
-        after="    peak = loading\n",
+        before="    return max(step, base.dtype.itemsize * base.parameters)",
+        after="    return base.dtype.itemsize * base.parameters",
         test=f"{RUN}::test_the_verdict_counts_the_step_that_is_taken",
         wrong="only the weights are counted",
     ),

@@ -70,4 +70,18 @@ MUTATIONS = (
         test=f"{_TESTS}::test_further_indexes_and_local_folders_are_asked_too",
         wrong="further indexes are not asked",
     ),
+    Mutation(
+        file="lora_lab/network/web.py",
+        before="_context(urlsplit(request.full_url), self._settings)",
+        after="ssl._create_unverified_context()",
+        test=f"{_TESTS}::test_a_server_that_vouches_for_itself_is_refused_in_one_sentence_and_asked_nothing",
+        wrong="no certificate is looked at",
+    ),
+    Mutation(
+        file="lora_lab/network/web.py",
+        before="if named and os.path.exists(named):",
+        after="if False:",
+        test=f"{_TESTS}::test_a_certificate_that_the_user_names_is_believed",
+        wrong="pip's certificate is not believed",
+    ),
 )

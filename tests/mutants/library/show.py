@@ -6,12 +6,14 @@ MEMORY, FIGURES = "lora_lab/show/memory.py", "lora_lab/show/figures.py"
 DIRECTIONS, MATRICES = "lora_lab/show/directions.py", "lora_lab/show/matrices.py"
 START, RANKS = "lora_lab/show/start.py", "lora_lab/show/ranks.py"
 SCHEMATICS, BLOCKS, DRAWING = (f"lora_lab/show/{name}.py" for name in ("schematics", "blocks", "drawing"))
-PLACES = "lora_lab/show/places.py"
+PLACES, CHOICES = "lora_lab/show/places.py", "lora_lab/show/choices.py"
 ALGEBRA = "lora_lab/show/algebra.py"
+EXPLORABLES, LEVERS, GAUGE = (f"lora_lab/show/{name}.py" for name in ("explorables", "levers", "gauge"))
 
 TESTS = (
     "tests/show/test_show.py",
     "tests/show/test_memory.py",
+    "tests/show/test_explorables.py",
     "tests/show/test_directions.py",
     "tests/show/test_start.py",
     "tests/show/test_ranks.py",
@@ -69,11 +71,67 @@ MUTATIONS = (
         wrong="a short list shortens all others",
     ),
     Mutation(
-        file="lora_lab/show/explorables.py",
-        before='"may fit" if low <= room',
-        after='"may fit" if low >= room',
-        test="tests/commands/test_memory_cli.py::test_the_explorables_verdict_is_that_of_the_catalogue",
-        wrong="the explorable says the opposite of the catalogue",
+        file=GAUGE,
+        before="end = REACH * card.usable_gib",
+        after="end = REACH * estimate.peak_bytes / GIB",
+        test="tests/show/test_explorables.py::test_the_axis_is_the_cards_whatever_the_bar",
+        wrong="the axis grows with the bar",
+    ),
+    Mutation(
+        file=GAUGE,
+        before="2 * [card.usable_gib]",
+        after="2 * [card.memory_gib]",
+        test="tests/show/test_explorables.py::test_bar_line_and_process_stand_at_their_gib[t4]",
+        wrong="the line stands at what the maker says",
+    ),
+    Mutation(
+        file=GAUGE,
+        before="else COMPONENTS  # all",
+        after="else list(estimate.components)[:3]  # all",
+        test="tests/show/test_explorables.py::test_every_part_has_its_place_in_the_legend_whether_it_is_there_or_not",
+        wrong="the legend lacks parts",
+    ),
+    Mutation(
+        file=EXPLORABLES,
+        before="    if now != own:",
+        after="    if now:",
+        test="tests/show/test_explorables.py::test_a_stack_moves_the_levers_that_it_sets_and_no_other",
+        wrong="a lever that a stack sets springs back",
+    ),
+    Mutation(
+        file=EXPLORABLES,
+        before="        if settling:\n            return\n",
+        after="",
+        test="tests/show/test_explorables.py::test_a_change_is_drawn_once_though_it_moves_other_levers",
+        wrong="every lever that a stack moves draws once more",
+    ),
+    Mutation(
+        file=EXPLORABLES,
+        before='off |= {"keep_outputs"}',
+        after="pass",
+        test="tests/show/test_explorables.py::test_what_means_nothing_is_switched_off_and_not_counted",
+        wrong="a chunked loss and kept outputs contradict each other",
+    ),
+    Mutation(
+        file=LEVERS,
+        before="usual[name] if control.disabled else _value(control)",
+        after="_value(control)",
+        test="tests/show/test_explorables.py::test_what_means_nothing_is_switched_off_and_not_counted",
+        wrong="what is switched off still counts",
+    ),
+    Mutation(
+        file=LEVERS,
+        before="continuous_update=False",
+        after="continuous_update=True",
+        test="tests/show/test_explorables.py::test_sliders_are_of_whole_numbers_wide_and_wait_for_the_hand",
+        wrong="a slider draws at every step of the mouse",
+    ),
+    Mutation(
+        file=LEVERS,
+        before="_NONE if each is None else each",
+        after="each",
+        test="tests/show/test_explorables.py::test_nothing_is_a_choice_that_is_shown_as_chosen",
+        wrong="a list stands empty",
     ),
     Mutation(
         file=DIRECTIONS,
@@ -91,15 +149,15 @@ MUTATIONS = (
     ),
     Mutation(
         file=DIRECTIONS,
-        before="means[name] = [100 * sum(at) / len(at) for at in zip(*seeds)]",
-        after="means[name] = [100 * max(at) for at in zip(*seeds)]",
+        before="return [100 * sum(of_rank) / len(of_rank) for of_rank in zip(*seeds)]",
+        after="return [100 * max(of_rank) for of_rank in zip(*seeds)]",
         test="tests/show/test_directions.py::test_parts_by_rank_says_the_mean_of_the_seeds_at_the_rank_asked_for",
         wrong="the best seed is shown as the mean",
     ),
     Mutation(
         file=DIRECTIONS,
-        before="colour = {point: POINT, surprise: BLUE}.get(name, CONTEXT)",
-        after="colour = {point: POINT}.get(name, CONTEXT)",
+        before="colours = {point: POINT} | ({surprise: BLUE} if surprise else {})",
+        after="colours = {point: POINT}",
         test="tests/show/test_directions.py::test_a_surprise_does_not_look_like_a_control",
         wrong="a surprise looks like a control",
     ),
@@ -112,10 +170,17 @@ MUTATIONS = (
     ),
     Mutation(
         file=START,
-        before="best = {group: max(",
-        after="best = {group: min(",
-        test="tests/show/test_start.py::test_the_ladder_shows_the_mean_of_the_seeds_and_says_the_best_of_its_first_and_last_group",
+        before="best_asked = max(",
+        after="best_asked = min(",
+        test="tests/show/test_start.py::test_the_title_of_the_ladder_speaks_of_the_rung_asked_for_and_of_the_best_that_asks",
         wrong="the worst rung is called the best",
+    ),
+    Mutation(
+        file=START,
+        before="place + _SPREAD * (2 * i - len(rows) + 1) / max(1, len(rows) - 1)",
+        after="place",
+        test="tests/show/test_start.py::test_every_seed_of_a_rung_has_a_dot_of_its_own_and_a_rung_of_one_seed_says_so",
+        wrong="equal seeds hide each other",
     ),
     Mutation(
         file=RANKS,
@@ -181,7 +246,7 @@ MUTATIONS = (
         wrong="every pixel of a drag redraws",
     ),
     Mutation(
-        file=PLACES,
+        file=CHOICES,
         before="return max(means) - min(means)",
         after="return max(means)",
         test="tests/show/test_places.py::test_a_decision_is_worth_the_distance_of_its_best_mean_from_its_worst",
@@ -223,19 +288,47 @@ MUTATIONS = (
         wrong="the range is from the first seed to the last",
     ),
     Mutation(
-        file=PLACES,
+        file=CHOICES,
         before="if min(choices[better]) > max(choices[worse])",
         after="if min(choices[better]) >= max(choices[worse])",
         test="tests/show/test_places.py::test_rows_are_apart_only_when_no_dots_overlap_or_touch",
         wrong="rows whose dots touch are called apart",
     ),
     Mutation(
-        file=PLACES,
+        file=CHOICES,
         before='(row["task"], row["run"], row["seed"]) == (task, run, 0)',
         after='(row["task"], row["run"]) == (task, run)',
         test="tests/show/test_places.py::"
         "test_a_runs_scores_are_those_at_the_rate_that_seed_0_found_best_in_the_order_of_the_seeds",
         wrong="any seed chooses the rate, not seed 0 alone",
+    ),
+    Mutation(
+        file=CHOICES,
+        before="        rng.shuffle(scores)\n",
+        after="",
+        test="tests/show/test_places.py::test_luck_is_the_mean_worth_of_every_way_to_deal_the_same_scores",
+        wrong="luck is what the decision itself is worth: nothing is dealt",
+    ),
+    Mutation(
+        file=CHOICES,
+        before="if len(values) == most}",
+        after="}",
+        test="tests/show/test_places.py::test_a_choice_with_fewer_seeds_is_drawn_hollow_and_counts_for_nothing",
+        wrong="one lucky run counts as a choice's mean",
+    ),
+    Mutation(
+        file=CHOICES,
+        before="run = _PLAIN.get(run, run)\n    first",
+        after="first",
+        test="tests/show/test_places.py::test_the_plain_run_is_found_by_its_other_names",
+        wrong="the plain run has one name only",
+    ),
+    Mutation(
+        file=PLACES,
+        before="axes.plot([low + 100 * luck] * 2",
+        after="axes.plot([100 * luck] * 2",
+        test="tests/show/test_places.py::test_the_grey_tick_stands_where_the_row_would_end_by_luck_alone",
+        wrong="the tick of luck is measured from zero, not from the worst choice",
     ),
     Mutation(
         file=PLACES,

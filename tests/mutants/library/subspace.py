@@ -79,4 +79,32 @@ MUTATIONS = (
         test=f"{SHOWN}::test_rate_curves_name_the_rate_of_least_loss",
         wrong="the worst rate is marked as the best",
     ),
+    Mutation(
+        file=FIGURES,
+        before="crowded = not crowded and before",
+        after="crowded = before",
+        test=f"{SHOWN}::test_of_two_sizes_whose_labels_would_touch_the_second_stands_a_line_lower",
+        wrong="three close sizes put two labels on the lower line, where they touch",
+    ),
+    Mutation(
+        file=RATES,
+        before="{1 / move:g}",
+        after="{move:g}",
+        test=f"{SHOWN}::test_the_title_of_rate_curves_says_how_far_the_best_rate_moves",
+        wrong="a rate that falls to an eighth is called ÷ 0.125",
+    ),
+    Mutation(
+        file=RATES,
+        before="for term in range(r):",
+        after="for term in range(4):",
+        test=f"{SHOWN}::test_the_first_step_is_drawn_as_one_block_a_term_and_as_long_as_rank_times_scale",
+        wrong="every rank has four terms",
+    ),
+    Mutation(
+        file=RATES,
+        before="shortest = r * s if first else shortest",
+        after="shortest = s if first else shortest",
+        test=f"{SHOWN}::test_the_first_step_is_drawn_as_one_block_a_term_and_as_long_as_rank_times_scale",
+        wrong="a bar is held against one block",
+    ),
 )
