@@ -1,6 +1,5 @@
 """A prediction before it is measured, and beside it afterwards."""
 
-from numbers import Integral
 from typing import Any
 
 from lora_lab import ranges, show
@@ -65,7 +64,8 @@ def _row(name: str, guessed: float | None, truth: float) -> list[str]:
     about = lessons.guess(name)
     if guessed is None:
         return [about["question"], "no guess", number(truth), "–", ""]
-    return [about["question"], number(guessed), number(truth), distance(guessed, truth), revealed(name, guessed, truth)]
+    off = distance(guessed, truth, about["question"])
+    return [about["question"], number(guessed), number(truth), off, revealed(name, guessed, truth)]
 
 
 def revealed(name: str, guessed: float, truth: float) -> str:
@@ -82,11 +82,10 @@ def _number(name: str, value: Any) -> float | None:
     if value is None:
         return None
     try:
-        real = ranges.real(name, value)
+        return ranges.real(name, value)
     except (TypeError, ValueError):
         instead = f"{name} = {ranges.brief(value)} is no number: write one such as 40, or None for no guess."
         raise Stopped(instead) from None
-    return int(value) if isinstance(value, Integral) else real
 
 
 def _measured(name: str, value: Any) -> float:

@@ -49,7 +49,7 @@ def _guess(name: str, question: str) -> list[str]:
         return [question, "–", "not run", "–"]
     if guessed is None:
         return [question, "no guess", number(measured), "–"]
-    return [question, number(guessed), number(measured), distance(guessed, measured)]
+    return [question, number(guessed), number(measured), distance(guessed, measured, question)]
 
 
 def _turn(name: str) -> str:

@@ -53,8 +53,7 @@ def _same(one: CodeType, other: CodeType) -> bool:
     if (one.co_code, one.co_names, one.co_varnames) != (other.co_code, other.co_names, other.co_varnames):
         return False
     mine, theirs = (tuple(each for each in code.co_consts if not isinstance(each, CodeType)) for code in (one, other))
-    inner = list(zip(_inner(one), _inner(other)))
-    return mine == theirs and len(_inner(one)) == len(_inner(other)) and all(_same(*pair) for pair in inner)
+    return mine == theirs and all(map(_same, _inner(one), _inner(other)))  # one bytecode makes as many of them
 
 
 def _is_empty(code: CodeType) -> bool:

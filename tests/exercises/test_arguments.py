@@ -9,6 +9,7 @@ from lora_lab.exercises.tasks import Wrong
 
 CHANGES = {
     "a tensor written into": (torch.ones(3), lambda tensor: tensor.mul_(2)),
+    "a tensor given another shape": (torch.ones(3), lambda tensor: tensor.unsqueeze_(0)),
     "a list emptied": ([1.0, 2.0], lambda values: values.clear()),
     "a number in a list replaced": ([1.0, 2.0], lambda values: values.__setitem__(1, 3.0)),
     "a key taken out": ({"name": "Ada", "pet": "swan"}, lambda fields: fields.pop("pet")),

@@ -70,6 +70,14 @@ def test_the_line_is_of_the_learners_cell_and_not_of_what_it_called(capsys):
     assert "your code stopped in line 6 of its cell: TypeError: the JSON object must be" in capsys.readouterr().out
 
 
+def test_of_two_cells_the_line_is_of_the_one_that_was_called_last(capsys):
+    helper = typed("def helper(x):\n    y = x\n    z = y\n    return z.nope", "helper")
+    double = typed("def double(x):\n    return helper(x)")
+    double.__globals__["helper"] = helper
+    check("double", double)
+    assert "your code stopped in line 4 of its cell: AttributeError" in capsys.readouterr().out
+
+
 def test_in_jupyter_the_line_is_quoted(shell, capsys):
     shell.run_cell("def double(x):\n    y = 2 * x\n    return y.nope")
     shell.run_cell("from lora_lab.exercises import check\ndouble = check('double', double)\nprint(double(4))")
@@ -189,6 +197,8 @@ def test_what_the_code_prints_is_shown_briefly_and_only_if_it_is_wrong(capsys):
     check("double", typed(chatty.format(1)))
     out = capsys.readouterr().out
     assert out.startswith("Your code printed:\nline 0\n") and "line 4\n…\ndouble: not right yet" in out
+    check("double", typed("def double(x):\n    [print('line', each) for each in range(5)]\n    return x"))
+    assert "line 4\ndouble: not right yet" in capsys.readouterr().out, "five lines are all that there are"
 
 
 def test_what_is_drawn_after_a_check_does_not_depend_on_it():

@@ -6,7 +6,7 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from lora_lab.exercises import guesses
+from lora_lab.exercises import guesses, lessons, results
 from lora_lab.exercises.stopping import Stopped
 from lora_lab.exercises.wording import distance, number
 
@@ -65,7 +65,7 @@ def test_what_a_lesson_measured_must_be_a_number():
 
 def test_question_guess_measured_and_distance_stand_in_a_row(capsys):
     guesses(energy=40, rank=np.int64(8)).against(energy=torch.tensor(17.25), rank=np.float32(8))
-    assert shown(capsys) == [["directions of 192", "40", "17.2", "2.3 times too high"],
+    assert shown(capsys) == [["directions of 192", "40", "17.2", "22.8 too high"],
                              ["rank of an update", "8", "8", "right"]]  # fmt: skip
 
 
@@ -100,11 +100,18 @@ def test_a_guess_near_a_typical_wrong_value_shows_what_that_one_reveals(guess, m
     assert (row[4] if len(row) > 4 else "") == REVEALED[near]
 
 
+def test_near_two_typical_wrong_values_the_nearer_one_is_told(monkeypatch, capsys):
+    both = [[100, "the farther one"], [110, "the nearer one"]]
+    monkeypatch.setitem(lessons.guess("energy"), "wrong", both)
+    guesses(energy=108).against(energy=30)
+    assert shown(capsys)[0][4] == "the nearer one"
+
+
 def test_comparisons_may_come_one_at_a_time(capsys):
     guessed = guesses(energy=40, rank=8)
     guessed.against(rank=4)
     guessed.against(energy=40)
-    assert "2 times too high" in (out := capsys.readouterr().out) and "right" in out
+    assert "4 too high" in (out := capsys.readouterr().out) and "right" in out
 
 
 # ── words for numbers ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -125,18 +132,49 @@ def test_a_number_is_rounded_to_what_matters(value, text):
         (40, 40, "right"),
         (17.24, 17.2437, "right"),
         (1000, 1001, "right"),
-        (50, 40, "25 % too high"),
-        (30, 40, "25 % too low"),
-        (80, 40, "2 times too high"),
-        (20, 40, "2 times too low"),
-        (4000, 40, "100 times too high"),
-        (997, 10, "100 times too high"),
-        (0, 40, "40 too low"),
+        (50, 40, "10 too high"),
+        (30, 40, "10 too low"),
+        (0.1, 0.3, "0.2 too low, 3 times too small"),
+        (65_536, 12_288, "53,248 too high, 5.3 times too large"),
+        (115, 40, "75 too high"),  # below three times, the difference says it
+        (120, 40, "80 too high, 3 times too large"),
+        (5, 40, "35 too low, 8 times too small"),
+        (4000, 40, "3,960 too high, 100 times too large"),
+        (0, 40, "40 too low"),  # what no factor leads to
         (3, 0, "3 too high"),
         (-1, 2, "3 too low"),
         (-3, -2, "1 too low"),
         (5, float("inf"), "–"),
+        (5, float("nan"), "–"),
     ],
 )
-def test_a_distance_is_said_as_a_person_would(guess, measured, text):
-    assert distance(guess, measured) == text
+def test_the_distance_of_a_plain_number_is_a_difference_and_from_three_times_on_a_factor(guess, measured, text):
+    assert distance(guess, measured, "GB to train all weights, 90 % of them in 16 bits") == text
+
+
+@pytest.mark.parametrize(
+    ("guess", "measured", "text"),
+    [
+        (20, 30.7, "11 points too low"),
+        (80, 20, "60 points too high"),
+        (2, 1, "1 point too high"),
+        (30.3, 30.7, "right"),
+        (0, 0.6, "1 point too low"),
+        (100, 99.4, "1 point too high"),
+        (3, 0, "3 points too high"),
+        (-5, 12.4, "17 points too low"),
+        (5, float("nan"), "–"),
+    ],
+)
+@pytest.mark.parametrize("question", ["% of answers right", "points between the best and the worst start"])
+def test_the_distance_of_percentages_is_in_points(guess, measured, text, question):
+    assert distance(guess, measured, question) == text
+
+
+def test_the_table_of_the_cell_and_that_of_the_lesson_know_that_it_is_a_percentage(course, capsys):
+    generated = course / "generated" / "05_lesson.json"
+    generated.write_text(generated.read_text(encoding="utf-8").replace("directions of 192", "% of the energy"))
+    guesses(energy=20).against(energy=30.7)
+    assert shown(capsys)[0][:4] == ["% of the energy", "20", "30.7", "11 points too low"]
+    results("05")
+    assert "11 points too low" in capsys.readouterr().out

@@ -66,7 +66,7 @@ def test_results_show_minutes_guesses_and_whose_code_went_on(course, capsys):
     results("05")
     out = capsys.readouterr().out
     for row in ("1. The first idea 6 min", "2. The second idea 10 min", "together 16 min",
-                "directions of 192 40 17.2 2.3 times too high", "rank of an update – not run –",
+                "directions of 192 40 17.2 22.8 too high", "rank of an update – not run –",
                 "double yours", "scaling the library's"):  # fmt: skip
         assert row in " ".join(out.split())
 
@@ -107,6 +107,12 @@ def test_the_first_guess_is_kept(course):
     assert kept(course)["guesses"] == {"energy": {"guess": 40, "measured": 17.25}}
 
 
+@pytest.mark.parametrize("measured", [float("nan"), float("inf")])
+def test_what_was_measured_without_a_value_is_not_kept_and_nothing_is_said_of_the_file(course, measured, capsys):
+    guesses(energy=40).against(energy=measured)
+    assert not (course / "progress.json").exists() and "Progress" not in capsys.readouterr().out
+
+
 def test_what_another_notebook_wrote_meanwhile_is_kept(course):
     check("double", right)
     other = kept(course)
@@ -124,6 +130,13 @@ def test_progress_shows_every_lesson_and_outlives_the_notebook(course, capsys, m
     capsys.readouterr()
     progress()
     assert "A lesson 1 of 2 1 of 2" in " ".join(capsys.readouterr().out.split())
+
+
+def test_progress_counts_what_is_of_this_lesson(course, capsys):
+    others = {"guesses": {"other": {"guess": 1, "measured": 2}}, "turns": {"another": {"right": True, "tries": 1}}}
+    (course / "progress.json").write_text(json.dumps(others))
+    progress()
+    assert "A lesson 0 of 2 0 of 2" in " ".join(capsys.readouterr().out.split())
 
 
 def test_nothing_is_kept_if_it_is_off(course, capsys, monkeypatch):

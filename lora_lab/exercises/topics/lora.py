@@ -162,7 +162,8 @@ def _two_factors(value: object) -> tuple[Tensor, Tensor]:
     if value is None:
         raise Wrong("yours returns nothing, wanted A and B: end with return A, B")
     if not isinstance(value, (tuple, list)) or len(value) != 2 or not all(isinstance(v, Tensor) for v in value):
-        raise Wrong(f"yours returns a {type(value).__name__}, wanted two tensors: return A, B")
+        many = f" of {len(value)}" if isinstance(value, (tuple, list)) else ""
+        raise Wrong(f"yours returns a {type(value).__name__}{many}, wanted two tensors: return A, B")
     return value[0], value[1]
 
 

@@ -13,14 +13,14 @@ from lora_lab.exercises.tasks import Wrong, task
 
 
 @task(reference=lambda: lowrank.truncated_svd)
-def best_rank_r(split: Callable[[Tensor, int], tuple[Tensor, Tensor]]) -> None:
-    """The factors B and A whose product is the nearest matrix of rank r."""
+def cut_to_rank(split: Callable[[Tensor, int], tuple[Tensor, Tensor]]) -> None:
+    """The factors B and A whose product is the sum of the strongest r layers."""
     if not callable(split):
-        raise Wrong(f"best_rank_r is {split!r}, wanted a function of M and r")
+        raise Wrong(f"cut_to_rank is {split!r}, wanted a function of M and r")
     for height, width, r in [(7, 5, 2), (4, 9, 3), (6, 6, 1), (5, 3, 3)]:
         for M in (_matrix(height, width), _matrix(height, width).double()):
             B, A = _factors(_split(split, M, r), (height, width), r)
-            _require_the_best(B.double() @ A.double(), M.double(), r)
+            _require_the_strongest(B.double() @ A.double(), M.double(), r)
 
 
 def _split(split: Callable[[Tensor, int], Any], M: Tensor, r: int) -> Any:
@@ -57,7 +57,7 @@ def _factors(answer: Any, shape: tuple[int, int], r: int) -> tuple[Tensor, Tenso
     return B, A
 
 
-def _require_the_best(product: Tensor, M: Tensor, r: int) -> None:
+def _require_the_strongest(product: Tensor, M: Tensor, r: int) -> None:
     (height, width), (u, s, vh) = M.shape, torch.linalg.svd(M, full_matrices=False)
     if torch.allclose(product, _cut(M, r), atol=1e-4):
         return
@@ -80,8 +80,8 @@ def _require_the_best(product: Tensor, M: Tensor, r: int) -> None:
     for mistake, matrix in mistakes.items():
         if torch.allclose(product, matrix, atol=1e-4):
             raise Wrong(mistake)
-    raise Wrong(f"B @ A misses {missed / energy:.0%} of M's energy at r = {r}, wanted {least / energy:.0%}, the least "
-                "that rank r can miss")  # fmt: skip
+    raise Wrong(f"B @ A misses {missed / energy:.0%} of M's energy at r = {r}, wanted {least / energy:.0%}, as the "
+                "strongest r layers do")  # fmt: skip
 
 
 def _cut(M: Tensor, r: int) -> Tensor:
@@ -189,4 +189,5 @@ def _with_strengths(sigma: Tensor) -> Tensor:
 
 
 def _brief(value: object) -> str:
-    return f"a {type(value).__name__}"
+    several = f" of {len(value)}" if isinstance(value, (tuple, list)) else ""
+    return f"a {type(value).__name__}{several}"

@@ -2,11 +2,11 @@
 
 from tests.mutants.exercises.answer import Answer, cells
 
-CUT, COUNT = "best_rank_r", "rank_for_energy"
+CUT, COUNT = "cut_to_rank", "rank_for_energy"
 
 
 def _cut(*lines: str) -> str:
-    return _function("best_rank_r(M, r)", "u, s, vh = torch.linalg.svd(M, full_matrices=False)", *lines)
+    return _function("cut_to_rank(M, r)", "u, s, vh = torch.linalg.svd(M, full_matrices=False)", *lines)
 
 
 def _count(*lines: str) -> str:
@@ -30,18 +30,19 @@ ANSWERS = [
     Answer(
         CUT,
         says="you subtract M's mean first",
-        code=_function("best_rank_r(M, r)", "return lowrank.truncated_svd(M - M.mean(), r)"),
+        code=_function("cut_to_rank(M, r)", "return lowrank.truncated_svd(M - M.mean(), r)"),
     ),
     Answer(
         CUT,
         says="the mean of each column",
-        code=_function("best_rank_r(M, r)", "return lowrank.truncated_svd(M - M.mean(0), r)"),
+        code=_function("cut_to_rank(M, r)", "return lowrank.truncated_svd(M - M.mean(0), r)"),
     ),
     Answer(CUT, says="return B, A", code=_cut("return (u[:, :r] * s[:r]) @ vh[:r]")),
+    Answer(CUT, says="a tuple of 3, wanted two tensors", code=_cut("return u[:, :r], s[:r], vh[:r]")),
     Answer(
         CUT,
-        says="the least that rank r can miss",
-        code=_function("best_rank_r(M, r)", "Q, R = torch.linalg.qr(M)", "return Q[:, :r], R[:r]"),
+        says="as the strongest r layers do",
+        code=_function("cut_to_rank(M, r)", "Q, R = torch.linalg.qr(M)", "return Q[:, :r], R[:r]"),
     ),
     Answer(
         COUNT,
@@ -67,7 +68,7 @@ ANSWERS = [
 # Written by somebody who knew the lesson and had not seen the check.
 ANSWERS += cells("""
 #: your code changes M
-def best_rank_r(M, r):
+def cut_to_rank(M, r):
     M = M.double()
     columns, rows = [], []
     for _ in range(r):
@@ -77,34 +78,34 @@ def best_rank_r(M, r):
         M -= torch.outer(columns[-1], rows[-1])
     return torch.stack(columns, 1), torch.stack(rows)
 #: your code changes M
-def best_rank_r(M, r):
+def cut_to_rank(M, r):
     M -= M.mean()
     u, s, vh = torch.linalg.svd(M.double(), full_matrices=False)
     return u[:, :r] * s[:r], vh[:r]
 #: a row of vh
-def best_rank_r(M, r):
+def cut_to_rank(M, r):
     u, s, vh = torch.linalg.svd(M.double(), full_matrices=False)
     B = u[:, :r] * s[:r]
     A = vh[:, :r].T
     return B, A
 #: σ counts three times
-def best_rank_r(M, r):
+def cut_to_rank(M, r):
     M = M.double()
     values, V = torch.linalg.eigh(M.T @ M)
     V = V.flip(1)[:, :r]
     return (M @ V) * values.flip(0)[:r], V.T
 #: the strengths stand in a column
-def best_rank_r(M, r):
+def cut_to_rank(M, r):
     u, s, vh = torch.linalg.svd(M.double(), full_matrices=False)
     return u[:, :r] * s[:r], s[:r] * vh[:r]
 #: σ is in both factors, so it counts twice
-def best_rank_r(M, r):
+def cut_to_rank(M, r):
     u, s, vh = torch.linalg.svd(M.double(), full_matrices=False)
     B = u[:, :r] * s[:r]
     A = s[:r, None] * vh[:r]
     return B, A
 #: √σ is in one factor only
-def best_rank_r(M, r):
+def cut_to_rank(M, r):
     u, s, vh = torch.linalg.svd(M.double(), full_matrices=False)
     return u[:, :r] * s[:r].sqrt(), vh[:r]
 #: where the share is reached exactly
@@ -156,12 +157,12 @@ RIGHT = [
     Answer(CUT, code=_cut("return u[:, :r], s[:r, None] * vh[:r]")),
     Answer(
         CUT,
-        code=_function("best_rank_r(M, r)", "B, A = lowrank.truncated_svd(M, r)", "return 2 * B, A / 2"),
+        code=_function("cut_to_rank(M, r)", "B, A = lowrank.truncated_svd(M, r)", "return 2 * B, A / 2"),
     ),
     Answer(
         CUT,
         code=_function(
-            "best_rank_r(M, r)",
+            "cut_to_rank(M, r)",
             "lengths, v = torch.linalg.eigh(M.double().T @ M.double())",
             "v = v[:, -r:]",
             "return M.double() @ v, v.T",
@@ -192,19 +193,19 @@ RIGHT = [
 # By the same hand.
 RIGHT += cells("""
 #:
-def best_rank_r(M, r):
+def cut_to_rank(M, r):
     u, s, vh = torch.linalg.svd(M.double(), full_matrices=False)
     A = u[:, :r] @ torch.diag(s[:r])
     B = vh[:r]
     return A, B
 #:
-def best_rank_r(M, r):
+def cut_to_rank(M, r):
     # project onto the top left singular vectors
     values, vectors = torch.linalg.eigh(M.double() @ M.double().T)
     top = vectors.flip(1)[:, :r]
     return top, top.T @ M.double()
 #:
-def best_rank_r(M, r):
+def cut_to_rank(M, r):
     import numpy as np
     U, S, Vt = np.linalg.svd(M.double().numpy())
     root = np.sqrt(S[:r])
@@ -212,11 +213,11 @@ def best_rank_r(M, r):
     right = np.stack([root[k] * Vt[k] for k in range(r)])
     return torch.from_numpy(left), torch.from_numpy(right)
 #:
-def best_rank_r(M, r):
+def cut_to_rank(M, r):
     u, s, vh = torch.linalg.svd(M.double(), full_matrices=False)
     return [u[:, :r], torch.einsum("k,kj->kj", s[:r], vh[:r])]
 #:
-def best_rank_r(M, r):
+def cut_to_rank(M, r):
     U, S, V = torch.svd(M)
     return U[:, :r] @ S[:r].diag(), V[:, :r].T
 #:
