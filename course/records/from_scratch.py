@@ -159,6 +159,7 @@ def main() -> None:
         for run in START:
             have(run, chosen(rows, run), seed)
         have("LoRA, answers shuffled", chosen(rows, "LoRA"), seed)
+        have("LoRA", chosen(rows, "full"), seed)  # what the other's rate does to it
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ POINTS: dict[str, list[tuple[str, int, float]]] = {  # run, size, and the rate a
         *(("lora", r, 1e-2) for r in (1, 4, 16)),
         *(("subspace", d, 2e-2) for d in (100, 1_000)),
         *(("subspace", d, 1e-2) for d in (13_568, 54_272)),  # what LoRA trains at rank 1 and 4
-        *(("subspace", d, 5e-3) for d in (217_088, 868_352)),  # at rank 16 and 64
+        *(("subspace", d, 5e-3) for d in (217_088, 434_176, 868_352)),  # at rank 16, 32 and 64
     ],
     "new_facts": [
         ("full", 0, 2e-3),

@@ -73,6 +73,7 @@ PLAN = (
     ("cipher", ("all linears", "MLP", "attention")),
     ("new_facts", ("batch 2", "gaussian", "query and value")),
     ("cipher", ("PiSSA", "last block only", "orthogonal", "LoRA+")),
+    ("cipher", ("gaussian", "query and value")),
 )
 
 

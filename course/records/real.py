@@ -67,7 +67,7 @@ def main(model: str) -> None:
         prompted(base, tokenizer, shots, 0)
     for seed in (0, 1, 2):
         looked_up(base, tokenizer, seed)
-        for shots in (0, 1, 3):
+        for shots in (0, 1, 3, 5):
             prompted(base, tokenizer, shots, seed)
     for seed in (0, 1, 2):
         for run in ("lora", "full", SHUFFLED):

@@ -50,3 +50,18 @@ def chosen(name: str, **key: Any) -> list[dict[str, Any]]:
         raise ValueError(f"the record {name!r} has no finished row with seed 0 and {key}")
     best = min(finished, key=lambda row: row["validation"])["lr"]
     return [row for row in rows if row["lr"] == best]
+
+
+def scores_by_run(record: dict[str, Any], lr: float | None = None) -> dict[str, list[float]]:
+    """Run -> the share of exact answers of each seed, in the seeds' order, as a figure or a table wants them.
+
+    Args:
+        record: what `load("from_scratch")` gives. "chosen" has the rate that validation chose for each run; what was
+            derived from a run, such as its change cut to a lower rank, says in "of" whose rate it has.
+        lr: the one learning rate to look at, in place of the chosen ones.
+    """
+    scores: dict[str, dict[int, float]] = {}
+    for row in record["rows"]:
+        if row["lr"] == (record["chosen"][row["of"]] if lr is None else lr):
+            scores.setdefault(row["run"], {})[row["seed"]] = row["exact"]
+    return {run: [by_seed[seed] for seed in sorted(by_seed)] for run, by_seed in scores.items()}

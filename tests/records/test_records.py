@@ -54,3 +54,21 @@ def test_the_real_model_learns_the_job_that_prompting_and_retrieval_alone_do_not
 def test_an_unknown_record_lists_the_known_ones():
     with pytest.raises(ValueError, match="capacity.*open_book"):
         records.load("speed")
+
+
+def test_scores_by_run_stand_in_the_order_of_the_seeds_at_the_chosen_rate_or_at_the_one_asked_for():
+    def row(run: str, of: str, lr: float, seed: int, exact: float) -> dict:
+        return {"run": run, "of": of, "lr": lr, "seed": seed, "exact": exact}
+
+    rows = [row("LoRA", "LoRA", 5, 1, 0.4), row("LoRA", "LoRA", 5, 0, 0.9), row("LoRA", "LoRA", 1, 0, 0.0)]
+    rows += [row("full", "full", 1, 0, 1.0), row("cut", "full", 1, 0, 0.5), row("cut", "full", 5, 0, 0.1)]
+    record = {"chosen": {"LoRA": 5, "full": 1}, "rows": rows}
+    assert records.scores_by_run(record) == {"LoRA": [0.9, 0.4], "full": [1.0], "cut": [0.5]}
+    assert records.scores_by_run(record, lr=1) == {"LoRA": [0.0], "full": [1.0], "cut": [0.5]}
+
+
+def test_at_full_fine_tunings_rate_lora_learns_nothing_with_any_seed_and_at_its_own_it_does_with_two():
+    record = records.load("from_scratch")
+    at_fulls = records.scores_by_run(record, lr=record["chosen"]["full"])["LoRA"]
+    assert len(at_fulls) == 3 and max(at_fulls) < 0.01
+    assert sorted(records.scores_by_run(record)["LoRA"])[1] > 0.7
