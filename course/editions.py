@@ -21,7 +21,7 @@ from gaps import Gap, blank, fill
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from percent import Cell
-from tags import Lesson, gaps
+from tags import NAMED, Lesson, gaps
 from tasks import hints, names
 
 NOTEBOOKS, WORKBOOK = "notebooks", "course/workbook"
@@ -130,14 +130,11 @@ def _named(cells: list[Cell]) -> Iterator[NotebookNode]:
     seen: Counter[str] = Counter()
     for cell in cells:
         digest = hashlib.sha256(f"{cell.kind}\n{cell.source}".encode()).hexdigest()[:12]
-        name = next((tag.replace(":", "-") for tag in cell.tags if tag.startswith(_NAMED)), digest)
+        name = next((tag.replace(":", "-") for tag in cell.tags if tag.partition(":")[0] in NAMED), digest)
         seen[name] += 1
         make = new_markdown_cell if cell.kind == "markdown" else new_code_cell
         metadata = {**(FOLDED if "reveal" in cell.tags else {}), **({"tags": list(cell.tags)} if cell.tags else {})}
         yield make(_folded(cell), id=name if seen[name] == 1 else f"{name}-{seen[name]}", metadata=metadata)
-
-
-_NAMED = ("guess:", "turn:", "check:", "hint:")
 
 
 def _folded(cell: Cell) -> str:

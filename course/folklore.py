@@ -17,10 +17,10 @@ import torch
 from torch import nn
 
 from lora_lab import lora, memory, quant
+from lora_lab.units import GB
 
 PATH = Path(__file__).with_name("folklore.md")
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
-GB = 10**9
 
 Row = Callable[[], tuple[str, str]]
 

@@ -45,11 +45,10 @@ def parse(text: str) -> list[Cell]:
         raise ValueError("line 1: a master begins with a cell header such as '# %% [markdown]'")
     for start, end in zip(starts, [*starts, len(lines)][1:], strict=True):
         kind, tags = _header(lines[start], start + 1)
-        body = lines[start + 1 : end]
+        body, first = _without_blank_ends(lines[start + 1 : end], start + 2)
         if kind == "markdown":
-            body = _uncomment(_without_blank_ends(body), start + 2)
-        blank = next((number for number, line in enumerate(body) if line.strip()), 0)  # lines above the first filled
-        cells.append(Cell(kind, "\n".join(_without_blank_ends(body)), tags, start + 2 + blank))
+            body, first = _without_blank_ends(_uncomment(body, first), first)
+        cells.append(Cell(kind, "\n".join(body), tags, first))
     return cells
 
 
@@ -60,7 +59,7 @@ def render(cells: Iterable[Cell]) -> str:
 
 def _render_cell(cell: Cell) -> str:
     markdown = cell.kind == "markdown"
-    lines = _without_blank_ends(cell.source.split("\n"))
+    lines, _ = _without_blank_ends(cell.source.split("\n"))
     if not markdown and any(line.startswith(_MARKER) for line in lines):
         raise ValueError(f"a code cell holds a line that begins with '{_MARKER}', which would split it: reword it")
     header = _MARKER + " [markdown]" * markdown
@@ -93,6 +92,7 @@ def _uncomment(lines: list[str], first: int) -> list[str]:
     return [re.sub(r"^\\(\\*%%)", r"\1", line[2:]) for line in lines]
 
 
-def _without_blank_ends(lines: list[str]) -> list[str]:
-    filled = [number for number, line in enumerate(lines) if line.strip()]
-    return lines[filled[0] : filled[-1] + 1] if filled else []
+def _without_blank_ends(lines: list[str], first: int = 0) -> tuple[list[str], int]:
+    """Lines without those at the ends that are blank, and the number of the first one that is left."""
+    filled = [place for place, line in enumerate(lines) if line.strip()]
+    return (lines[filled[0] : filled[-1] + 1], first + filled[0]) if filled else ([], first)

@@ -5,7 +5,7 @@ from lora_lab.show.algebra import lora_explorer
 from lora_lab.show.blocks import ATTENTION, MLP, block_diagram
 from lora_lab.show.directions import energy_held, parts_by_rank, rivals
 from lora_lab.show.drawing import Drawing
-from lora_lab.show.explorables import memory_explorer
+from lora_lab.show.explorables import inference_explorer, memory_explorer
 from lora_lab.show.figures import (
     BLUE,
     CONTEXT,
@@ -21,12 +21,13 @@ from lora_lab.show.figures import (
     style,
 )
 from lora_lab.show.finetuning import loss_curve, methods
+from lora_lab.show.gauge import memory_gauge
 from lora_lab.show.levels import error_against_bits, errors_by_matrix, levels_under_normal, relative_errors, rounding
 from lora_lab.show.matrices import cuts, layers, svd_schematic
 from lora_lab.show.memory import memory_bars, memory_timeline, predicted_against_measured
 from lora_lab.show.places import by_choice, decisions, stopping_curves
 from lora_lab.show.ranks import rank_explorer
-from lora_lab.show.rates import rate_curves, scaling_schematic
+from lora_lab.show.rates import first_step_schematic, rate_curves, scaling_schematic
 from lora_lab.show.rich import Rich
 from lora_lab.show.schematics import lora_schematic
 from lora_lab.show.scores import shares
@@ -59,8 +60,10 @@ __all__ = [
     "error_against_bits",
     "errors_by_matrix",
     "figure",
+    "first_step_schematic",
     "fits",
     "form_and_content",
+    "inference_explorer",
     "ladder",
     "layers",
     "levels_under_normal",
@@ -70,6 +73,7 @@ __all__ = [
     "matrix_grid",
     "memory_bars",
     "memory_explorer",
+    "memory_gauge",
     "memory_timeline",
     "methods",
     "misfit_by_dimension",

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from lora_lab import ranges
 from lora_lab.show.drawing import Drawing
-from lora_lab.show.figures import BLUE, CONTEXT, POINT
+from lora_lab.show.figures import BLUE, CONTEXT, DARK, POINT
 from lora_lab.show.inputs import filled, numbers
 
 _CONTROLS = ("--", ":", "-.")
-_DARK = "#595959"  # words about what is grey: CONTEXT is too light to read
+_NEAR = 7  # percent from a curve to its name; more room than that is no reason to stand elsewhere
 
 
 def rivals(
@@ -92,7 +92,7 @@ def energy_held(curves: Mapping[str, Tensor], point: str, at: int) -> Drawing:
         below = name in (point, last)  # the middle ones above: there is room between them and the first
         i = next(i for i, height in enumerate(percent) if height >= (60 if name == last else 75))
         place, side = ((12, -14), "left") if below else ((-8, 4), "right")
-        ink = POINT if name == point else _DARK
+        ink = POINT if name == point else DARK
         axes.annotate(name, (i + 1, percent[i]), place, textcoords="offset points", ha=side, color=ink, fontsize=12)
     axes.axvline(at, color=CONTEXT, linewidth=1, zorder=1)
     axes.set(xlabel=f"directions kept, r, of {count}", ylabel="energy held, %", ylim=(0, 102), xlim=(0, count))
@@ -128,23 +128,19 @@ def parts_by_rank(
         TypeError, ValueError: for nothing to draw, values that are no finite numbers, another count of them, or
             another name.
     """
-    filled("scores", scores, most=len(_CONTROLS) + 2)
+    colours = {point: POINT} | ({surprise: BLUE} if surprise else {})
+    filled("scores", scores, most=len(_CONTROLS) + len(colours))
     numbers("ranks", ranks)
     numbers("whole", [whole])
-    for part in (point, control, *([surprise] if surprise else [])):
+    for part in (*colours, control):
         ranges.choice("the part", part, list(scores))
     ranges.choice("at", at, list(ranks))
-    means: dict[str, list[float]] = {}
-    for name, seeds in scores.items():
-        filled(f"scores of {name}", seeds)
-        for seed in seeds:
-            numbers(f"scores of {name}", seed, len(ranks))
-        means[name] = [100 * sum(at) / len(at) for at in zip(*seeds)]
+    means = {name: _means(name, seeds, len(ranks)) for name, seeds in scores.items()}
     fig, axes = plt.subplots(figsize=(8.0, 4.4))
     axes.axhline(100 * whole, color="black", linewidth=1)
     lines = iter(_CONTROLS)
     for name, seeds in scores.items():
-        colour = {point: POINT, surprise: BLUE}.get(name, CONTEXT)
+        colour = colours.get(name, CONTEXT)
         style = next(lines) if colour == CONTEXT else "-"
         axes.plot(ranks, means[name], style, color=colour, zorder=2 if colour == CONTEXT else 3)
         of_rank = list(zip(*seeds))
@@ -152,11 +148,11 @@ def parts_by_rank(
         axes.fill_between(ranks, low, high, color=colour, alpha=0.15, linewidth=0)
     named = {**means, f"the whole change: {whole:.0%}": [100 * whole] * len(ranks)}
     for name, (i, height) in _places(named).items():
-        ink = {point: POINT, surprise: BLUE}.get(name, _DARK if name in means else "black")
+        ink = colours.get(name, DARK if name in means else "black")
         axes.text(ranks[i], height, name, ha=_side(named[name], i, height), va="center", color=ink, fontsize=12)
     axes.set_xscale("log", base=2)
     axes.set_xticks(ranks, [str(r) for r in ranks])
-    axes.set(xlabel="directions r, of every matrix", ylabel="answers right, %", ylim=(-14, 112))
+    axes.set(xlabel="r: the directions that the cut keeps, in every matrix", ylabel="answers right, %", ylim=(-14, 112))
     axes.set_yticks(range(0, 101, 25))
     axes.set_xlim(ranks[0] / 1.1, ranks[-1] * 1.1)
     mine, its = (means[name][list(ranks).index(at)] / 100 for name in (point, control))
@@ -166,17 +162,26 @@ def parts_by_rank(
     return Drawing(fig, f"{title}. Answers right over directions, means of the seeds: {'; '.join(each)}.")
 
 
+def _means(name: str, seeds: Sequence[Sequence[float]], count: int) -> list[float]:
+    """The mean of the seeds at each rank, in percent."""
+    filled(f"scores of {name}", seeds)
+    for seed in seeds:
+        numbers(f"scores of {name}", seed, count)
+    return [100 * sum(of_rank) / len(of_rank) for of_rank in zip(*seeds)]
+
+
 def _places(curves: Mapping[str, Sequence[float]]) -> dict[str, tuple[int, float]]:
     """For each curve the place on the axis and the height where its name stands freest, near its own curve."""
     placed: dict[str, tuple[int, float]] = {}
     for name, values in curves.items():
         room = {}
         for i, value in enumerate(values):
-            for height in (value + 7, value - 7, value + 11, value - 11):
+            for height in (value + _NEAR, value - _NEAR, value + 11, value - 11):
                 lines = [abs(height - there) for curve in curves.values() for there in _near(curve, i)]
                 names = [abs(height - other) / 2 for at, other in placed.values() if abs(at - i) < 2]
                 apart = [abs(curve[i] - value) / 2 for other, curve in curves.items() if other != name]
-                room[i, height] = min([*lines, *names, *apart, height + 12, 110 - height]) - abs(height - value) / 10
+                space = min([_NEAR, *lines, *names, *apart, height + 12, 110 - height])
+                room[i, height] = space - abs(height - value) / 10
         placed[name] = max(room, key=lambda place: room[place])
     return placed
 

@@ -26,6 +26,7 @@ SKY, ORANGE, PURPLE = "#56B4E9", "#E69F00", "#CC79A7"
 PALETTE = (BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE)
 POINT = VERMILLION  # what the figure is about
 CONTEXT = "#8C8C8C"  # everything it is compared with
+DARK = "#595959"  # words about what is grey: CONTEXT is too light to read
 
 _DPI = 110
 

@@ -13,11 +13,10 @@ from torch import Tensor
 
 from lora_lab import lowrank, ranges
 from lora_lab.show.drawing import Drawing
-from lora_lab.show.figures import BLUE, CONTEXT, GREEN, ORANGE, POINT
+from lora_lab.show.figures import BLUE, CONTEXT, DARK, GREEN, ORANGE, POINT
 from lora_lab.show.inputs import filled
 
 _COLOURS = (BLUE, ORANGE, GREEN)
-_DARK = "#595959"  # words about what is grey: CONTEXT is too light to read
 
 
 def svd_schematic(height: int = 4, width: int = 6, r: int = 2) -> Drawing:
@@ -152,7 +151,7 @@ def _block(axes: Axes, x: float, y: float, height: int, width: int, colour: str,
         for column in range(width):
             axes.add_patch(Rectangle((x + column, y + row), 1, 1, facecolor=colour, alpha=0.55, edgecolor="white"))
     axes.text(x + width / 2, y + height + 0.15, name, ha="center", va="bottom", fontsize=14)
-    axes.text(x + width / 2, y - 0.15, shape, ha="center", va="top", fontsize=11, color=_DARK)
+    axes.text(x + width / 2, y - 0.15, shape, ha="center", va="top", fontsize=11, color=DARK)
     return x + width
 
 
@@ -165,5 +164,5 @@ def _stripes(axes: Axes, x: float, y: float, size: tuple[int, int], name: str, s
             colour = _COLOURS[column if upright else height - 1 - row]
             axes.add_patch(Rectangle((x + column, y + row), 1, 1, facecolor=colour, alpha=0.55, edgecolor="white"))
     axes.text(x + width / 2, y + height + 0.15, name, ha="center", va="bottom", fontsize=14)
-    axes.text(x + width / 2, y - 0.15, shape, ha="center", va="top", fontsize=11, color=_DARK)
+    axes.text(x + width / 2, y - 0.15, shape, ha="center", va="top", fontsize=11, color=DARK)
     return x + width

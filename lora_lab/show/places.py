@@ -5,8 +5,7 @@
 Each function gives the figure and its alt text; titles and alt texts are made of the numbers.
 """
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any
 
@@ -15,14 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
-from lora_lab.show.drawing import Drawing
-from lora_lab.show.figures import BLUE, POINT
+from lora_lab.show.choices import Scores, apart, by_chance, full, worth
+from lora_lab.show.drawing import INK, Drawing
+from lora_lab.show.figures import BLUE, CONTEXT, POINT
 from lora_lab.show.inputs import filled, numbers
 
-Scores = Mapping[str, Sequence[float]]
-"""Shares between 0 and 1, one for each seed, by the name of a choice."""
-
-_INK = "#333333"
 _RING: dict[str, Any] = {"marker": "o", "markersize": 12, "fillstyle": "none", "color": POINT, "markeredgewidth": 1.8}
 
 
@@ -70,11 +66,13 @@ def by_choice(panels: Mapping[str, Scores], what: str, title: str | None = None)
 def decisions(panels: Mapping[str, Mapping[str, Scores]], what: str, title: str | None = None) -> Drawing:
     """What each decision is worth: a row for each, from its worst choice to its best, the longest on top.
 
-    Under each row stand the names of its choices, in the order of their dots.
+    Under each row stand the names of its choices, in the order of their dots. A grey tick marks how long the row would
+    be on average if its scores were dealt to its choices at random; the row ends there when luck is all there is.
 
     Args:
-        panels: task -> decision -> choice -> scores of the seeds. A choice counts with its mean; a decision with fewer
-            than two choices is left out.
+        panels: task -> decision -> choice -> scores of the seeds. A choice counts with its mean; one that has fewer
+            scores than others of its decision is drawn hollow above the row, named in brackets, and counts for nothing.
+            A decision with fewer than two choices is left out.
         what: is scored, such as "exact answers".
         title: in place of one that says what each decision is worth on the first task.
 
@@ -100,7 +98,7 @@ def decisions(panels: Mapping[str, Mapping[str, Scores]], what: str, title: str 
         panel.set_xticks(range(0, 101, 25))
         panel.set_title(task, fontsize=12, fontweight="normal")
         panel.grid(axis="y", visible=False)
-        said.append(f"{task}: " + ", ".join(f"{each} {100 * worth(decided[each]):.0f} points" for each in order))
+        said.append(f"{task}: " + ", ".join(f"{each} {_worth_and_luck(decided[each])}" for each in order))
     first, decided = next(iter(panels.items()))
     order = sorted(decided, key=lambda decision: -worth(decided[decision]))
     worths = ", ".join(f"{each} {100 * worth(decided[each]):.0f}" for each in order)
@@ -109,43 +107,10 @@ def decisions(panels: Mapping[str, Mapping[str, Scores]], what: str, title: str 
     return Drawing(fig, f"What each decision is worth, from its worst choice to its best, {what}. {'; '.join(said)}.")
 
 
-def at_rate(rows: Iterable[Mapping[str, Any]], task: str, run: str, lr: float) -> list[float]:
-    """The exact answers of a recorded run at one peak rate, a number for each seed, in their order."""
-    found = {row["seed"]: row["exact"] for row in rows if (row["task"], row["run"], row["lr"]) == (task, run, lr)}
-    return [found[seed] for seed in sorted(found)]
-
-
-def at_best_rate(rows: Iterable[Mapping[str, Any]], task: str, runs: Iterable[str]) -> dict[str, list[float]]:
-    """Run -> exact answers of its seeds at the rate where seed 0 has the lowest loss on validation.
-
-    A run that is not in `rows` is left out.
-    """
-    scores: dict[str, list[float]] = {}
-    rows = list(rows)
-    for run in runs:
-        first = [row for row in rows if (row["task"], row["run"], row["seed"]) == (task, run, 0)]
-        if first:
-            best = min(first, key=lambda row: row["validation"])
-            scores[run] = at_rate(rows, task, run, best["lr"])
-    return scores
-
-
-def apart(choices: Scores) -> list[str]:
-    """The pairs whose scores do not overlap, as "better over worse": each score of one is above all of the other."""
-    pairs = itertools.permutations(choices, 2)
-    return [f"{better} over {worse}" for better, worse in pairs if min(choices[better]) > max(choices[worse])]
-
-
-def worth(choices: Scores) -> float:
-    """The distance between the best mean and the worst one."""
-    means = [mean(values) for values in choices.values()]
-    return max(means) - min(means)
-
-
 def stopping_curves(
     panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], every: int, title: str | None = None
 ) -> Drawing:
-    """Loss on validation by step: a panel for each, a line for each choice, the lowest point marked.
+    """Loss on validation by step: a panel for each, a line for each choice with its lowest point, and thin its seeds.
 
     Args:
         panels: panel -> choice -> seeds -> losses, one every `every` steps. The line is the seeds' mean.
@@ -159,8 +124,9 @@ def stopping_curves(
     for name, choices in panels.items():
         filled(f"panels of {name}", choices, most=2)
         for choice, seeds in choices.items():
+            filled(f"seeds of {name}, {choice}", seeds)
             for curve in seeds:
-                numbers(f"losses of {name}, {choice}", curve)
+                numbers(f"losses of {name}, {choice}", curve, len(seeds[0]))
     fig, axes = plt.subplots(1, len(panels), figsize=(7.2, 3.9), sharey=True, squeeze=False)
     said: list[str] = []
     lowest: dict[str, int] = {}
@@ -171,6 +137,8 @@ def stopping_curves(
             lift = 12 if choice == highest else -14  # each label on its own side of the two lines
             steps = [every * (place + 1) for place in range(len(losses))]
             best = min(range(len(losses)), key=losses.__getitem__)
+            for seed in choices[choice] if len(choices[choice]) > 1 else ():
+                panel.plot(steps, seed, line, color=color, linewidth=0.9, alpha=0.45)
             panel.plot(steps, losses, line, color=color, label=choice)
             panel.plot(steps[best], losses[best], "o", color=color, markersize=9)
             panel.annotate(f"step {steps[best]}", (steps[best], losses[best]), (0, lift), textcoords="offset points",
@@ -187,10 +155,11 @@ def stopping_curves(
         panel.minorticks_off()
     axes[0, 0].set_ylabel("loss on validation\n(nats per token)")
     axes[0, -1].legend()
-    stated = "Lowest loss: " + ", ".join(f"step {step} with {name}" for name, step in lowest.items())
-    fig.suptitle(title or stated, x=0.01, ha="left", fontweight="bold", fontsize=13)
     fewest = min(len(seeds) for choices in panels.values() for seeds in choices.values())
     of = "one seed each" if fewest == 1 else f"means over {fewest} seeds"
+    which = "Lowest loss" if fewest == 1 else "Lowest mean loss"
+    stated = f"{which}: " + ", ".join(f"step {step} with {name}" for name, step in lowest.items())
+    fig.suptitle(title or stated, x=0.01, ha="left", fontweight="bold", fontsize=12)
     return Drawing(fig, f"Loss on validation by step, {of}. {'; '.join(said)}.")
 
 
@@ -205,23 +174,41 @@ def _checked(groups: Mapping[str, Scores]) -> None:
 def _seeds(axes: Axes, row: float, values: Sequence[float]) -> None:
     """A dot for each seed, a ring around the first, a line at their mean, and the mean as a number on the right."""
     points = [100 * value for value in values]
-    axes.scatter(points, [row] * len(points), s=60, alpha=0.6, color=BLUE, clip_on=False, zorder=3)
+    heights = []  # dots that would hide each other stand below each other, the first one on the row
+    for number, point in enumerate(points):
+        heights.append(row + 0.17 * sum(abs(point - before) < 5 for before in points[:number]))
+    axes.scatter(points, heights, s=60, alpha=0.6, color=BLUE, clip_on=False, zorder=3)
     axes.plot(points[0], row, clip_on=False, zorder=5, **_RING)
     axes.plot([mean(points)] * 2, [row - 0.3, row + 0.3], color=BLUE, linewidth=3, zorder=4)
-    axes.text(max(points) + 5, row, f"{mean(points):.0f}", va="center", fontsize=11, color=_INK)
+    axes.text(max(points) + 5, row, f"{mean(points):.0f}", va="center", fontsize=11, color=INK)
 
 
 def _range(axes: Axes, row: int, choices: Scores) -> None:
     """A line from the worst mean to the best one, a dot for each choice, and below it their names in that order."""
     means = {choice: 100 * mean(values) for choice, values in choices.items()}
     order = sorted(means, key=means.__getitem__)
-    low, high = means[order[0]], means[order[-1]]
+    counted = full(choices)
+    low, high = min(means[choice] for choice in counted), max(means[choice] for choice in counted)
     axes.plot([low, high], [row, row], color=BLUE, linewidth=3, alpha=0.5, solid_capstyle="butt")
-    axes.scatter(list(means.values()), [row] * len(means), s=55, color=BLUE, zorder=3)
-    axes.text(high + 3, row, f"{high - low:.0f} points", ha="left", va="center", fontsize=10, color=_INK)
+    for choice, point in means.items():
+        if choice in counted:
+            axes.scatter([point], [row], s=55, color=BLUE, zorder=3)
+        else:  # above the row, where no other dot hides it
+            axes.scatter([point], [row - 0.2], s=55, color="white", edgecolors=BLUE, zorder=3, clip_on=False)
+    end = high
+    if (luck := by_chance(choices)) is not None:
+        end = max(high, low + 100 * luck)
+        axes.plot([low + 100 * luck] * 2, [row - 0.22, row + 0.22], color=CONTEXT, linewidth=3, zorder=2)
+    axes.text(end + 3, row, _worth_and_luck(choices), ha="left", va="center", fontsize=10, color=INK)
+    names = [choice if choice in counted else f"({choice})" for choice in order]
     left = low < 50  # names begin at the row's left end, or end at its right one, so that they stay inside
-    axes.text(low if left else high, row + 0.34, " < ".join(order), ha="left" if left else "right", va="center",
-              fontsize=9.5, color=_INK)  # fmt: skip
+    axes.text(low if left else high, row + 0.34, " < ".join(names), ha="left" if left else "right", va="center",
+              fontsize=9.5, color=INK)  # fmt: skip
+
+
+def _worth_and_luck(choices: Scores) -> str:
+    luck = by_chance(choices)
+    return f"{100 * worth(choices):.0f} points" + ("" if luck is None else f", luck {100 * luck:.0f}")
 
 
 def _means_and_seeds(panels: Mapping[str, Scores]) -> str:

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
+from matplotlib.patches import Rectangle
 
 from lora_lab import ranges
-from lora_lab.show.drawing import INK, TRAINED, Drawing, arrow, canvas, matrix, node, shape, words
+from lora_lab.show.drawing import INK, PLAIN, TRAINED, Drawing, arrow, canvas, matrix, node, shape, words
 from lora_lab.show.figures import BLUE, CONTEXT, POINT
 from lora_lab.show.inputs import filled, numbers
 
@@ -54,6 +55,47 @@ def scaling_schematic(d_out: int, d_in: int, r: int, rates: tuple[str, str] = ("
     )
 
 
+def first_step_schematic(scales: Mapping[str, Mapping[int, float]]) -> Drawing:
+    """How far Adam's first step moves an output: a bar of r blocks, each as long as the scale s.
+
+    Each number of B moves by the rate η, so each of the r terms of an output moves by s · η times a number of A x.
+
+    Args:
+        scales: rule -> rank -> s, with the same ranks for every rule.
+
+    Returns:
+        The figure and its alt text, which names the length of every bar beside that of the smallest rank.
+
+    Raises:
+        TypeError, ValueError: for nothing to draw, or values that are no finite numbers.
+    """
+    filled("scales", scales, most=4)
+    bars = []
+    for rule, by_rank in scales.items():
+        filled(f"ranks of {rule}", by_rank, most=3)
+        numbers(f"scales of {rule}", list(by_rank.values()))
+        bars += [(rule, ranges.whole("r", r), by_rank[r], r == min(by_rank)) for r in sorted(by_rank)]
+    inch = 4.2 / max(r * s for _, r, s, _ in bars)
+    height = 0.36 * len(bars) + 0.18 * len(scales)
+    fig, axes = canvas(7.2, height + 0.55, "One block for each term that Adam's first step moves")
+    top, said, shortest = height + 0.2, [], 1.0
+    for rule, r, s, first in bars:
+        top -= 0.54 if first else 0.36  # a gap before each rule
+        shortest = r * s if first else shortest
+        look = PLAIN if first else TRAINED
+        for term in range(r):
+            corner = (1.75 + inch * s * term, top - 0.12)
+            axes.add_patch(Rectangle(corner, inch * s, 0.24, facecolor=look.face, edgecolor=look.edge, linewidth=1))
+        longer = f"{r * s / shortest:g} times as long"
+        words(axes, (1.7, top), f"r = {r}", "left")
+        if first:
+            words(axes, (0.1, top - 0.18), rule, "right", fontweight="bold")
+        else:
+            words(axes, (1.75 + inch * s * r, top), f"× {r * s / shortest:g}", "right", TRAINED, fontweight="bold")
+        said.append(f"{rule}, r = {r}: {r} blocks of {s:g}{'' if first else f', {longer}'}")
+    return Drawing(fig, f"An output of a layer as a bar of r blocks, each as long as the scale s. {'; '.join(said)}.")
+
+
 def rate_curves(panels: Mapping[str, Mapping[int, Mapping[float, float]]], title: str | None = None) -> Drawing:
     """Validation loss over the learning rate: a panel per rule of scaling, a line per rank, its lowest point marked.
 
@@ -68,7 +110,7 @@ def rate_curves(panels: Mapping[str, Mapping[int, Mapping[float, float]]], title
         TypeError, ValueError: for nothing to draw, or values that are no finite numbers.
     """
     filled("panels", panels, most=4)
-    size = (2.9 * len(panels) + 1.2, 4.0)
+    size = (2.5 * len(panels) + 1.2, 4.0)
     fig, row = plt.subplots(1, len(panels), figsize=size, sharex=True, sharey=True, squeeze=False)
     said, moves, colours = [], [], (BLUE, CONTEXT, POINT, INK)
     for axes, (rule, ranks) in zip(row[0], panels.items()):
@@ -86,14 +128,15 @@ def rate_curves(panels: Mapping[str, Mapping[int, Mapping[float, float]]], title
                 best, losses[best], marker=mark, markersize=size_of_best, color=colour, markeredgecolor=INK, zorder=4
             )
         said.append(f"{rule}: " + ", ".join(f"rank {r} at {rate:g}" for r, rate in bests.items()))
-        moves.append(f"× {bests[max(bests)] / bests[min(bests)]:g} ({rule})")
+        move = bests[max(bests)] / bests[min(bests)]
+        moves.append(f"{f'× {move:g}' if move >= 1 else f'÷ {1 / move:g}'} ({rule})")
         axes.set(xscale="log", yscale="log", xlabel="learning rate, thousandths")
         axes.set_title(rule, fontsize=12)
         axes.minorticks_off()
     every = sorted({rate for ranks in panels.values() for losses in ranks.values() for rate in losses})
     row[0][0].set_xticks(every, [f"{1000 * rate:.3g}" for rate in every])
     for axes in row[0]:
-        axes.tick_params(axis="x", labelsize=9)
+        axes.tick_params(axis="x", labelsize=11)
     title = title or f"The best rate moves from rank {min(bests)} to {max(bests)}: {', '.join(moves)}"
     lowest, highest = row[0][0].get_ylim()
     levels = [level for level in (0.1, 0.2, 0.5, 1, 2, 5, 10) if lowest <= level <= highest]

@@ -14,8 +14,14 @@ from lora_lab.show.scores import shares
 from lora_lab.units import GB
 
 _COLUMNS = 100  # of a notebook's cell at 1,280 pixels, with the file browser open
-_SCORES = {"valid": ("valid JSON", "o", CONTEXT), "fields": ("fields right", "D", BLUE),
-           "exact": ("all fields right", "o", POINT)}  # fmt: skip
+_SCORES = {"valid": "valid JSON", "fields": "fields right", "exact": "all fields right"}
+_LOOKS: dict[str, dict[str, Any]] = {
+    "valid": {"marker": "o", "color": CONTEXT, "markerfacecolor": "white", "markersize": 8, "linestyle": ""},
+    "fields": {"marker": "D", "color": BLUE, "markersize": 7, "linestyle": ""},
+    "exact": {"marker": "|", "color": POINT, "markersize": 15, "markeredgewidth": 2.5, "linestyle": ""},
+}
+_SEED: dict[str, Any] = {"marker": "o", "color": POINT, "markersize": 4.5, "linestyle": ""}
+_SPREAD = 0.28  # of a rung's height, so that equal seeds can be told apart
 
 
 def wrapped(label: str, text: str) -> str:
@@ -95,18 +101,27 @@ def form_and_content(scores: Mapping[str, Mapping[str, float]], right: str, cont
     return Drawing(shares(scores, right, title), f"{title}. Bars of shares. {'; '.join(each)}.")
 
 
-def ladder(groups: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]) -> Drawing:
-    """What each remedy reached, lowest rung first: three scores, means of the seeds, and the range of the strictest.
+def ladder(groups: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]], after: str | None = None) -> Drawing:
+    """What each remedy reached, lowest rung first: three scores as means of the seeds, the strictest with each seed.
 
     Args:
-        groups: group → rung → one row per seed, each with "valid", "fields" and "exact", shares between 0 and 1.
+        groups: group → rung → one row per seed, each with "valid", "fields" and "exact", shares between 0 and 1. The
+            first group asks, the last one trains.
+        after: the rung of the last group that the title speaks of; by default its best.
 
     Raises:
-        TypeError, ValueError: for nothing to draw, a row that lacks a score, or one that is no finite number.
+        TypeError, ValueError: for nothing to draw, a row that lacks a score, one that is no finite number, or no such
+            rung.
     """
     filled("groups", groups)
     rungs = [(group, name, rows) for group, of in groups.items() for name, rows in of.items()]
     means = {(group, name): _means(name, rows) for group, name, rows in rungs}
+    first, last = list(groups)[0], list(groups)[-1]
+    best_asked = max(means[first, name]["exact"] for name in groups[first])
+    exact = {name: means[last, name]["exact"] for name in groups[last]}
+    if after is None:
+        after = max(exact, key=lambda name: exact[name])
+    ranges.choice("rung", after, list(exact))
     fig, axes = plt.subplots(figsize=(8.0, 0.36 * (len(rungs) + len(groups)) + 1.6))
     place, ticks = 0, {}
     for group, of in groups.items():
@@ -114,32 +129,26 @@ def ladder(groups: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]) -> D
         for name, rows in of.items():
             place += 1
             ticks[place] = name if len(rows) > 1 else f"{name} (one seed)"
-            exact = [100 * row["exact"] for row in rows]
-            axes.plot([min(exact), max(exact)], [place, place], color=POINT, linewidth=5, alpha=0.35)
-            for score, (_, marker, colour) in _SCORES.items():
-                x = 100 * means[group, name][score]
-                face = "white" if score == "valid" else colour
-                axes.plot(x, place, marker, color=colour, markerfacecolor=face, markersize=8, clip_on=False)
+            for score, look in _LOOKS.items():
+                axes.plot(100 * means[group, name][score], place, clip_on=False, **look)
+            heights = [place + _SPREAD * (2 * i - len(rows) + 1) / max(1, len(rows) - 1) for i in range(len(rows))]
+            axes.plot([100 * row["exact"] for row in rows], heights, clip_on=False, **_SEED)
             axes.text(106, place, f"{means[group, name]['exact']:.0%}", color=POINT, va="center", fontsize=11)
         place += 1
     axes.set_yticks(list(ticks), list(ticks.values()))
     axes.set(xlim=(-2, 104), ylim=(place - 0.4, -0.7), xlabel="share of answers, or of fields (%)")
     axes.tick_params(axis="y", length=0)
-    handles = [
-        plt.Line2D([], [], marker=marker, color=colour, linestyle="", markersize=8, label=label,
-                   markerfacecolor="white" if score == "valid" else colour)
-        for score, (label, marker, colour) in _SCORES.items()
-    ]  # fmt: skip
-    fig.legend(handles=handles, loc="outside lower center", ncols=3)
-    best = {group: max(means[group, name]["exact"] for name in of) for group, of in groups.items()}
-    first, last = list(groups)[0], list(groups)[-1]
-    title = f"All fields right, at best: {first} {best[first]:.0%}, {last} {best[last]:.0%}"
+    handles = [plt.Line2D([], [], label=_SCORES[score], **look) for score, look in _LOOKS.items()]
+    handles.append(plt.Line2D([], [], label="the same, each seed", **_SEED))
+    fig.legend(handles=handles, loc="outside lower center", ncols=4, columnspacing=1.0, handletextpad=0.2)
+    title = f"All fields right: at best {best_asked:.0%} when asked, {exact[after]:.0%} after {after}"
     fig.suptitle(title, fontsize=13, fontweight="bold", x=0.01, ha="left")
     each = [
-        f"{group}, {name}: " + ", ".join(f"{_SCORES[score][0]} {share:.0%}" for score, share in of.items())
+        f"{group}, {name}: " + ", ".join(f"{_SCORES[score]} {share:.0%}" for score, share in of.items())
         for (group, name), of in means.items()
     ]
-    return Drawing(fig, f"{title}. Three scores for each remedy, means of the seeds. {'. '.join(each)}.")
+    what = "Three scores for each remedy, means of the seeds; of the last each seed too"
+    return Drawing(fig, f"{title}. {what}. {'. '.join(each)}.")
 
 
 def _means(name: str, rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:

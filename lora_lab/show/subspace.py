@@ -3,6 +3,7 @@
 show.figure(*show.subspace_schematic(Projection(D=12, d=3)))
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _MOST = 16  # rows of a P whose numbers can be read
 _LINES = ("-", "--", ":", "-.")
 _MARKS = ("o", "s", "D", "^")
+_NEAR = 0.11  # a label's width as a share of a panel's
 
 
 def subspace_schematic(P: "Projection") -> Drawing:
@@ -103,7 +105,7 @@ def reach_and_shadow(normal: tuple[float, float], offset: float, direction: tupl
         ((0, 0), "θ₀, the start", INK, (8, -16)),
         (nearest, "the nearest solution", INK, (10, 6)),
         (shadow, "its shadow on the line", BLUE, (-150, -4)),
-        (met, "where the line meets\nthe solutions", POINT, (-6, -46)),
+        (met, "where the line meets\nthe solutions", POINT, (-70, -66)),
     ):
         axes.annotate(text, spot, xytext=shift, textcoords="offset points", color=colour, fontsize=11)
     reach = 1.25 * max(abs(x) for x in (*met, *nearest))
@@ -181,10 +183,12 @@ def scores_by_size(
         TypeError, ValueError: for nothing to draw, or values that are no finite numbers.
     """
     filled("panels", panels, most=3)
+    for task, runs in panels.items():
+        filled(f"runs of {task}", runs, most=len(_LINES))
+        named("point", point, runs)
     fig, row = plt.subplots(1, len(panels), figsize=(max(7.2, 4.6 * len(panels)), 4.2), sharey=True, squeeze=False)
     said = []
     for axes, (task, runs) in zip(row[0], panels.items()):
-        named("point", point, runs)
         sizes = sorted({size for by_size in runs.values() for size in by_size})
         others = iter(zip(_LINES[1:], _MARKS[1:]))
         for run, by_size in runs.items():
@@ -197,16 +201,17 @@ def scores_by_size(
             mean = sum(values) / len(values)
             axes.axhline(100 * mean, color=INK, linewidth=1)
             dots, beside = [100 * share for share in values], axes.get_yaxis_transform()  # across: a share of the axis
-            axes.plot([0.985] * len(dots), dots, "_", color=INK, markersize=9, markeredgewidth=2, transform=beside)
+            axes.plot([0.97] * len(dots), dots, "_", color=INK, markersize=9, markeredgewidth=2, transform=beside)
             axes.annotate(name, (sizes[0], 100 * mean), xytext=(0, 4), textcoords="offset points", fontsize=11)
             said.append(f"{task}, {name}: {mean:.0%}")
         axes.set(xscale="log", xlabel=xlabel, ylim=(-3, 103))
         axes.margins(x=0.1)
         axes.set_title(task, fontsize=12)
-        axes.set_xticks(sizes, [_short(size) for size in sizes])
+        axes.set_xticks(sizes, _labels(sizes))
         axes.minorticks_off()
     row[0][0].set_ylabel("answers right, %")
     row[0][-1].legend(loc="upper left", bbox_to_anchor=(0, 0.85))
+    fig.align_xlabels()  # labels of one panel may stand a line lower
     fig.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
     return Drawing(fig, f"{title}. Means of the answers right. {'; '.join(said)}.")
 
@@ -227,6 +232,11 @@ def _means(
     return means
 
 
-def _short(size: int) -> str:
-    """1,000 as 1k, 13,568 as 14k."""
-    return str(size) if size < 1000 else f"{size / 1000:.0f}k"
+def _labels(sizes: Sequence[int]) -> list[str]:
+    """1,000 as 1k, 13,568 as 14k; of two labels that would touch, the second stands a line lower."""
+    labels, crowded, span = [], False, math.log(sizes[-1] / sizes[0]) or 1
+    for before, size in zip((None, *sizes), sizes):
+        crowded = not crowded and before is not None and math.log(size / before) < _NEAR * span
+        short = str(size) if size < 1000 else f"{size / 1000:.0f}k"
+        labels.append("\n" + short if crowded else short)
+    return labels

@@ -136,11 +136,18 @@ def test_any_cells_survive_rendering_and_parsing(given_cells: list[Cell]) -> Non
         ("# %% [code]\n", "line 1"),
         ("# %% tags=['single']\n1\n", "line 1"),
         ("# %% [markdown]\n# fine\nbare text\n", "line 3"),
+        ("# %% [markdown]\n\n\nbare text\n", "line 4"),
     ],
 )
 def test_a_master_out_of_form_is_refused_with_its_line(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse(text)
+
+
+@pytest.mark.parametrize(("text", "line"), [("# %%\n1\n", 2), ("# %%\n\n1\n", 3), ("# %% [markdown]\n\n# a\n", 3),
+                                            ("# %% [markdown]\n\n#\n# a\n", 4)])  # fmt: skip
+def test_a_cell_knows_the_line_at_which_its_source_begins(text: str, line: int) -> None:
+    assert parse(text)[0].line == line
 
 
 def test_a_code_cell_that_would_split_is_refused() -> None:

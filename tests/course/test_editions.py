@@ -9,6 +9,7 @@ import editions
 import nbformat
 import pytest
 import tags
+import tasks
 from gaps import Gap, blank, fill
 from hypothesis import given
 from hypothesis import strategies as st
@@ -267,6 +268,11 @@ def test_what_is_malformed_is_refused_by_name_with_its_line(old, new, at, messag
         tags.read(parse(master))
     number = int(re.match(r"line (\d+): ", str(refusal.value))[1])
     assert master.split("\n")[number - 1].startswith(at)
+
+
+def test_a_line_that_compares_gives_its_name_no_value_in_the_stub():
+    cell = Cell("code", "scaling = 2\n#> is it two?\nscaling == 2\n#<", ("turn:scaling",))
+    assert tasks.turn(cell, "scaling", None).stub == "scaling = 2\n# is it two?\n..."
 
 
 def test_a_stub_that_stands_above_its_gap_is_refused():

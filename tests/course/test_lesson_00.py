@@ -5,8 +5,10 @@ import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import matplotlib.pyplot as plt
 import percent
 import pytest
 import torch
@@ -19,6 +21,9 @@ from tests.helpers.lessons import MASTERS, cells, function
 LESSON = "00_start_here"
 ROOT = Path(__file__).resolve().parents[2]
 QUIET = {"show": show, "guesses": lambda **_: None}
+
+SIZES = {"torch": torch, "quant": quant, "lora": lora, "show": show,
+         "lora_16": memory.estimate("llama-3.1-8b", "lora", r=16), "weights": 8_030_261_248}  # fmt: skip
 
 
 def cell(line: str) -> str:
@@ -35,7 +40,7 @@ def run(source: str, **names: Any) -> dict[str, Any]:
 
 def test_the_lessons_two_calls_make_the_model_that_train_prepare_makes_bit_for_bit():
     model, _ = models.load_embedded()
-    run(cell("def megabytes"), model=model, torch=torch, quant=quant, lora=lora, show=show)
+    run(cell("def megabytes"), model=model, **SIZES)
     wanted = train.prepare(models.load_embedded()[0], "qlora", seed=0)
     assert list(model.state_dict()) == list(wanted.state_dict())
     for name, tensor in wanted.state_dict().items():
@@ -46,7 +51,7 @@ def test_the_lessons_two_calls_make_the_model_that_train_prepare_makes_bit_for_b
 
 def test_the_sizes_in_the_table_are_the_bytes_of_the_tensors():
     model, _ = models.load_embedded()
-    names = run(cell("def megabytes"), model=model, torch=torch, quant=quant, lora=lora, show=show)
+    names = run(cell("def megabytes"), model=model, **SIZES)
     assert names["dense"] == pytest.approx(4 * 1_771_200 / 1e6, abs=0.001)  # and a few bytes of rotary frequencies
     adapter = names["megabytes"](model) - names["packed"]
     assert adapter == pytest.approx(4 * lora.count_parameters(model).trainable / 1e6, abs=1e-9)
@@ -107,15 +112,29 @@ def test_a_blind_guess_is_as_good_as_the_lesson_says():
     assert blind == pytest.approx(hits / (6 * people), abs=0.0015)
 
 
-def test_every_rung_of_the_ladder_was_measured_and_what_the_lesson_leans_on_with_three_seeds():
-    source = cell("asked, looked_up, trained")
+def test_every_rung_of_the_ladder_was_measured_with_three_seeds():
+    source = cell("asked, withheld, looked_up, trained")
     source = source[source.index("def recorded") :]
     names = run(source, records=records)
-    rungs = {**names["asked"], **names["looked_up"], **names["trained"]}
-    assert len(rungs) == 11
-    for rung, rows in rungs.items():
-        once = rung in ("5 examples", "full", "LoRA", "QLoRA on others' JSON")  # the figure says so
-        assert len({row["seed"] for row in rows}) == len(rows) >= (1 if once else 3), rung
+    groups = {group: names[group] for group in ("asked", "withheld", "looked_up", "trained")}
+    assert [len(rungs) for rungs in groups.values()] == [4, 2, 2, 4]
+    for group, rungs in groups.items():
+        for rung, rows in rungs.items():
+            assert sorted(row["seed"] for row in rows) == [0, 1, 2], (group, rung)
+
+
+def test_the_ladder_can_be_drawn_with_as_many_seeds_as_the_record_has():
+    rows = records.load("real_finetune")["rows"]
+    more = [{**row, "seed": seed} for row in rows for seed in (0, 1, 2) if row["seed"] == 0]
+    source = cell("asked, withheld, looked_up, trained")
+    for of_run in (rows, more):
+        loaded = {"rows": of_run}
+        stand_in = SimpleNamespace(load=lambda name, of=loaded: of if name == "real_finetune" else records.load(name))
+        names = run(source[source.index("def recorded") :], records=stand_in)
+        fig, _ = show.ladder({"asked": names["asked"], "fine-tuned": names["trained"]})
+        once = sum(label.get_text().endswith("(one seed)") for label in fig.axes[0].get_yticklabels())
+        assert once == sum(len(rung) == 1 for group in ("asked", "trained") for rung in names[group].values())
+        plt.close(fig)
 
 
 def test_a_lessons_link_leads_to_a_lesson_or_to_one_that_is_not_written():
@@ -141,3 +160,9 @@ def test_each_lesson_of_the_first_two_acts_is_linked_or_named_as_planned():
     linked = set(re.findall(r"\]\((\d\d)_\w+\.ipynb\)", text))
     assert sorted([*planned, *linked]) == [f"{number:02}" for number in range(1, 15)]
     assert not set(planned) & written
+
+
+def test_the_minutes_at_the_top_are_those_of_the_sections():
+    text = (MASTERS / f"{LESSON}.py").read_text(encoding="utf-8")
+    (said,) = re.findall(r"^# \|[^|]+\| (\d+) minutes \|", text, re.MULTILINE)
+    assert int(said) == sum(int(minutes) for minutes in re.findall(r'"minutes:(\d+)"', text))

@@ -74,6 +74,34 @@ def test_lowering_the_rank_alpha_over_root_r_is_best_and_alpha_over_r_is_worst()
         assert best < between < worst
 
 
+def test_at_a_rate_of_its_own_rank_64_does_no_worse_with_a_larger_scale():
+    lowest = {s: records.chosen("rates", task="new_facts", r=64, scaling=s)[0]["validation"] for s in (0.5, 1.0, 2.0)}
+    assert max(lowest[1.0], lowest[2.0]) < lowest[0.5]
+    three = {
+        s: sum(row["validation"] for row in records.chosen("rates", task="new_facts", r=64, scaling=s))
+        for s in (0.5, 2.0)
+    }
+    assert three[2.0] < three[0.5]
+
+
+def test_twice_the_best_rate_at_rank_64_costs_a_factor_of_four_with_alpha_over_r_and_a_sixth_with_scale_2():
+    times = {}
+    for s in (0.5, 2.0):
+        best = records.chosen("rates", task="new_facts", r=64, scaling=s)[0]
+        (twice,) = records.tried("rates", task="new_facts", r=64, scaling=s, lr=2 * best["lr"], seed=0)
+        times[s] = twice["validation"] / best["validation"]
+    assert times[0.5] == pytest.approx(4, abs=0.1) and times[2.0] == pytest.approx(7 / 6, abs=0.01)
+
+
+def test_the_rates_that_the_closing_table_begins_with_are_the_records():
+    def rate(name: str, **key: object) -> float:
+        return records.chosen(name, **key)[0]["lr"]
+
+    sailor = rate("intrinsic", task="sailor", run="lora", size=16) / rate("intrinsic", task="sailor", run="full")
+    facts = [rate("rates", task="new_facts", r=r, scaling=2.0) for r in (0, 16, 64)]
+    assert sailor == pytest.approx(2.5) and [lr / facts[0] for lr in facts[1:]] == pytest.approx([5, 1.25])
+
+
 def test_rank_64_is_the_worst_at_the_common_rate_and_the_best_at_its_own():
     own = {r: records.chosen("rates", task="new_facts", r=r, scaling=2.0)[0]["validation"] for r in (1, 4, 16, 64)}
     common = {
@@ -89,6 +117,64 @@ def test_three_seeds_cannot_tell_rank_4_16_and_64_apart_and_one_of_rank_64_lies_
     assert all(min(shares[64]) < max(shares[r]) for r in (4, 16))
     assert sum(share > min(shares[0]) for share in shares[64]) == 1
     assert sum(shares[0]) > max(sum(shares[r]) for r in (4, 16, 64))
+
+
+def test_from_rank_16_upward_the_count_of_terms_foretells_the_best_rate_under_every_rule_and_below_it_does_not():
+    scaling, found = lessons.function(LESSON, "scaling", math=math), {}
+    for rule, fixed in (("α/r", 32), ("α/√r", 8), ("constant", 2)):
+        s = {r: float(scaling(rule, r, fixed)) for r in (1, 16, 64)}
+        best = {r: records.chosen("rates", task="new_facts", r=r, scaling=s[r])[0]["lr"] for r in s}
+        for low, high in ((1, 16), (16, 64)):
+            found[rule, high] = (s[low] * low / (s[high] * high), best[high] / best[low])
+    upward, downward = ([found[rule, r] for rule in ("α/r", "α/√r", "constant")] for r in (64, 16))
+    assert upward == [(1, 1), (1 / 2, 1 / 2), (1 / 4, 1 / 4)]
+    assert downward == [(1, 2), (1 / 4, 1), (1 / 16, 1 / 2)]
+
+
+def test_what_the_lesson_says_of_the_answers_at_the_kept_rate():
+    shares = {}
+    for r, s in ((16, 2.0), (64, 0.5)):
+        rows = records.tried("rates", task="new_facts", r=r, scaling=s, lr=0.01)
+        shares[r] = [row["exact"] for row in sorted(rows, key=lambda row: row["seed"])]
+    assert [f"{shares[r][0]:.0%}" for r in (16, 64)] == ["22%", "40%"]
+    assert [f"{sum(shares[r]) / 3:.0%}" for r in (16, 64)] == ["30%", "39%"]
+    (rejected,) = records.tried("rates", task="new_facts", r=16, scaling=2.0, lr=0.005, seed=0)
+    assert rejected["exact"] > shares[16][0]
+
+
+def test_the_28_matrices_alone_answer_57_percent_and_overlap_with_rank_64():
+    alone = [row["exact"] for row in records.chosen("intrinsic", task="new_facts", run="full", size=0)]
+    rank_64 = [row["exact"] for row in records.chosen("rates", task="new_facts", r=64, scaling=2.0)]
+    assert f"{sum(alone) / 3:.0%}" == "57%" and min(alone) < max(rank_64)
+
+
+def test_a_quarter_of_the_best_rate_at_rank_1_looks_like_too_small_a_rank():
+    losses = {
+        lr: records.tried("rates", task="new_facts", r=1, scaling=2.0, lr=lr, seed=0)[0]["validation"]
+        for lr in (0.005, 0.02)
+    }
+    assert {lr: round(loss, 2) for lr, loss in losses.items()} == {0.005: 0.83, 0.02: 0.62}
+    assert records.chosen("rates", task="new_facts", r=1, scaling=2.0)[0]["lr"] == 0.02
+
+
+def test_loras_best_rates_are_1_25_to_10_times_full_fine_tunings():
+    def rate(name: str, **key: object) -> float:
+        return records.chosen(name, **key)[0]["lr"]
+
+    facts = rate("rates", task="new_facts", r=0, scaling=2.0)
+    times = [rate("rates", task="new_facts", r=r, scaling=2.0) / facts for r in (1, 4, 16, 64)]
+    sailor = rate("intrinsic", task="sailor", run="full")
+    times += [rate("intrinsic", task="sailor", run="lora", size=r) / sailor for r in (1, 4, 16)]
+    assert (min(times), max(times)) == (pytest.approx(1.25), pytest.approx(10))
+
+
+def test_a_score_of_60_moves_by_6_points_and_the_best_of_nine_equals_is_9_too_high():
+    dice = torch.Generator().manual_seed(0)
+    for questions, share, points, best in ((60, 0.3, 6, None), (200, 0.5, 3.5, 5), (60, 0.4, 6.3, 9)):
+        assert 100 * math.sqrt(share * (1 - share) / questions) == pytest.approx(points, abs=0.1)
+        right = torch.binomial(torch.full((4000, 9), float(questions)), torch.tensor(share), generator=dice)
+        if best:
+            assert float(right.max(1).values.mean()) / questions * 100 - 100 * share == pytest.approx(best, abs=0.5)
 
 
 def test_the_cut_depends_on_the_rate_in_the_mean_and_on_the_seed_as_much():

@@ -1,6 +1,7 @@
 """The syllabus is the one table of the course: every lesson once, and every link leads somewhere."""
 
 import re
+import runpy
 
 import pytest
 
@@ -42,3 +43,18 @@ def test_a_lessons_minutes_are_the_sum_of_its_sections():
         if total := sum(section["minutes"] for section in lesson.sections):
             row = ROWS[lesson.name[:2]]
             assert row[4] == str(total), f"lesson {lesson.name[:2]} takes {total} minutes, the syllabus says {row[4]}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_row_says_what_one_can_do_and_no_number_that_its_lesson_asks_to_guess(name):
+    assert "| its question | what you can do afterwards |" in TEXT
+    for words in ROWS[name[:2]][2:4]:
+        plain = words.replace("NF4", "").replace("4-bit", "")
+        assert not re.search(r"\d", plain), f"{plain!r} gives a result: say what one can do with it"
+
+
+def test_the_readmes_picture_leaves_out_the_control_that_lesson_00_asks_about():
+    readme = (MASTERS.parents[2] / "README.md").read_text(encoding="utf-8")
+    drawn = runpy.run_path(str(SYLLABUS.parent / "records" / "picture.py"))["drawn"]()
+    names = [label.get_text() for label in drawn.axes[0].get_yticklabels()]
+    assert {"full", "lora", "qlora"} == set(names) and "shuffled" not in readme

@@ -90,6 +90,7 @@ def test_the_title_of_the_energy_is_read_from_the_curve_and_each_curve_has_its_n
 
 SCORES = {"top": [[0.0, 0.7, 0.8], [0.0, 0.9, 1.0]], "random": [[0.0, 0.0, 0.1], [0.0, 0.1, 0.1]],
           "shrunk": [[0.3, 0.8, 0.9], [0.3, 0.8, 0.9]]}  # fmt: skip
+FIVE = {**SCORES, "late": SCORES["random"], "early": SCORES["random"]}
 
 
 def parts() -> tuple[Figure, str]:
@@ -107,6 +108,12 @@ def test_a_surprise_does_not_look_like_a_control():
     fig, _ = parts()
     lines = {to_hex(line.get_color()).upper(): line.get_linestyle() for line in fig.axes[0].lines}
     assert lines[show.POINT] == lines[show.BLUE] == "-" and lines[show.CONTEXT] != "-"
+
+
+def test_a_surprise_leaves_room_for_one_control_more():
+    fig, _ = show.parts_by_rank(FIVE, [1, 4, 16], 0.9, at=4, point="top", control="random", surprise="shrunk")
+    styles = [line.get_linestyle() for line in fig.axes[0].lines if to_hex(line.get_color()).upper() == show.CONTEXT]
+    assert len(set(styles)) == len(styles) == 3
 
 
 def test_every_curve_is_named_once_and_no_two_names_stand_on_each_other():
@@ -132,6 +139,7 @@ def test_every_curve_is_named_once_and_no_two_names_stand_on_each_other():
         (ValueError, lambda: show.energy_held(curves(), "change", 9), "at=9"),
         (ValueError, lambda: show.parts_by_rank(SCORES, [1, 4], 0.9, at=4, point="top", control="random"), "3 values"),
         (ValueError, lambda: show.parts_by_rank(SCORES, [1, 4, 16], 0.9, at=5, point="top", control="random"), "5"),
+        (ValueError, lambda: show.parts_by_rank(FIVE, [1, 4, 16], 0.9, at=4, point="top", control="random"), "holds 5"),
     ],
 )
 def test_what_cannot_be_drawn_whole_is_refused_in_a_sentence(error, draw, says):

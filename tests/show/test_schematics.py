@@ -182,9 +182,9 @@ def test_the_break_even_rank_is_the_first_with_more_numbers(sizes):
 @pytest.mark.parametrize(
     ("scores", "wanted"),
     [
-        ({"a": [0.2, 0.4], "me": [0.5]}, "me gets 50% right, more than all 1 others"),
-        ({"a": [0.9], "me": [0.5], "c": [0.1]}, "me gets 50% right; only a gets more"),
-        ({"a": [0.9], "me": [0.5], "c": [0.7]}, "me gets 50% right; more: a, c"),
+        ({"a": [0.2, 0.4], "me": [0.5]}, "On average me gets 50% right, more than all 1 others"),
+        ({"a": [0.9], "me": [0.5], "c": [0.1]}, "On average me gets 50% right; only a gets more"),
+        ({"a": [0.9], "me": [0.5], "c": [0.7]}, "On average me gets 50% right; more: a, c"),
     ],
 )
 def test_a_title_says_who_is_better(scores, wanted, capsys):

@@ -44,10 +44,27 @@ BEST = [{"valid": 1.0, "fields": 1.0, "exact": 0.9}]
 
 def test_the_ladder_shows_the_mean_of_the_seeds_and_says_the_best_of_its_first_and_last_group():
     fig, alt = show.ladder({"asked": {"one": ROWS}, "tuned": {"control": ROWS, "right": BEST}})
-    assert fig.get_suptitle() == "All fields right, at best: asked 20%, tuned 90%"
+    assert fig.get_suptitle() == "All fields right: at best 20% when asked, 90% after right"
     assert "asked, one: valid JSON 90%, fields right 70%, all fields right 20%" in alt
-    spans = [line.get_xdata() for line in fig.axes[0].lines if len(line.get_xdata()) == 2]
-    assert [list(span) for span in spans] == [pytest.approx([10, 30]), pytest.approx([10, 30]), pytest.approx([90, 90])]
+    means = [line.get_xdata()[0] for line in fig.axes[0].lines if line.get_marker() == "|"]
+    assert means == pytest.approx([20, 20, 90])
+
+
+def test_the_title_of_the_ladder_speaks_of_the_rung_asked_for_and_of_the_best_that_asks():
+    asked = {"one": ROWS, "two": BEST}
+    fig, alt = show.ladder({"asked": asked, "tuned": {"right": BEST, "control": ROWS}}, after="control")
+    assert fig.get_suptitle() == "All fields right: at best 90% when asked, 20% after control"
+
+
+def test_every_seed_of_a_rung_has_a_dot_of_its_own_and_a_rung_of_one_seed_says_so():
+    fig, _ = show.ladder({"asked": {"one": ROWS * 2}, "tuned": {"control": ROWS, "right": BEST[:1]}})
+    dots = [line for line in fig.axes[0].lines if line.get_markersize() == 4.5]
+    assert [list(line.get_xdata()) for line in dots] == [pytest.approx([10, 30, 10, 30]), pytest.approx([10, 30]), [90]]
+    for line in dots:
+        heights = line.get_ydata()
+        assert len(set(heights)) == len(heights) and max(heights) - min(heights) < 0.6
+    labels = [label.get_text() for label in fig.axes[0].get_yticklabels()]
+    assert labels == ["one", "control", "right (one seed)"]
 
 
 def test_form_and_content_are_told_apart_in_the_title():
@@ -67,6 +84,7 @@ def test_form_and_content_are_told_apart_in_the_title():
         (lambda: show.fits({}, {"T4": 1}), "peaks is empty"),
         (lambda: show.fits({"a": 1}, {}), "cards is empty"),
         (lambda: show.ladder({}), "groups is empty"),
+        (lambda: show.ladder({"a": {"one": BEST}}, after="two"), "unknown rung 'two'"),
         (lambda: show.ladder({"a": {"one": []}}), "the rung one is empty"),
         (lambda: show.ladder({"a": {"one": [{"valid": 1.0, "fields": 1.0}]}}), "exact"),
         (lambda: show.form_and_content({"a": {"valid JSON": 1.0}}, "a", "b"), "fields right"),

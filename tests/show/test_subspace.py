@@ -61,6 +61,17 @@ def test_scores_by_size_draws_means_of_seeds_and_names_them():
         show.scores_by_size(panels, "DoRA", "It rises")
     with pytest.raises(ValueError, match="empty"):
         show.scores_by_size({}, "subspace", "It rises")
+    with pytest.raises(ValueError, match="runs of sailor holds 5, of which a reader can tell 4 apart"):
+        show.scores_by_size({"sailor": {str(run): {1: [0.5]} for run in range(5)}}, "0", "It rises")
+
+
+def test_of_two_sizes_whose_labels_would_touch_the_second_stands_a_line_lower():
+    sizes = (100, 1_000, 217_088, 434_176, 868_352)
+    fig, _ = show.scores_by_size({"sailor": {"subspace": {size: [0.5] for size in sizes}}}, "subspace", "Level")
+    labels = [text.get_text() for text in fig.axes[0].get_xticklabels()]
+    assert labels == ["100", "1k", "217k", "\n434k", "868k"]
+    alone, _ = show.scores_by_size({"sailor": {"subspace": {1_000: [0.5]}}}, "subspace", "One")
+    assert [text.get_text() for text in alone.axes[0].get_xticklabels()] == ["1k"]
 
 
 def test_the_scaling_schematic_shows_shapes_and_three_knobs():
@@ -87,9 +98,25 @@ def test_the_title_of_rate_curves_says_how_far_the_best_rate_moves():
     panels = {"α/r": {1: {0.001: 0.8, 0.002: 0.9}, 64: {0.004: 0.5, 0.008: 0.4}}, "constant": {1: {1: 1}, 64: {1: 1}}}
     _, alt = show.rate_curves(panels)
     assert alt.startswith("The best rate moves from rank 1 to 64: × 8 (α/r), × 1 (constant).")
+    _, falling = show.rate_curves({"constant": {1: {0.02: 0.8}, 64: {0.0025: 0.5}}})
+    assert falling.startswith("The best rate moves from rank 1 to 64: ÷ 8 (constant).")
 
 
 def test_the_best_rate_of_a_lower_rank_stays_visible_under_that_of_a_higher_one():
     fig, _ = show.rate_curves({"α/r": {r: {0.001: 1.0, 0.002: 0.8} for r in (1, 16, 64)}}, "Three on one spot")
     sizes = [line.get_markersize() for line in fig.axes[0].lines if len(line.get_xydata()) == 1]
     assert sizes == sorted(sizes, reverse=True) and len(set(sizes)) == 3 and sizes[-1] > 5
+
+
+def test_the_first_step_is_drawn_as_one_block_a_term_and_as_long_as_rank_times_scale():
+    scales = {"α/r": {4: 2.0, 16: 0.5}, "α/√r": {4: 2.0, 16: 1.0}, "constant": {4: 2.0, 16: 2.0}}
+    fig, alt = show.first_step_schematic(scales)
+    widths: dict[float, list[float]] = {}
+    for patch in fig.axes[0].patches:
+        widths.setdefault(round(patch.get_y(), 6), []).append(patch.get_width())
+    rows = [widths[y] for y in sorted(widths, reverse=True)]
+    assert [len(row) for row in rows] == [4, 16] * 3
+    assert [sum(row) / sum(rows[0]) for row in rows] == pytest.approx([1, 1, 1, 2, 1, 4])
+    assert "α/√r, r = 16: 16 blocks of 1, 2 times as long" in alt
+    with pytest.raises(ValueError, match="scales"):
+        show.first_step_schematic({})

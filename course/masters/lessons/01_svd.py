@@ -4,11 +4,11 @@
 # One layer of Llama-3.1-8B has 16,777,216 weights. LoRA trains 131,072 numbers in its place, less than 1 in 100, and
 # it often works. Why should so few be enough?
 #
-# After this lesson you can cut any matrix to its strongest directions, and know how many of them a fine-tune needs.
+# After this lesson you can cut any matrix to its strongest directions, and say of a fine-tune how many of them suffice.
 #
-# | computing, 2 CPU cores | on a T4 | memory | builds on |
+# | computing, 2 CPU cores | for you | memory | builds on |
 # |---|---|---|---|
-# | under 2 minutes | not measured | 1 GB, offline | matrix products; [00](00_start_here.ipynb) |
+# | under 2 minutes | 44 minutes | 1 GB, offline | matrix products; [00](00_start_here.ipynb) |
 
 # %% [markdown] tags=["minutes:5"]
 # ## 1. A column times a row
@@ -39,7 +39,8 @@ show.figure(*show.svd_schematic(height=4, width=6, r=2))
 # %% [markdown] tags=["minutes:12"]
 # ## 2. A house, layer by layer
 #
-# A picture is a matrix too: 64 × 96 numbers, so 64 layers. Beside it the same numbers in random order.
+# A picture is a matrix too: 64 × 96 numbers, so at most 64 layers, one for each row. Beside it the same numbers in random
+# order.
 
 # %%
 y, x = torch.meshgrid(torch.linspace(0, 1, 64), torch.linspace(0, 1.5, 96), indexing="ij")
@@ -48,7 +49,7 @@ house[(x - 1.2) ** 2 + (y - 0.25) ** 2 < 0.03] = 1.0  # the sun
 house[(y > 0.5) & (y < 0.95) & (x > 0.2) & (x < 0.8)] = 0.3  # the wall
 house[(y > 0.25) & (y < 0.5) & ((x - 0.5).abs() < 1.6 * (y - 0.25))] = 0.0  # the roof
 house[(y > 0.6) & (y < 0.75) & (x > 0.3) & (x < 0.45)] = 1.0  # the window
-house -= house.mean()
+house -= house.mean()  # so that the average grey is no layer of its own
 mixed = torch.randperm(house.numel(), generator=torch.manual_seed(0))
 shuffled = house.flatten()[mixed].view_as(house)
 show.figure(*show.cuts({"the house": house, "shuffled": shuffled}, ranks=[]))
@@ -61,10 +62,10 @@ house_90 = 20  #? layers of 64, for 90 % of the energy of the house | 58: nine t
 shuffled_90 = 50  #? layers of 64, for 90 % of the energy of the shuffled house | 3: the same numbers, so the same layers; what counts is where they stand | 64: noise needs every layer; even noise has some layers that are stronger
 
 # %% [markdown]
-# **Your turn, twice.** First the cut: keep the strongest `r` layers as two thin matrices, as in the picture above.
+# **Your turn, twice.** First the cut: keep the strongest `r` layers as two thin matrices.
 
-# %% tags=["turn:best_rank_r"]
-def best_rank_r(M, r):                 # M: [height, width]
+# %% tags=["turn:cut_to_rank"]
+def cut_to_rank(M, r):                 # M: [height, width]
     """B [height, r] and A [r, width], whose product is the sum of the strongest r layers."""
     u, s, vh = torch.linalg.svd(M.double(), full_matrices=False)  # columns u, strengths s, rows vh; strongest first
     #> keep r columns, r strengths and r rows; B @ A must hold each strength once
@@ -73,7 +74,7 @@ def best_rank_r(M, r):                 # M: [height, width]
     return B.to(M.dtype), A.to(M.dtype)
     #<
 
-# %% [markdown] tags=["hint:best_rank_r"]
+# %% [markdown] tags=["hint:cut_to_rank"]
 # **A first hint.** `u[:, :r]` are the first r columns, `vh[:r]` the first r rows.
 #
 # **A second hint.** `u[:, :r] * s[:r]` multiplies column i by strength i. Then `vh[:r]` needs none. Sharing √σ between
@@ -82,8 +83,8 @@ def best_rank_r(M, r):                 # M: [height, width]
 # **Help, the shapes do not fit.** To multiply row i of `vh[:r]` by strength i, the strengths must stand in a column:
 # `s[:r, None] * vh[:r]`.
 
-# %% tags=["check:best_rank_r"]
-best_rank_r = check("best_rank_r", best_rank_r)
+# %% tags=["check:cut_to_rank"]
+cut_to_rank = check("cut_to_rank", cut_to_rank)
 
 # %% [markdown]
 # Then the count that you guessed:
@@ -112,14 +113,14 @@ rank_for_energy = check("rank_for_energy", rank_for_energy)
 
 # %% tags=["reveal"]
 guessed = guesses(house_90=house_90, shuffled_90=shuffled_90)
-show.figure(*show.layers(house, 3, "the house"))
-show.figure(*show.cuts({"the house": house, "shuffled": shuffled}, ranks=[1, 4, 16]))
+show.figure(*show.layers(house, 3, "the house"), caption="All pictures have the same scale of greys.")
+show.figure(*show.cuts({"shuffled": shuffled}, ranks=[1, 3, 16]))
 needs = {"house": rank_for_energy(house, 0.9), "shuffled": rank_for_energy(shuffled, 0.9)}
 guessed.against(house_90=needs["house"], shuffled_90=needs["shuffled"])
 
 # %% [markdown]
-# Structure fits into a few layers, noise does not: **not the numbers decide, but where they stand.** Optional: move
-# the slider, with the mouse or the arrow keys. At which r do you recognise each?
+# Structure fits into a few layers, noise does not: **it is not the numbers that decide, but where they stand.**
+# Optional: at which r do you recognise each?
 
 # %% tags=["optional", "nbval-ignore-output"]
 show.rank_explorer({"the house": house, "shuffled": shuffled}, r=4)
@@ -128,16 +129,18 @@ show.rank_explorer({"the house": house, "shuffled": shuffled}, r=4)
 # ## 3. Is there a better cut?
 #
 # We try 1,000 rivals of rank 4. For 500 of them we move your $B$ and $A$ in a random direction, a little or far. For
-# the others we draw four random rows and give them the best columns they can have. **Guess:** how many of the 1,000
-# miss less than your cut? (What one misses is the energy of M less the rival, as a share of M's.)
+# the other 500 we draw four random rows, and give them the columns that serve them best. What a rival *misses* is the
+# energy of $M$ − rival, as a share of the energy of $M$.
+# **Guess:**
 
-# %% tags=["guess:closer"]
-closer = 20  #? of 1,000 rivals of rank 4 | 250: half of those that were moved, as if every step could go up or down; at the best point all ways lead up | 50: the 5 % that are lucky in any test; here luck does not help
+# %% tags=["guess:closer", "guess:luckiest"]
+closer = 20  #? rivals of 1,000 that miss less than your cut | 250: half of those that were moved, as if every step could go up or down; at the lowest point all ways lead up | 50: the 5 % that are lucky in any test; here luck does not help
+luckiest = 40  #? % of the energy, missed by the luckiest of the 500 drawn ones | 6: that one of 500 draws comes near; four rows among 96 numbers have too many ways to go wrong | 50: that good columns make up for half of what random rows lack
 
 # %%
-guessed = guesses(closer=closer)
+guessed = guesses(closer=closer, luckiest=luckiest)
 M, dice = house.double(), torch.Generator().manual_seed(0)
-B, A = best_rank_r(M, 4)
+B, A = cut_to_rank(M, 4)
 moved, drawn = [], []
 for i in range(500):
     step = 10 ** (-3 + 3 * i / 499)  # from a thousandth to the whole
@@ -150,22 +153,25 @@ for _ in range(500):
     drawn.append(float((M - rival).square().sum() / M.square().sum()))
 
 # %% tags=["reveal"]
-best = float((M - B @ A).square().sum() / M.square().sum())
-show.figure(*show.rivals(best, moved, drawn))
+yours = float((M - B @ A).square().sum() / M.square().sum())
+show.figure(*show.rivals(yours, moved, drawn))
 all_missed = drawn + [missed for _, missed in moved]
-guessed.against(closer=sum(missed < best for missed in all_missed))
+guessed.against(closer=sum(missed < yours for missed in all_missed), luckiest=round(100 * min(drawn)))
 
 # %% [markdown]
-# There cannot be any. No matrix of rank $r$ is nearer to $M$ than its strongest $r$ layers, which miss exactly the
-# energy of the layers left out, $\sum_{i>r}\sigma_i^2$ (Eckart and Young, 1936).
+# None can come closer (1,000 trials do not prove it; [the theorem](https://en.wikipedia.org/wiki/Low-rank_approximation) of
+# Eckart and Young, 1936, does). No matrix of rank $r$ is nearer to $M$ than its strongest $r$ layers. They miss exactly the energy of
+# the layers left out, $\sum_{i>r}\sigma_i^2$.
 
 # %% [markdown] tags=["minutes:8"]
 # ## 4. What a fine-tune changes
 #
 # Fine-tuning turns each weight matrix $W$ into $W + \Delta W$. [Hu et al. (2021)](https://arxiv.org/abs/2106.09685),
-# section 1, "hypothesize that the change in weights during model adaptation also has a low 'intrinsic rank'", and
-# train a $\Delta W = BA$ that cannot have a high one. Now we train all 28 matrices of our small model, so
-# that nothing forces the change to be of low rank. The task: say a fact like a sailor, about people who are not in training.
+# section 1, "hypothesize that the change in weights during model adaptation also has a low 'intrinsic rank'". Their LoRA
+# trains $\Delta W = BA$, whose rank *cannot* be high. So it cannot test the idea.
+#
+# We can: we train all of $W$, in 28 matrices of our small model, and nothing keeps the rank low. The task is to say a
+# fact like a sailor. We ask about people who are not in training.
 
 # %%
 model, tokenizer = models.load_embedded()
@@ -179,8 +185,9 @@ batch = data.batches.collate(asked, tokenizer.pad_token_id)
 print(len(weights), "matrices;", task.heldout[0].prompt, "->", task.heldout[0].answer)
 
 # %% [markdown]
-# The score is the share of answers right to the last token. One pass gives it: greedy decoding writes an answer
-# exactly if each token is the most likely one after those before. **Guess** about $\Delta W$ before you train:
+# We count twice. A *token* is right if the model finds it most likely at its place in the wanted answer. An *answer* is
+# right if all its tokens are: asked, the model would write just that. (The question's own tokens, labelled −100, do not
+# count.) **Guess** before you train:
 
 # %% tags=["guess:delta_90"]
 delta_90 = 80  #? directions of 192, for 90 % of the energy of ΔW | 173: nine tenths of the directions, as if all were equally strong | 16: the rank that LoRA is given; nothing here kept the change so small
@@ -191,15 +198,17 @@ guessed = guesses(delta_90=delta_90)
 
 @torch.no_grad()
 def score(change):
-    """The share of answers right to the last token, with this change added to the base."""
+    """With this change added to the base: the shares of answers and of tokens that are right."""
     for name, weight in weights.items():
         weight.copy_(base[name] + change[name])
     wanted, likely = batch["labels"][:, 1:], model.eval()(**batch).logits[:, :-1].argmax(-1)
-    return float(((likely == wanted) | (wanted == -100)).all(1).float().mean())
+    right, counts = likely == wanted, wanted != -100
+    return float((right | ~counts).all(1).float().mean()), float(right[counts].float().mean())
 
 
 no_change = {name: torch.zeros_like(weight) for name, weight in base.items()}
-print(f"answers right before training: {score(no_change):.0%}")
+print("before training: {:.0%} of the answers right, {:.0%} of the tokens".format(*score(no_change)))
+print(f"an answer has {(batch['labels'] != -100).sum(1).float().mean():.0f} tokens in the mean")
 
 # %% tags=["nbval-ignore-output"]
 changes, whole = [], []
@@ -211,7 +220,7 @@ for seed in range(3):
     train.finetune(model, tokenizer, task, "full", steps=60, batch_size=8, seed=seed)
     changes.append({name: weight.detach() - base[name] for name, weight in weights.items()})
     whole.append(score(changes[seed]))
-    print(f"seed {seed}: {whole[seed]:.0%} right after 60 steps")
+    print("seed {}, after 60 steps: {:.0%} of the answers, {:.0%} of the tokens".format(seed, *whole[seed]))
 
 # %% tags=["reveal", "nbval-ignore-output"]
 every_D = [D for change in changes for D in change.values()]  # three seeds of 28 matrices
@@ -223,132 +232,143 @@ for kind, matrices in kinds.items():
     curves[kind] = torch.stack(square).mean(0)
     half = [rank_for_energy(M, 0.5) for M in matrices]
     most = [rank_for_energy(M, 0.9) for M in matrices]
-    stable = [lowrank.stable_rank(M) for M in matrices]
-    directions[kind] = [sum(counted) / len(counted) for counted in (half, most, stable)]
+    directions[kind] = [sum(counted) / len(counted) for counted in (half, most)]
     rows.append([kind, *(f"{value:.1f}" for value in directions[kind])])
 show.figure(*show.energy_held(curves, "ΔW", at=16))
-show.table(rows, ["mean over the matrices", "half the energy", "90 % of it", "stable rank"])
+show.table(rows, ["mean over the matrices", "half the energy", "90 % of it"])
 guessed.against(delta_90=round(directions["ΔW"][1]))
 
 # %% [markdown]
-# Two ways to count: how many directions hold half, or 90 %, of the energy; and the *stable rank*
-# $\sum_i\sigma_i^2/\sigma_1^2$, how many directions as strong as the strongest would hold all of it.
-#
-# The weights are hardly more concentrated than noise. The change is: a few directions dominate. But a long weak tail
-# follows. **Is the change of low rank? By energy, no.** Is the tail needed?
-#
-# <details><summary>A fourth way to count: effective rank</summary>
-#
-# $e^{H(p)}$ with $p_i = \sigma_i/\sum_j\sigma_j$ and $H$ the entropy (Roy and Vetterli, 2007). It gives every weak
-# direction a vote. Try `lowrank.effective_rank` on a ΔW: of the four it gives the largest number, and says least about
-# the task.
-#
-# </details>
+# The weights are little more concentrated than shuffled numbers. The change is: a few directions dominate, and a long
+# weak tail follows. **Is the change of low rank? By energy: half of it in 6 directions, nine tenths only in 33.** Which of
+# the two counts? Ask the model.
 
 # %% [markdown] tags=["minutes:9"]
 # ## 5. Which directions carry the task?
 #
-# The third way to count asks the model: put a *part* of the change back into the base, in every matrix, and see what
-# it can still do.
+# Put a *part* of the change back into the base, in every matrix:
 #
 # - **strongest**: your cut to r directions;
-# - **random**: the change projected on r random input directions, scaled to the energy of the cut;
-# - **the rest**: the change without its strongest r;
-# - **all, shrunk**: all directions, scaled down to the energy of the cut.
+# - **random**: the change projected on r random input directions, then scaled to the energy of the cut: *as strong*;
+# - **all, shrunk**: all 192, scaled down to the energy of the cut;
+# - **16, shrunk**: the strongest 16, scaled down alike (from r = 16 on, as they are).
 #
-# **Guess** for r = 16 of 192, in percent of answers right.
+# **Guess** for r = 16 of 192.
 
-# %% tags=["guess:top_16", "guess:random_16"]
+# %% tags=["guess:top_16", "guess:random_16", "guess:random_tokens"]
 top_16 = 50  #? % of answers right, with the strongest 16 directions | 8: the share of directions, 16 of 192; they are not equally strong | 25: that the many weak directions do most of the work
 random_16 = 20  #? % of answers right, with 16 random directions, as strong | 75: that number and strength decide; it matters which directions they are | 8: the share of directions, 16 of 192; a behaviour does not come in slices
+random_tokens = 60  #? % of tokens right, with the same 16 random directions | 50: that nothing moves while no answer is right; an answer needs all its tokens | 97: that tokens are easy once the change is strong enough; it also matters which directions they are
 
 # %%
-guessed = guesses(top_16=top_16, random_16=random_16)
+guessed = guesses(top_16=top_16, random_16=random_16, random_tokens=random_tokens)
 
 
 def parts(change, r):
     """Four parts of a change: matrices by name."""
-    made = {"strongest": {}, "random": {}, "the rest": {}, "all, shrunk": {}}
+    made = {"strongest": {}, "random": {}, "all, shrunk": {}, "16, shrunk": {}}
     for name, D in change.items():
-        B, A = best_rank_r(D, r)
+        (B, A), (B_16, A_16) = cut_to_rank(D, r), cut_to_rank(D, 16)
+        cut, sixteen = B @ A, B_16 @ A_16
         Q, _ = torch.linalg.qr(torch.randn(D.shape[1], r, generator=dice))  # r random directions
         seen = D @ Q @ Q.T
-        made["strongest"][name] = B @ A
-        made["random"][name] = seen * (B @ A).norm() / seen.norm()
-        made["the rest"][name] = D - B @ A
-        made["all, shrunk"][name] = D * (B @ A).norm() / D.norm()
+        made["strongest"][name] = cut
+        made["random"][name] = seen * cut.norm() / seen.norm()
+        made["all, shrunk"][name] = D * cut.norm() / D.norm()
+        made["16, shrunk"][name] = sixteen * min(1, cut.norm() / sixteen.norm())
     return made
 
 # %% tags=["nbval-ignore-output"]
 ranks = [1, 2, 4, 8, 16, 32, 64]
-scores = {"strongest": [], "random": [], "the rest": [], "all, shrunk": []}
+answers = {"strongest": [], "random": [], "all, shrunk": [], "16, shrunk": []}
+tokens = {part: [] for part in answers}
 for change in changes:
-    for part in scores:
-        scores[part].append([])
+    for part in answers:
+        answers[part].append([])
+        tokens[part].append([])
     for r in ranks:
         for part, matrices in parts(change, r).items():
-            scores[part][-1].append(score(matrices))
+            of_answers, of_tokens = score(matrices)
+            answers[part][-1].append(of_answers)
+            tokens[part][-1].append(of_tokens)
 
 # %% tags=["reveal", "nbval-ignore-output"]
-full = sum(whole) / 3
-show.figure(*show.parts_by_rank(scores, ranks, full, at=16, point="strongest", control="random",
+full = sum(of_answers for of_answers, _ in whole) / 3
+show.figure(*show.parts_by_rank(answers, ranks, full, at=16, point="strongest", control="random",
                                 surprise="all, shrunk"))
 mean, rows = {}, []
-for part, of_seeds in scores.items():
-    mean[part] = [sum(shares) / 3 for shares in zip(*of_seeds)]
+for part in answers:
+    mean[part] = [sum(shares) / 3 for shares in zip(*answers[part])]
+for part in ("strongest", "random"):
+    mean[f"tokens, {part}"] = [sum(shares) / 3 for shares in zip(*tokens[part])]
 for i, r in enumerate(ranks):
     held = float(curves["ΔW"][r - 1])
-    rows.append([str(r), f"{held:.0%}", *(f"{mean[part][i]:.0%}" for part in mean)])
+    rows.append([str(r), f"{held:.0%}", *(f"{mean[column][i]:.0%}" for column in mean)])
 show.table(rows, ["r", "energy in them", *mean])
-guessed.against(top_16=round(100 * mean["strongest"][4]), random_16=round(100 * mean["random"][4]))
+guessed.against(top_16=round(100 * mean["strongest"][4]), random_16=round(100 * mean["random"][4]),
+                random_tokens=round(100 * mean["tokens, random"][4]))
 
 # %% [markdown]
-# Sixteen directions do most of what the whole change does. Random ones of the same strength do nothing, nor does the
-# rest. That speaks for low rank. Two results speak against a simple story:
+# **Sixteen directions are enough**: the strongest do most of what the whole change does.
 #
-# - **The strongest direction alone does nothing**, and the change without it still does most of its work. Strongest is
-#   not the same as most needed.
-# - **All directions, shrunk, beat the strongest few** at the same strength. So the tail is no noise: weak directions
-#   work together with strong ones.
+# **Count twice.** With sixteen random directions no answer is right to the last token. That does not mean that they do
+# nothing: many more tokens are right than the half before training. But an answer needs all of its tokens. The strongest
+# direction alone is such a case. Answers are what you ship; tokens, or the loss, show what is on the way.
 #
-# Eckart and Young promise the nearest *matrix*. They do not promise the nearest *behaviour*.
+# **Why do the strongest four do so little?** They may have too little energy, or be too few. The controls tell them apart.
+# Give *sixteen* directions the energy of four: they answer several times as much. Give it to *all*: hardly more. So four
+# are too few, and the other 176 add next to nothing: **breadth up to about sixteen, then mostly noise.**
+#
+# Is the task in the strongest directions? In the strongest sixteen, yes; in the first alone, no. Eckart and Young promise
+# the nearest *matrix*, not the nearest *behaviour*.
 
 # %% [markdown] tags=["minutes:4"]
 # ## 6. So which r?
 
 # %% tags=["nbval-ignore-output"]
 enough = next(r for r, share in zip(ranks, mean["strongest"]) if share >= 0.8 * full)
-counts = {"half the energy": directions["ΔW"][0], "stable rank": directions["ΔW"][2],
-          "four fifths of the score, when cut": enough, "90 % of the energy": directions["ΔW"][1]}
+counts = {"half the energy": directions["ΔW"][0], "four fifths of the answers, when cut": enough,
+          "90 % of the energy": directions["ΔW"][1]}
 show.table([[how, f"{count:.0f} of 192"] for how, count in counts.items()], ["directions of one and the same change", ""])
 for width in (192, 4096):
     dense, thin = width * width, 16 * (width + width)
     print(f"rank 16 in a layer of {width} × {width}: {thin:,} numbers instead of {dense:,}, {thin / dense:.1%}")
 
 # %% [markdown]
-# "Fine-tuning has low rank" is true or false with the way to count. [Biderman et al.
-# (2024)](https://arxiv.org/abs/2405.09673), who train Llama-2-7B on far more data, write in their abstract: "full
-# finetuning learns perturbations with a rank that is 10-100X greater than typical LoRA configurations, possibly
-# explaining some of the reported gaps". They too count directions for 90 %, in continued pretraining on code; of
+# Here 16, by the only count that asks the model; with 8, a third or more of the answers are lost. "Fine-tuning has low
+# rank" is true or false with the way to count.
+#
+# <details><summary>What was found on a large model</summary>
+#
+# [Biderman et al. (2024)](https://arxiv.org/abs/2405.09673), who train Llama-2-7B on far more data, write in their
+# abstract: "full finetuning learns perturbations with a rank that is 10-100X greater than typical LoRA configurations,
+# possibly explaining some of the reported gaps". They too count directions for 90 %, in continued pretraining on code; of
 # instruction fine-tuning they expect less (section 6).
 #
-# A cut is made *after* training, by energy. LoRA trains its own $B$ and $A$ *within* rank r, by the loss. [Lesson
-# 03](03_lora_from_scratch.ipynb) does, on another task, at another rate: rank 8 need not reach there what
-# the cut to 8 keeps here. Lesson 04 brings the two together.
+# </details>
+#
+# A cut is made *after* training, by energy. LoRA trains its own $B$ and $A$ *within* rank r, by the loss. So the
+# cut to 8 does not predict LoRA at rank 8: it may do better or worse. In [lesson 03](03_lora_from_scratch.ipynb) it is
+# ahead or level.
 
 # %% tags=["assert"]
 assert needs["house"] < 8 < 30 < needs["shuffled"]
-assert min(all_missed) > best and abs(best - (1 - float(lowrank.energy_fractions(M)[3]))) < 1e-6
+assert min(all_missed) > yours and abs(yours - (1 - float(lowrank.energy_fractions(M)[3]))) < 1e-6
+assert min(drawn) > 0.5, "luck does not help"
 assert directions["ΔW"][0] < directions["ΔW shuffled"][0] / 3 and directions["the weights W"][0] > 25
 assert 20 < directions["ΔW"][1] < 60 < directions["ΔW shuffled"][1], "concentrated, but not of rank 16"
-assert score(no_change) == 0 and full > 0.6
+before, half_right = score(no_change)
+assert before == 0 and 0.3 < half_right < 0.7 and full > 0.6
 assert (dense, thin) == (16_777_216, 131_072) and thin < dense / 100  # the numbers at the top
 
 # %% tags=["assert"]
-assert all(of_seed[4] > 0.7 * share for of_seed, share in zip(scores["strongest"], whole)), "16 directions do most of it"
-assert mean["random"][4] < 0.1 and mean["the rest"][4] < 0.1, "which ones decides"
-assert mean["strongest"][0] < 0.1 and mean["the rest"][0] > 0.5 * full, "strongest is not most needed"
-assert mean["all, shrunk"][2] > mean["strongest"][2] + 0.2, "the tail is no noise"
+for of_seed, (share, _) in zip(answers["strongest"], whole):
+    assert of_seed[4] > 0.7 * share, "16 directions do most of it"
+assert mean["random"][4] < 0.1 and mean["tokens, random"][4] > half_right + 0.15, "no answer, but more tokens"
+assert mean["strongest"][0] < 0.1 and mean["tokens, strongest"][0] > half_right + 0.15, "the first alone: the same"
+assert mean["16, shrunk"][2] > 2.5 * mean["strongest"][2], "at the energy of four, sixteen are better than four"
+assert abs(mean["all, shrunk"][2] - mean["16, shrunk"][2]) < 0.15, "and all are no better than sixteen"
+assert enough == 16 and mean["strongest"][3] < 0.75 * full, "8 lose a third or more"
 
 # %% tags=["nbval-ignore-output"]
 results("01")
@@ -356,21 +376,20 @@ results("01")
 # %% [markdown]
 # ## What I can now decide
 #
-# - **r is chosen by a score on validation**, not read off a spectrum. I begin with 8 or 16 for a change of style and
-#   double it while the score still rises; with much to learn I expect to need more.
-# - Before I cut a trained adapter, I measure behaviour, not energy.
+# - **r is chosen by a score on validation**, not read off singular values. I begin with 16 for a change of style and
+#   double it while the score still rises; lesson 04 measures it for LoRA.
+# - Before I cut a trained adapter, I measure answers and tokens, not energy.
 #
 # ## What was not shown
 #
-# - One small model, one easy task, a short training at one learning rate. No LoRA was trained.
-# - The base was pretrained with Muon, which evens out singular values. Other weights may be more concentrated.
+# - One small model, one easy task, one optimizer, a short training at one learning rate. No LoRA was trained.
+# - 16 of 192 suffice here. Whether 16 of 4,096 do, only a score on the wide model can say.
+# - The base was pretrained with Muon, which evens out singular values. Others may be more concentrated.
 #
 # ## What to try
 #
 # - Find B and A for the house by gradient descent on $\lVert M - BA\rVert^2$, as LoRA finds its own. Do they reach the cut?
 # - `data.tasks.cipher(words=16)`: an arbitrary code instead of a style. Does it need more directions?
-# - `steps=240`: do the strong directions pull away from the tail, or does the tail catch up?
-# - Put ΔW back into the attention matrices only, then into the others only. Which carries the sailor?
 #
 # ## Three questions
 #
@@ -386,7 +405,7 @@ results("01")
 #
 # <details><summary>Answer</summary>
 #
-# No: strongest and random were such a pair.
+# No: sixteen strongest and sixteen random ones were such a pair.
 #
 # </details>
 #
@@ -394,12 +413,12 @@ results("01")
 #
 # <details><summary>Answer</summary>
 #
-# Full rank says that no direction is exactly zero. The score asks which ones are needed, and the strongest sixteen did
-# most of the work.
+# Full rank says that no direction is exactly zero. The score asks how many suffice, and the strongest sixteen did most of
+# the work.
 #
 # </details>
 #
 # ## Next
 #
-# [02 Intrinsic dimension](02_intrinsic_dimension.ipynb): random directions did nothing here. What if one *trains* in
-# them?
+# [02 Intrinsic dimension](02_intrinsic_dimension.ipynb): put in afterwards, random directions gave no right answer.
+# What if one *trains* in them?

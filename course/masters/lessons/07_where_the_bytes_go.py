@@ -380,8 +380,9 @@ show.figure(show.memory_bars(bars, "Two levers bring the step down to little mor
             alt="; ".join(f"{name}: {e.peak_bytes / 1e9:.1f} GB" for name, e in bars.items()))
 
 # %% [markdown]
-# A process holds more than its tensors: CUDA's context, and gaps between blocks, 4 % to 49 % over the T4 runs that
+# A process holds more than its tensors: CUDA's context, and gaps between blocks, 5 % to 42 % over the T4 runs that
 # come with [fitcheck-llm 0.3.1](https://pypi.org/project/fitcheck-llm/0.3.1/). The table assumes the worst of it.
+# All figures here are of this package's layers; `stack="peft"` counts PEFT's over bitsandbytes, which take more.
 # `cheapest_method` gives up full rank, then 16-bit weights, only where it must; `fit` solves for the longest batch,
 # up to the 131,072 positions of the model.
 
@@ -389,11 +390,11 @@ show.figure(show.memory_bars(bars, "Two levers bring the step down to little mor
 both = {"method": "qlora", "checkpointing": True, "chunked_loss": 256}
 rows = []
 for name in ("t4", "rtx-4090", "a100-40gb", "h200"):
-    usable = memory.get_gpu(name).usable_bytes
-    context, with_one_gb = (memory.process_bytes(n)[1] for n in (0, 10**9))
-    budget = (usable - context) / (with_one_gb - context)  # GB of tensors
+    gpu = memory.get_gpu(name)
+    context, with_one_gb = (memory.process_bytes(n, gpu)[1] for n in (0, 10**9))
+    budget = (gpu.usable_bytes - context) / (with_one_gb - context)  # GB of tensors
     choice = memory.cheapest_method(budget, config, seq_len=2048)
-    rows.append([name, gb(usable), f"{budget:.1f}", str(choice).partition(":")[0],
+    rows.append([name, gb(gpu.usable_bytes), f"{budget:.1f}", str(choice).partition(":")[0],
                  f"{memory.fit(budget, 'seq_len', config, **both):,}"])
 show.table(rows, ["GPU", "usable, GB", "tensors, GB", "8B at 2,048 tokens", "most tokens, QLoRA, two levers"])
 
@@ -401,7 +402,7 @@ show.table(rows, ["GPU", "usable, GB", "tensors, GB", "8B at 2,048 tokens", "mos
 # The same with sliders, for your own model and GPU. (It is alive only while the kernel runs.)
 
 # %% tags=["nbval-ignore-output"]
-show.memory_explorer(NAME, "t4")
+show.memory_explorer(NAME, "t4", "lora_lab")
 
 # %% [markdown]
 # ## Four numbers to check
