@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from lora_lab import exercises as exercises
     from lora_lab import lora as lora
     from lora_lab import lowrank as lowrank
+    from lora_lab import matching as matching
     from lora_lab import memory as memory
     from lora_lab import methods as methods
     from lora_lab import models as models
     from lora_lab import network as network
+    from lora_lab import patterns as patterns
     from lora_lab import quant as quant
     from lora_lab import ranges as ranges
     from lora_lab import records as records

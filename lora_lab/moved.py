@@ -25,7 +25,7 @@ MOVED = {
     "lora_lab.lora.inject": "lora_lab.adapters.placing",
     "lora_lab.lora.merging": "lora_lab.adapters.folding",
     "lora_lab.lora.moved": "lora_lab.adapters.moved",
-    "lora_lab.lora.patterns": "lora_lab.adapters.patterns",
+    "lora_lab.lora.patterns": "lora_lab.patterns",
     "lora_lab.lora.targets": "lora_lab.adapters.naming",
     "lora_lab.machine": "lora_lab.commands.machine",
     "lora_lab.memory.estimate": "lora_lab.memory.closed_form",
@@ -46,6 +46,7 @@ _SOFTWARE, _HARDWARE, _AROUND = (f"lora_lab.commands.{name}" for name in ("softw
 
 NAMES = {
     "lora_lab.cli": {"SEEDS": "lora_lab.commands.arguments.SEEDS"},
+    "lora_lab.installed": {name: f"lora_lab.network.{name}" for name in ("PYPI", "package_index")},
     "lora_lab.doctor": {
         "REINSTALL": "lora_lab.commands.finding.REINSTALL",
         **{name: f"{_SOFTWARE}.{name}" for name in ("python", "package", "requirements", "requirement", "extras")},
@@ -64,9 +65,11 @@ NAMES = {
     "lora_lab.lora.config": {
         "FrozenMapping": "lora_lab.adapters.config.FrozenMapping",
         "layer_numbers": "lora_lab.adapters.config.layer_numbers",
-        "names": "lora_lab.adapters.config.names",
-        "target_names": "lora_lab.adapters.config.target_names",
+        "names": "lora_lab.matching.names",
+        "target_names": "lora_lab.matching.target_names",
     },
+    "lora_lab.lora.targets": {"by_last_parts": "lora_lab.matching.by_last_parts"},
+    "lora_lab.memory_cli": {"parse_bytes": "lora_lab.commands.memory_room.parse_bytes"},
     "lora_lab.quant.linear4bit": {"SLAB": "lora_lab.quant.slabs.SIZE"},
     "lora_lab.quant.stream": {"refuse_tied": "lora_lab.quant.ties.refuse_tied", "tie": "lora_lab.quant.ties.tie"},
     "lora_lab.train.pretrain": {"model_card": "lora_lab.train.folder.model_card"},
@@ -95,6 +98,13 @@ GONE = {
         "what it knows",
         "to_peft": "lora_lab.adapters.peft_options.describe(model, layers, configs) describes an adapter of any method",
     },
+    "lora_lab.memory.gpus": {
+        "CONTEXT_BYTES": "lora_lab.memory.process_bytes(0, gpu) says least and most; a GPU has context_mib of its own"
+    },
+    "lora_lab.memory.sizes": dict.fromkeys(
+        ("FOUR_NORMS", "FUSED", "MOE", "QKV_BIAS", "QK_NORM"),
+        "lora_lab.memory.sizes.FAMILIES has a row for each architecture, with what distinguishes it",
+    ),
     "lora_lab.train.limits": {
         "has_loss": "lora_lab.data.batches.tokens_with_loss(example['labels']) counts the tokens with loss"
     },

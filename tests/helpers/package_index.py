@@ -3,9 +3,14 @@
 import contextlib
 import http.server
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+
+SELF_SIGNED = Path(__file__).with_name("self_signed.pem")
+"""A certificate for localhost and 127.0.0.1 until 2126, and its key, which protects nothing."""
 
 
 @dataclass
@@ -19,6 +24,7 @@ class Index:
         form: of a page, "html", "json", or what it says.
         password: "name:password" that is asked for, if any.
         status: of every file's answer, if not 200.
+        redirects_to: where every question is sent on to, if anywhere.
         asked: path and Range of each question, in order.
     """
 
@@ -28,19 +34,22 @@ class Index:
     form: str = "html"
     password: str = ""
     status: int = 200
+    redirects_to: str = ""
     asked: list[tuple[str, str]] = field(default_factory=list)
     authorized: list[str] = field(default_factory=list)
     address: str = ""
 
 
 @contextlib.contextmanager
-def serve(index: Index) -> Iterator[Index]:
-    """The index at `index.address` while the block runs."""
+def serve(index: Index, tls: bool = False) -> Iterator[Index]:
+    """The index at `index.address` while the block runs; with `tls` its certificate is `SELF_SIGNED`."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             index.asked.append((self.path, self.headers.get("Range", "")))
             index.authorized.append(self.headers.get("Authorization", ""))
+            if index.redirects_to:
+                return self._answer(302, b"", {"Location": index.redirects_to + self.path.removeprefix("/simple")})
             if index.password and not self.headers.get("Authorization"):
                 return self.send_error(401)
             if self.path.endswith("/"):
@@ -80,8 +89,16 @@ def serve(index: Index) -> Iterator[Index]:
         def log_message(self, *_):
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    class Server(http.server.ThreadingHTTPServer):
+        def handle_error(self, *_):
+            """Whoever does not trust the certificate goes away; no traceback of that."""
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(SELF_SIGNED)
+            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        index.address = f"http://127.0.0.1:{server.server_port}/simple"
+        index.address = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}/simple"
         yield index
         server.shutdown()
