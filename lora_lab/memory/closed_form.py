@@ -7,7 +7,7 @@ from typing import Unpack
 
 from lora_lab.memory.activations import depth, final_norm, layer
 from lora_lab.memory.optimizers import state_bytes, update_bytes
-from lora_lab.memory.reach import adapted, int8_weights, notes, quantized_weights
+from lora_lab.memory.reach import StoredWeights, adapted, int8_weights, notes, quantized_weights
 from lora_lab.memory.result import COMPONENTS, PHASES, MemoryEstimate, Moment
 from lora_lab.memory.settings import Options, Setup
 from lora_lab.memory.shapes import Weight, parameters, weights
@@ -84,13 +84,7 @@ def at_rest(setup: Setup) -> Bytes:
     if setup.method == "lora":
         stored["frozen weights"] = width * parameters(setup.sizes).total
     elif setup.method == "qlora":
-        found = (
-            int8_weights(setup.sizes, width)
-            if setup.base == "int8"
-            else quantized_weights(
-                setup.sizes, setup.block_size, setup.double_quant, width, with_experts=setup.quantize_experts
-            )
-        )
+        found = _quantized(setup)
         stored = {"frozen weights": found.packed + found.dense, "quantization constants": found.constants}
     if setup.offload == "weights":
         stored = _one_layer_of(setup, stored)
@@ -101,6 +95,13 @@ def at_rest(setup: Setup) -> Bytes:
         "optimizer states": state_bytes(setup, trainable) + state_bytes(setup, saved(setup), setup.weight_dtype),
         "activations": 2 * 8 * setup.batch_size * setup.seq_len,
     }
+
+
+def _quantized(setup: Setup) -> StoredWeights:
+    s, width = setup.sizes, setup.weight_dtype.itemsize
+    if setup.base == "int8":
+        return int8_weights(s, width)
+    return quantized_weights(s, setup.block_size, setup.double_quant, width, with_experts=setup.quantize_experts)
 
 
 def moments(setup: Setup) -> list[Moment]:
@@ -134,9 +135,8 @@ def moments(setup: Setup) -> list[Moment]:
     before = outputs if again else 0  # kept ones of the pass before
     early, update = setup.optimizer_in_backward, update_bytes(setup, trained(setup))
     all_but_first = total - gradients["embeddings"] - gradients["layer"]
-    marked = (
-        2 * decoder.stream if setup.checkpointing and not setup.saves("embed_tokens") else 0
-    )  # embeddings' output and its gradient
+    # The embeddings' output, which transformers then marks as needing a gradient (see `activations.depth`), and that.
+    marked = 2 * decoder.stream if setup.checkpointing and not setup.saves("embed_tokens") else 0
     return [
         Moment("at rest", tuple(rest.get(name, 0) for name in COMPONENTS)),
         at("forward", 0, max(below, frozen) + casts, before, decoder.forward),

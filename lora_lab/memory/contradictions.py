@@ -50,6 +50,8 @@ def refuse_contradictions(setup: Any) -> None:
             )
     if setup.base == "int8" and setup.quantize_experts:
         raise ValueError("base='int8' reaches linear layers alone: quantize_experts=True needs base='nf4'")
+    if setup.quantize_experts and setup.config.model_type in FAMILIES and not setup.sizes.experts:
+        raise ValueError("quantize_experts=True with a model that has no experts: leave it out")
     if setup.base == "int8" and setup.quant_storage != "uint8":
         raise ValueError(
             f"quant_storage={setup.quant_storage!r} is of 4-bit weights, and base='int8' has none: leave it out, or "

@@ -17,6 +17,7 @@ and its backward pass, which the gradient passes from the end, at one of four mo
 
 from lora_lab.memory.dtypes import FLOAT16
 from lora_lab.memory.kept import Kept
+from lora_lab.memory.settings import Setup
 
 NORM_BACKWARD = 5 * 4  # bytes per value: an RMSNorm goes backward through five fp32 tensors as wide as its input
 
@@ -40,7 +41,7 @@ class Passing:
         norms, attention, mlp = self.kept.norms(), self.kept.attention(), self.kept.mlp()
         moments = (  # last to first, as the backward pass comes to them
             norms + attention + mlp + (self.family.norms == 4) * (NORM_BACKWARD + self.w) * self.s.hidden,
-            norms + attention + mlp + self.mlp_backward(),
+            norms + attention + mlp + max(self.mlp_backward(), self.mlp_again()),
             norms / 2 + attention - self.kept.output() + self.attention_backward(),
             norms / 2 + self.query_norm_backward(),
         )
@@ -89,22 +90,41 @@ class Passing:
         product = (1 - self.kept.sparse) * self.kept.product()
         return 3 * self.o * self.mlp_width - product + self.w * self.s.hidden
 
+    def mlp_again(self) -> float:
+        """The same when a layer is repeated whose adapters cast their inputs, as PEFT's dense ones do: at `down` the
+        product and, under autocast, its cast to the adapter's dtype; at `up` W x, B A x and its multiple, when `up` and
+        the copy of the product are not there yet. Beside them the norm's output, the sum before the MLP, and the
+        gradients that came from above, of two tensors."""
+        width = self.kept.width
+        if not (self.setup.checkpointing and width.copies_attention):
+            return 0
+        cast = self.setup.trainable_dtype.itemsize if self.setup.software.autocast else 0
+        at_down, at_up = self.o + cast, width.adapter_inputs  # B A x and its multiple, less the copy as wide as either
+        shares = self.kept.share
+        up = max(shares.get(name, 0) for name in ("up_proj", "gate_up_proj"))
+        tall = max(at_down * shares.get("down_proj", 0), at_up * up)
+        return tall * self.mlp_width + 4 * self.w * self.s.hidden
+
     def attention_backward(self) -> float:
         """The same for the attention, when the MLP is done: two fp32 gradients of the scores for their 16-bit copy; one
         where SDPA drops some of them."""
         plain = self.setup.attention == "eager" and not self.s.attention_dropout
-        width = plain * (8 - (self.c if self.c < 4 else 0) + self.softmax_backward()) + 4 * self.kept.drops_scores
+        width = plain * (8 - (self.c if self.c < 4 else 0) + softmax_backward(self.setup)) + 4 * self.kept.drops_scores
         return width * self.s.heads * self.setup.seq_len + 2 * self.w * self.s.hidden
-
-    def softmax_backward(self) -> int:
-        """On CUDA, torch's softmax makes gradient times output in fp32 before it sums it; where its input was float16,
-        its own gradient comes in float16 at once (aten/src/ATen/native/cuda/SoftMax.cu)."""
-        if self.setup.device == "cpu":
-            return 0
-        return 2 if self.setup.compute_dtype == FLOAT16 else 4
 
     def query_norm_backward(self) -> float:
         """Where queries are normalised, what that holds when all else of the attention is done."""
         if not self.family.query_norm:
             return 0
         return self.kept.query_norm() + NORM_BACKWARD * self.s.q_width + 2 * self.c * self.s.kv_width
+
+
+def softmax_backward(setup: Setup) -> int:
+    """Bytes per score that the backward pass of eager attention's softmax takes beside its gradients.
+
+    On CUDA, torch makes gradient times output in fp32 before it sums it; where its input was float16, its own gradient
+    comes in float16 at once, which gives half of that back (aten/src/ATen/native/cuda/SoftMax.cu).
+    """
+    if setup.device == "cpu" or setup.attention != "eager":
+        return 0
+    return 2 if setup.compute_dtype == FLOAT16 else 4

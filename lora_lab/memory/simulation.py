@@ -16,6 +16,7 @@ from transformers import masking_utils
 
 from lora_lab import lora
 from lora_lab.memory.presets import load_config
+from lora_lab.memory.passing import softmax_backward
 from lora_lab.memory.phases import watch_phases
 from lora_lab.memory.reach import notes
 from lora_lab.memory.result import COMPONENTS, PHASES, MemoryEstimate, Moment
@@ -69,7 +70,7 @@ def simulate_model(setup: Setup, model: nn.Module) -> MemoryEstimate:
     Raises:
         ValueError: for a model whose code needs values, not only shapes.
     """
-    ledger = _Ledger()
+    ledger = _Ledger(setup)
     with _refusing(type(model).__name__), FakeTensorMode(allow_non_fake_inputs=True), ledger, _as_if_real():
         _materialise(model)
         for component, tensors in weights_by_component(model).items():
@@ -102,8 +103,9 @@ def _refusing(what: str) -> Iterator[None]:
 class _Ledger(Storages):
     """Books the storages of a step under components, and notes the phase of each moment."""
 
-    def __init__(self) -> None:
+    def __init__(self, setup: Setup) -> None:
         super().__init__()
+        self.setup = setup
         self.phase = PHASES[0]
         self.timeline: list[Moment] = []
         self._dequantizing = False
@@ -114,7 +116,19 @@ class _Ledger(Storages):
             return 1.0 if args[0].is_floating_point() else 1
         if func is aten.add.Tensor and self.phase in ("loss", "backward") and _summed_in_place(args[0]):
             func = aten.add_.Tensor
-        return super().__torch_dispatch__(func, types, args, kwargs)
+        beside = self.beside_softmax(types, args[0]) if func is aten._softmax_backward_data.default else None
+        result = super().__torch_dispatch__(func, types, args, kwargs)
+        del beside
+        return result
+
+    def beside_softmax(self, types: Any, gradient: Tensor) -> Tensor | None:
+        """What CUDA's kernel makes for a moment, and the CPU's, which runs here, does not; see
+        `passing.softmax_backward`, which says how wide it is."""
+        if not (width := softmax_backward(self.setup)):
+            return None
+        options = {"dtype": torch.float16 if width == 2 else torch.float32, "device": gradient.device}
+        made: Tensor = super().__torch_dispatch__(aten.empty.memory_format, types, (list(gradient.shape),), options)
+        return made
 
     def start(self) -> None:
         """The step that counts begins."""

@@ -72,6 +72,7 @@ def named(case) -> str:
 
 
 def compare(config, options) -> None:
+    options = {**options, "device": "cpu"}  # where the step that is measured runs
     simulated = memory.simulate(config, **options)
     measured = memory.measure(*memory.real_step(memory.Setup(config, **options)))
     assert simulated.peak_phase == measured.peak_phase
@@ -277,6 +278,20 @@ def test_every_setup_is_refused_or_says_consistently_where_16_bits_are_enough(**
     assert setup.adapted or setup.trainable_dtype == setup.weight_dtype
     if setup.precision in ("bf16", "fp32"):
         assert widths[0] == widths[1] == (4 if setup.precision == "fp32" else 2)
+
+
+@pytest.mark.parametrize(("precision", "width"), [("mixed", 4), ("fp16", 2)])
+def test_eager_attention_on_cuda_takes_one_tensor_of_the_scores_more_than_on_a_cpu(precision, width):
+    """Simulated as in closed form: few logits at a time and repeated layers leave the peak to a layer's attention."""
+    setup = {"attention": "eager", "checkpointing": True, "chunked_loss": 16, "batch_size": 2, "seq_len": 250}
+    for count in (memory.simulate, memory.estimate):
+        on_cuda, on_cpu = (
+            count(LLAMA, "lora", precision=precision, device=device, **setup) for device in ("cuda", "cpu")
+        )
+        scores = 2 * LLAMA.num_attention_heads * 250**2
+        assert on_cuda.peak_phase == "backward" and on_cuda.peak_bytes - on_cpu.peak_bytes == width * scores
+    without = {**setup, "attention": "sdpa"}
+    assert len({memory.simulate(LLAMA, "lora", device=each, **without).peak_bytes for each in ("cuda", "cpu")}) == 1
 
 
 def test_storages_count_shared_bytes_once_and_forget_the_dead():

@@ -20,6 +20,21 @@ TESTS = (
 
 MUTATIONS = (
     Mutation(
+        file="lora_lab/memory/simulation.py",
+        before="if func is aten._softmax_backward_data.default else None",
+        after="if False else None",
+        test="tests/memory/test_simulate.py::"
+        "test_eager_attention_on_cuda_takes_one_tensor_of_the_scores_more_than_on_a_cpu[mixed-4]",
+        wrong="a simulated step forgets what CUDA's softmax makes",
+    ),
+    Mutation(
+        file="lora_lab/memory/passing.py",
+        before="max(self.mlp_backward(), self.mlp_again())",
+        after="self.mlp_backward()",
+        test="tests/memory/test_stacks.py::test_pefts_own_layers_keep_what_their_stack_says[sdpa-True-2-lora-peft]",
+        wrong="what PEFT's dense layers make when they are repeated is forgotten",
+    ),
+    Mutation(
         file=ESTIMATE,
         before="kept = below = streams * decoder.stream + decoder.masks",
         after="kept = below = decoder.masks",
