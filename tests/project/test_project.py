@@ -125,8 +125,9 @@ def test_every_extra_that_a_command_names_exists(name: str) -> None:
 def test_every_make_target_that_a_text_names_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md")]
-    named = {target for text in texts for target in re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)}
-    assert named <= targets
+    code = [part for text in texts for part in re.findall(r"^```.*?^```|`[^`\n]+`", text, re.MULTILINE | re.DOTALL)]
+    named = {target for part in code for target in re.findall(r"(?:^|`)make ([a-z-]+)", part, re.MULTILINE)}
+    assert named and named <= targets
 
 
 def imported(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -140,7 +141,7 @@ def imported(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def test_the_library_imports_only_what_it_declares() -> None:
-    optional = [*extras()["lab"], *extras()["gpu"]]  # used only where installed
+    optional = [*extras()["lab"], *extras()["gpu"], *extras()["real"]]  # used only where installed
     declared = {canonicalize_name(Requirement(text).name) for text in [*project()["dependencies"], *optional]}
     found = {(path.name, name) for path, name in imported(ROOT / "lora_lab") if name not in sys.stdlib_module_names}
     assert {(path, name) for path, name in found if canonicalize_name(name) not in declared | {"lora-lab"}} == set()
