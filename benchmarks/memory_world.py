@@ -32,7 +32,7 @@ RECORD = HERE.parent / "lora_lab" / "records" / "memory_world.json"
 Row = dict[str, Any]
 
 TYPED = ("stack", "method", "r", "target_modules", "batch_size", "seq_len")  # by a user; the stack says the rest
-_GROUPS = ("method", "parameters")  # of a run, for summing up; not written with it
+_GROUPS = ("method", "parameters", "in_use")  # of a run, for summing up; not written with it
 HOW = {"peft": "a loop under autocast as the Trainer's"}  # benchmarks/on_gpu/stacks.py
 CARDS = {"T4": memory.get_gpu("t4"), "H100": memory.get_gpu("h100"), "A100-SXM4-40GB": memory.get_gpu("a100-40gb")}
 
@@ -72,6 +72,21 @@ def methods(runs: list[Row]) -> dict[str, dict[str, Row]]:
     return found
 
 
+def processes(runs: list[Row]) -> dict[str, Row]:
+    """By card, of how many processes it is known what they held, and how many of them lie in the range that is printed.
+
+    What one on the H100 held includes what building its model took.
+    """
+    found: dict[str, Row] = {}
+    for run in runs:
+        if held := run.get("held" if run["gpu"] == "T4" else "in_use"):
+            low, high = memory.process_bytes(run["typed"], CARDS[run["gpu"]])
+            said = found.setdefault(run["gpu"], {"runs": 0, "inside": 0})
+            said["runs"] += 1
+            said["inside"] += low <= held <= high
+    return found
+
+
 def record() -> Row:
     """What is written."""
     runs = rows()
@@ -80,6 +95,7 @@ def record() -> Row:
         "unit": "bytes; errors are shares of what was measured",
         "stacks": summary(runs),
         "methods": methods(runs),
+        "processes": processes(runs),
         "rows": [{key: value for key, value in run.items() if key not in _GROUPS} for run in runs],
     }
 
@@ -97,7 +113,7 @@ def _t4() -> Iterator[Row]:
 
 
 def _h100() -> Iterator[Row]:
-    """What the process held is left out: it includes what building the model took."""
+    """What the process held stands in no row of the record: it includes what building the model took."""
     for row in json.loads((HERE / "results" / "gpu.json").read_text())["sections"]["memory"]["rows"]:
         if row.get("status") == "done":
             settings = asked(row["stack"], row)
@@ -105,7 +121,8 @@ def _h100() -> Iterator[Row]:
                    "checkpointed" * row.get("checkpointing", False), _batch(row)]  # fmt: skip
             told = {"source": "results/gpu.json", "gpu": "H100", "kind": "allocated"}
             name, config = " ".join(filter(None, how)), config_of(row["model"])
-            yield _row(name, config, settings, settings, told, row["measured"], None)
+            run = _row(name, config, settings, settings, told, row["measured"], None)
+            yield run | {"in_use": row["process"]["in use on the device"]}
 
 
 def _others() -> Iterator[Row]:

@@ -45,9 +45,16 @@ def seed(text: str) -> int:
     raise argparse.ArgumentTypeError(f"{text[:40]!r} is no seed: give a whole number from 0 to {SEEDS[-1]}")
 
 
-def names(text: str) -> str | tuple[str, ...]:
-    """One name or pattern as it is, several as a tuple."""
-    found = tuple(filter(None, (name.strip() for name in text.split(","))))
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} names nothing: give all-linear, or names such as q_proj,v_proj")
+def names(text: str, such: str = "all-linear, or names such as q_proj,v_proj") -> str | tuple[str, ...]:
+    """One name or pattern as it is, several as a tuple.
+
+    Args:
+        text: as typed.
+        such: what could be given.
+    """
+    found = tuple(name.strip() for name in text.split(","))
+    if not any(found):
+        raise argparse.ArgumentTypeError(f"{text!r} names nothing: give {such}")
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} holds an empty name: take out the comma too many")
     return found if len(found) > 1 else found[0]

@@ -149,10 +149,10 @@ def _lines_to_load(base: Base, method: str, out: Path) -> str:
     else:
         origin, options = "from transformers import AutoModelForCausalLM", ""
         if method == "qlora":
-            origin += ", BitsAndBytesConfig"
+            origin = f"import torch\n{origin}, BitsAndBytesConfig"
             load = "nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type='nf4', "
-            load += "bnb_4bit_use_double_quant=True)\n"
-            options = ", quantization_config=nf4"
+            load += f"bnb_4bit_use_double_quant=True,\n                         bnb_4bit_compute_dtype={base.dtype})\n"
+            options = f", quantization_config=nf4, dtype={base.dtype}"  # as it was trained
         else:
             load = ""
         load += f"base = AutoModelForCausalLM.from_pretrained({base.name!r}{options})"

@@ -3,7 +3,8 @@
 import argparse
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from lora_lab.commands.memory_plot import format_of, plot
 from lora_lab.commands.memory_refusals import refuse, refuse_unknown
 from lora_lab.commands.memory_settings import given
 from lora_lab.commands.memory_text import as_text
-from lora_lab.memory.names import stand_in
+from lora_lab.memory.kinds import refuse_uncounted
+from lora_lab.memory.names import refuse_towers, stand_in
 from lora_lab.memory.presets import load_config
 
 
@@ -61,9 +63,13 @@ def _answer(options: argparse.Namespace) -> Answer:
 def _config(model: str) -> tuple[Any, list[str]]:
     """What a name means, and a remark if it is not the preset's own."""
     if os.path.exists(model) and model.strip().lower() not in memory.PRESETS:
-        return load_config(model), []
+        with _quiet():
+            config = load_config(model)
+        refuse_uncounted(model, config)
+        return config, []
     preset = stand_in(model)
     if preset is None:
+        refuse_towers(model)
         return load_config(model), []
     remarks = []
     if model.strip().lower() not in (preset.name, preset.hub.lower()):
@@ -71,6 +77,19 @@ def _config(model: str) -> tuple[Any, list[str]]:
     if preset.name.endswith("-text") and model.strip().lower() != preset.name:
         remarks.append(f"counted is the text part of {model}, without its vision tower")
     return preset, remarks
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what transformers logs while it reads a config: the answer says what matters of it."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _as_typed(options: argparse.Namespace, settings: Mapping[str, Any]) -> list[str]:

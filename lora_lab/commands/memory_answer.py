@@ -29,6 +29,7 @@ class Answer:
         counted: lines on what was counted.
         remarks: what a reader must know.
         singles, together: ways out, see `ways_out`.
+        more_cards: several cards that share it, if it fits so.
         largest: of a model that answers, batch and context that "surely" fit, and those whose "tensors" do.
         more: lines on what else follows.
     """
@@ -46,6 +47,7 @@ class Answer:
     remarks: tuple[str, ...]
     singles: tuple[Way, ...] = ()
     together: Way | None = None
+    more_cards: Way | None = None
     largest: Mapping[str, Mapping[str, int | None]] | None = None
     more: tuple[str, ...] = ()
 

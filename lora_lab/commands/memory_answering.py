@@ -11,6 +11,7 @@ from lora_lab.commands.memory_room import Room
 from lora_lab.commands.memory_settings import flag, of_the_model
 from lora_lab.commands.memory_verdict import shorter, ways_out
 from lora_lab.memory.contradictions import positions
+from lora_lab.memory.saying import size
 from lora_lab.units import GB
 
 USUAL: dict[str, Any] = {"weights": "bf16", "batch_size": 1, "cache": None, "attention": "sdpa", "double_quant": False}
@@ -32,17 +33,18 @@ def answer(model: str, config: Any, typed: Mapping[str, Any], room: Room | None)
     settled, remarks = _settle(config, typed)
     if settled["weights"] != "nf4" and typed.get("double_quant"):
         raise ValueError("--double-quant is of 4-bit weights: add --weights nf4, or leave it out")
-    if room and room.count > 1:
-        remarks.append(f"answering is counted on one card; each of {room.count} can hold a model of its own")
     if room and room.gpu and not room.gpu.bfloat16 and settled["weights"] == "bf16":
         remarks.append(f"{room.gpu.name} computes no bfloat16 in hardware: --weights fp16, which takes as much")
+    estimate = memory.inference(config, **settled)
+    if room and room.count > 1:
+        remarks.append(_of_several(estimate, room.count))
     found = Answer(
         model=model,
         kind="inference",
         config=config,
         typed=typed,
         settings=settled,
-        estimate=memory.inference(config, **settled),
+        estimate=estimate,
         loading=loaded(config, settled),
         error=None,
         room=room,
@@ -123,6 +125,14 @@ def _settle(config: Any, typed: Mapping[str, Any]) -> tuple[dict[str, Any], list
     needed, remarks = of_the_model(config, typed, "context")
     settled = {**USUAL, **needed, **typed}
     return {name: settled[name] for name in ANSWERING}, remarks
+
+
+def _of_several(estimate: memory.MemoryEstimate, count: int) -> str:
+    weights = estimate.components["frozen weights"] + estimate.components["quantization constants"]
+    return (
+        f"answering is counted on one card; each of {count} can hold a model of its own. One that is split among them "
+        f"is not counted: evenly over {count} (device_map='auto') the weights alone are {size(weights // count)} each"
+    )
 
 
 def _counted(model: str, settled: Mapping[str, Any]) -> str:

@@ -32,6 +32,7 @@ def as_record(found: Answer) -> dict[str, Any]:
         "budget_bytes": room and room.bytes,
         "ways_out": [_way(way) for way in found.singles],
         "together": found.together and _way(found.together),
+        "more_cards": found.more_cards and f"{found.more_cards.flags}: {found.more_cards.answer}",
         "largest": found.largest,
         "gpus_that_fit": [name for name, each in found.cards.items() if each == "fits"],
         "gpus_uncertain": [name for name, each in found.cards.items() if each == "uncertain"],

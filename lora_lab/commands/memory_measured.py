@@ -73,5 +73,15 @@ def measured(stack: str, method: str, base: str = "nf4") -> Measured | None:
     return Measured(method, **found) if found.get("runs") else None
 
 
+def in_range() -> str:
+    """How many processes lay in the range that is printed around the tensors; empty if the record is not there."""
+    try:
+        found: dict[str, dict[str, int]] = records.load("memory_world").get("processes", {})
+    except ValueError:
+        return ""
+    cards = (f"{each['inside']} of {each['runs']} measured on {gpu}" for gpu, each in found.items())
+    return f" (in that range lay {' and '.join(cards)})" if found else ""
+
+
 def _size(parameters: int) -> str:
     return f"{parameters / GB:.0f}B" if parameters >= 2 * GB else f"{parameters / GB:.1f}B"

@@ -3,6 +3,7 @@
 import argparse
 from argparse import BooleanOptionalAction
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from lora_lab.commands.arguments import names, number, whole, word
@@ -117,7 +118,10 @@ def _add_settings(group: Any) -> None:
     switch("--keep-outputs", "the loop holds on to the logits while it goes backward")
     switch("--optimizer-in-backward", "each weight is updated as soon as its gradient is there")
     group.add_argument(
-        "--modules-to-save", type=names, metavar="NAMES", help="trained in full beside adapters: embed_tokens, lm_head"
+        "--modules-to-save",
+        type=partial(names, such="embed_tokens, lm_head, or both"),
+        metavar="NAMES",
+        help="trained in full beside adapters: embed_tokens, lm_head",
     )
     group.add_argument("--base", type=word, help="of qlora: nf4 or int8; default: nf4")
     group.add_argument(

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,8 +26,11 @@ def format_of(path: Path) -> str:
     """The format that a file's name asks for; png for a name without.
 
     Raises:
-        ValueError: for one that is not offered.
+        ValueError: for one that is not offered, and for what is no file's name.
     """
+    no_file = path.exists() and not path.is_file() and not path.is_dir()  # a folder is refused when it is written
+    if no_file or path.name in ("-", *(f".{kind}" for kind in _METADATA)) or re.match("[a-z][a-z0-9]+:/", str(path)):
+        raise ValueError(f"cannot draw to '{path}', which is no file: choose a name such as memory.png")
     chosen = path.suffix.lstrip(".").lower() or "png"
     if chosen not in _METADATA:
         raise ValueError(f"cannot draw '{path.name}' as {chosen!r}: choose a name in .png, .svg or .pdf")

@@ -8,10 +8,10 @@ from fractions import Fraction
 from lora_lab import memory, ranges
 from lora_lab.memory.cards import MOST_CARDS, get_cards, namesakes
 from lora_lab.memory.gpus import FRAGMENTATION, Answer, answer
+from lora_lab.memory.settings import MOST_BYTES
 from lora_lab.units import GB, GIB
 
 _UNITS = {"gb": GB, "gib": GIB, "mb": 10**6, "mib": 2**20}
-_MOST = 10**18
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def find(options: argparse.Namespace) -> tuple[Room | None, int, list[str]]:
     Raises:
         ValueError: for an unknown GPU, an amount that is none, and numbers of cards that contradict each other.
     """
-    count, gpu = get_cards(options.gpu) if options.gpu is not None else (1, None)
+    count, gpu = _cards(options.gpu) if options.gpu is not None else (1, None)
     if options.gpus is not None:
         typed = ranges.whole("gpus", options.gpus, 1, MOST_CARDS)
         if count not in (1, typed):
@@ -73,6 +73,15 @@ def find(options: argparse.Namespace) -> tuple[Room | None, int, list[str]]:
     return Room(gpu.usable_bytes, words, gpu, count), count, remarks
 
 
+def _cards(name: str) -> tuple[int, memory.GPU]:
+    try:
+        return get_cards(name)
+    except ValueError as error:
+        if "unknown GPU" not in str(error):
+            raise
+        raise ValueError(f"{error}; or give a card's memory in place of its name, as in --budget 24GB") from None
+
+
 def parse_bytes(text: str) -> int:
     """ "16GB" (10⁹), "14.5 GiB" (2³⁰), "900MB" or "900MiB" in bytes.
 
@@ -80,11 +89,15 @@ def parse_bytes(text: str) -> int:
         ValueError: for anything else, a bare number too, since GB and GiB differ by 7 %.
     """
     match = re.fullmatch(r"\s*(-?[0-9]{0,20}(?:\.[0-9]{0,20})?)\s*([a-zA-Z]*)\s*", text)
+    if "," in text and re.fullmatch(r"\s*[0-9]{1,20},[0-9]{1,20}\s*[a-zA-Z]+\s*", text):
+        raise ValueError(
+            f"{text[:60]!r} is no amount of memory: write it with a point, {text.strip().replace(',', '.')}"
+        )
     if not match or match[2].lower() not in _UNITS or not re.search("[0-9]", match[1]):
         raise ValueError(f"{text[:60]!r} is no amount of memory: write it with its unit, such as 16GB or 14.5GiB")
     value = round(Fraction(match[1].strip(".") if match[1][-1] == "." else match[1]) * _UNITS[match[2].lower()])
     if value <= 0:
         raise ValueError(f"a budget of {text!r} holds nothing: give more than 0")
-    if value > _MOST:
+    if value > MOST_BYTES:
         raise ValueError(f"a budget of {text!r} is no machine's: give what there is")
     return value

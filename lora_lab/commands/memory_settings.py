@@ -49,6 +49,12 @@ def given(options: argparse.Namespace, cards: int) -> dict[str, Any]:
             raise ValueError(
                 f"{flag(name, typed[name])} has no use with --method {typed['method']}, which has no {what}"
             )
+    if typed.get("base") == "int8":
+        for name in ("double_quant", "block_size"):
+            if typed.get(name):
+                raise ValueError(
+                    f"{flag(name, typed[name])} is of 4-bit weights, and --base int8 has none: leave it out"
+                )
     return typed
 
 
@@ -63,10 +69,10 @@ def settle(config: Any, typed: Mapping[str, Any]) -> tuple[dict[str, Any], list[
         Keyword arguments for `memory.estimate` and its like, and a sentence on each setting that neither was typed nor
         is usual.
     """
-    from lora_lab.memory.stacks import get_stack
+    from lora_lab.memory.stacks import get_stack, own_settings
 
     remarks = []
-    own = dict(get_stack(typed["stack"]).settings.get(typed["method"], {}))
+    own = own_settings(get_stack(typed["stack"]), typed["method"], typed.get("sharding"))
     for name in _ruled_out(typed, own):
         own[name] = None if name == "chunked_loss" else False
         remarks.append(f"the stack's {flag(name, True)} does not go with what was asked for, and is left out")

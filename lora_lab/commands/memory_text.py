@@ -1,10 +1,12 @@
 """The answer of `lora-lab memory` for a reader: the verdict, why, what would make it fit, then the table."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 
 from lora_lab import memory
 from lora_lab.commands.memory_answer import Answer
+from lora_lab.commands.memory_measured import in_range
 from lora_lab.commands.memory_room import Room
+from lora_lab.commands.memory_words import in_the_stack_s_words
 from lora_lab.commands.memory_verdict import Way
 from lora_lab.memory.gpus import FRAGMENTATION, process_bytes
 from lora_lab.memory.gpus import Answer as Verdict
@@ -15,7 +17,10 @@ from lora_lab.ranges import first
 def as_text(found: Answer) -> str:
     """All of it."""
     decides, room = found.decides, found.room
-    lines = [first_line(decides.peak_bytes, room), why(decides, room)]
+    verdict_line = first_line(decides.peak_bytes, room)
+    if found.kind == "inference" and room and room.count > 1:  # a model that answers is counted on one card
+        verdict_line = verdict_line.replace(":", " on one:", 1)
+    lines = [verdict_line, why(decides, room)]
     if decides is found.loading:
         lines.append(loading_line(found))
     by_answer = {kind: [name for name, each in found.cards.items() if each == kind] for kind in ("fits", "uncertain")}
@@ -29,9 +34,10 @@ def as_text(found: Answer) -> str:
         larger = " or ".join(f"{cards}{name}" for name in by_answer["fits"][:3])
         if larger:
             larger = f"{'' if room.gpu else ', in place of --budget'}: --gpu {larger}"
-        lines += way_lines(found.singles, found.together, larger, room.answer(decides.peak_bytes))
-    lines += [*found.counted, *(f"Note: {each}" for each in found.remarks), *found.more]
-    return "\n".join([*lines, "", found.estimate.table()])
+        lines += way_lines(found, larger, room.answer(decides.peak_bytes))
+    notes = (*found.remarks, *found.estimate.notes)
+    lines += [*found.counted, *(f"Note: {each}" for each in notes), *found.more]
+    return "\n".join([*lines, "", replace(found.estimate, notes=()).table()])
 
 
 def first_line(peak: int, room: Room | None) -> str:
@@ -48,28 +54,47 @@ def why(estimate: memory.MemoryEstimate, room: Room | None) -> str:
     context = " to ".join(dict.fromkeys(f"{count // 2**20}" for count in contexts))
     return (
         f"Why: the peak is in the phase '{estimate.peak_phase}': {largest}; around the tensors, {low} to {high} % of "
-        f"fragments and {context} MiB of CUDA context."
+        f"fragments and {context} MiB of CUDA context{in_range()}."
     )
 
 
 def loading_line(found: Answer) -> str:
     """That the largest moment comes before any step."""
     then = {"training": "a step", "inference": "answering"}[found.kind]
+    upcast = "--upcast-frozen casts the largest dense weight"
+    when = {"upcast": upcast}.get(found.decides.peak_phase, "the last large weight is quantized")
     return (
-        f"Loading needs more than {found.kind}: {size(found.decides.peak_bytes)} when the last large weight is "
-        f"quantized, and {then} {size(found.estimate.peak_bytes)}; the verdict is on loading."
+        f"Loading needs more than {found.kind}: {size(found.decides.peak_bytes)} when {when}, and {then} "
+        f"{size(found.estimate.peak_bytes)}; the verdict is on loading."
     )
 
 
-def way_lines(singles: Sequence[Way], together: Way | None, larger: str, asked: Verdict) -> list[str]:
-    """What would make it fit, a line for each way."""
+def way_lines(found: Answer, larger: str, asked: Verdict) -> list[str]:
+    """What would make it fit, a line for each way; behind it, how the stack's own users write it."""
+    singles, together = found.singles, found.together
     ways = [*singles, *([together] if together else [])]
     wish = "make it fit" if asked == "does not fit" else "make it sure"
     lines = [f"What would {wish}:" if any(way.answer == "fits" for way in ways) else f"None of these would {wish}:"]
     width = max((len(way.flags) for way in singles), default=0)
-    lines += [f"  {way.flags:<{width}}  saves {size(way.saves_bytes)}: {way.said}" for way in singles]
+    lines += [
+        f"  {way.flags:<{width}}  saves {size(way.saves_bytes)}: {way.said}{_behind(found, way)}" for way in singles
+    ]
     if together:
-        lines.append(f"  together: {together.flags}  saves {size(together.saves_bytes)}: {together.said}")
+        another = " with another method" * ("method" in together.change)
+        saves = f"saves {size(together.saves_bytes)}: {together.said}{another}"
+        lines.append(f"  together: {together.flags}  {saves}{_behind(found, together)}")
     if larger:
         lines.append(f"  or a larger card{larger}")
+    if cards := found.more_cards:
+        lines.append(f"  or more cards: {cards.flags}: {cards.answer}{_behind(found, cards)}")
     return lines if len(lines) > 1 else ["Nothing that is offered here would make it fit."]
+
+
+def _behind(found: Answer, way: Way) -> str:
+    """In parentheses, how the stack's own users write it, and what a stage of DeepSpeed saves by another's leave."""
+    said = [in_the_stack_s_words(way.change.get("stack", found.settings.get("stack", "")), way.change)]
+    plain = next((each for each in found.singles if each.change == {"upcast_frozen": False}), None)
+    if plain and way.change.keys() == {"sharding"} and way.change["sharding"].startswith("zero"):
+        said.append(f"DeepSpeed undoes --upcast-frozen: {plain.flags} alone saves {size(plain.saves_bytes)}")
+    behind = "; ".join(filter(None, said))
+    return f" ({behind})" if behind else ""

@@ -6,15 +6,19 @@ from typing import Any
 
 from lora_lab import memory
 from lora_lab.commands.memory_answer import Answer
+from lora_lab.commands.memory_counted import stack_line, step_line
 from lora_lab.commands.memory_measured import measured, unmeasured
 from lora_lab.commands.memory_options import SETTINGS, TOGETHER
 from lora_lab.commands.memory_room import Room
 from lora_lab.commands.memory_settings import flag, settle
+from lora_lab.commands.memory_sharing import more_cards, other_shardings, refuse_storage, said_of_cards
 from lora_lab.commands.memory_verdict import shorter, ways_out
+from lora_lab.commands.memory_words import in_the_stack_s_words
+from lora_lab.memory.reach import adapted
 from lora_lab.memory.saying import size
-from lora_lab.memory.stacks import get_stack
+from lora_lab.memory.sizes import FAMILIES
+from lora_lab.memory.stacks import STACKS, get_stack
 
-_SHARED = ("zero3", "fsdp2")  # each card keeps a share of the weights
 UNCOMPARED = "no step of DPO was compared with a run, so nothing is known of its error"
 _LOADERS = {"peft": "peft", "peft-loop": "peft", "lora_lab": "lora_lab"}
 
@@ -36,8 +40,10 @@ def answer(model: str, config: Any, typed: Mapping[str, Any], room: Room | None,
     settled, remarks = settle(config, typed)
     setup = memory.Setup(config, **settled)
     _refuse_float16(setup, room)
+    refuse_storage(typed, room)
     estimate = memory.simulate(config, **settled) if simulated else count(config, typed)
     remarks += [] if simulated else _paged(config, typed, setup.optimizer, estimate)
+    remarks += _not_of_the_stack(setup, typed) + _too_high_a_rank(setup)
     error = None
     if typed.get("dpo"):
         estimate = replace(estimate, known_error=UNCOMPARED)
@@ -48,7 +54,7 @@ def answer(model: str, config: Any, typed: Mapping[str, Any], room: Room | None,
     if simulated and stack.name != "lora_lab":
         remarks.append(f"--simulate runs this package's layers, with the settings of --stack {stack.name}")
     loading = loaded(setup, typed)
-    remarks += _of_cards(typed, setup, loading)
+    remarks += said_of_cards(typed, setup, loading)
     if room and room.gpu and not room.gpu.bfloat16 and setup.precision in ("mixed", "bf16"):
         remarks.append(_without_bfloat16(config, typed, room.gpu, estimate))
     found = Answer(
@@ -61,12 +67,14 @@ def answer(model: str, config: Any, typed: Mapping[str, Any], room: Room | None,
         loading=loading,
         error=error,
         room=room,
-        counted=(f"Counted: {_counted(model, typed, setup)}", f"Stack: {_stack(setup, typed)}"),
+        counted=(f"Counted: {step_line(model, typed, setup)}", f"Stack: {stack_line(setup, typed)}"),
         remarks=tuple(remarks),
     )
     if room and found.verdict != "fits":
-        singles, together = ways_out(Training(config), typed, room)
-        found = replace(found, singles=tuple(singles), together=together)
+        question = Training(config)
+        singles, together = ways_out(question, typed, room)
+        more = None if simulated else more_cards(config, question, typed, room)
+        found = replace(found, singles=tuple(singles), together=together, more_cards=more)
     if room and room.gpu and found.verdict != "does not fit":
         found = replace(found, more=_speed(setup, typed, room.gpu))
     return found
@@ -115,7 +123,7 @@ def loaded(setup: memory.Setup, typed: Mapping[str, Any]) -> memory.MemoryEstima
     if setup.offload == "weights" or typed.get("reference") == "copy":
         return None
     try:
-        return memory.loading(setup.config, setup.base, loader, setup.double_quant)
+        return memory.loading(setup.config, setup.base, loader, setup.double_quant, setup.upcast_frozen)
     except ValueError:  # an architecture without closed forms, that was simulated
         return None
 
@@ -151,7 +159,7 @@ class Training:
         if now.chunked_loss is None and not now.fused_loss:
             yield from self._other_losses(now, {"keep_outputs": False} if typed.get("keep_outputs") else {})
         if typed.get("sharding"):
-            yield from _other_shardings(typed["sharding"], now)
+            yield from other_shardings(typed["sharding"], now, room)
         if now.batch_size > 1:
             yield {"batch_size": 1, "accumulation": now.batch_size * now.accumulation}
         if self._updates_in_backward(now):
@@ -162,9 +170,12 @@ class Training:
             yield {"optimizer": "paged_adamw8bit"}
         if now.upcast_frozen:
             yield {"upcast_frozen": False}
-        if now.adapted and now.adapter_dtype is None and now.precision == "mixed":
+        follows = now.adapted and now.base != "int8"  # a cast that PEFT leaves out over integers: tuners_utils.py:2184
+        if follows and now.adapter_dtype is None and now.precision == "mixed":
             if not room.gpu or room.gpu.bfloat16:
                 yield {"adapter_dtype": "bf16"}
+        if now.method == "full" and not typed.get("dpo") and _has_a_recipe(now, room):
+            yield {"stack": "torchtune"} | ({"fused_loss": False} if now.fused_loss else {})  # which has none
         for method in memory.METHODS[memory.METHODS.index(now.method) + 1 :]:
             yield {"method": method}
         yield from shorter(self, typed, room, "seq_len", now.seq_len)
@@ -182,15 +193,12 @@ class Training:
         return could and not now.adapted and not now.optimizer_in_backward
 
 
-def _other_shardings(sharding: str, now: memory.Setup) -> Iterator[dict[str, Any]]:
-    """Of weights in four bits, FSDP2 with those stored as it can share them."""
-    stored = {"quant_storage": "bf16"} if now.method == "qlora" and now.base == "nf4" else {}
-    stored = stored if now.quant_storage == "uint8" else {}
-    if sharding == "fsdp2" and stored:
-        yield stored
-    for other in ("zero2", *_SHARED):
-        if other != sharding:
-            yield {"sharding": other} | (stored if other == "fsdp2" else {})
+def _has_a_recipe(now: memory.Setup, room: Room) -> bool:
+    """Whether torchtune fine-tunes such a model in full on one such card, in 16 bits."""
+    if now.precision == "fp16":
+        return False
+    known = now.config.model_type in ("llama", "mistral", "gemma", "gemma2", "phi3", "qwen2")  # torchtune 0.6.1, models
+    return known and now.stack.startswith("peft") and room.count == 1 and (room.gpu is None or room.gpu.bfloat16)
 
 
 def _together(typed: Mapping[str, Any], setup: memory.Setup) -> dict[str, Any]:
@@ -199,41 +207,6 @@ def _together(typed: Mapping[str, Any], setup: memory.Setup) -> dict[str, Any]:
     if typed.get("dpo"):
         found |= {"dpo": True, "reference": typed.get("reference") or ("adapters" if setup.adapted else "copy")}
     return found
-
-
-def _counted(model: str, typed: Mapping[str, Any], setup: memory.Setup) -> str:
-    targets = setup.target_modules if isinstance(setup.target_modules, str) else ",".join(setup.target_modules)
-    adapters = f" r={setup.r} on {targets}" if setup.adapted else ""
-    shown = {"method", "stack", "r", "target_modules", "batch_size", "seq_len", "optimizer", "precision", "attention"}
-    others = "".join(f" {flag(name, value)}" for name, value in typed.items() if name not in shown)
-    sequences = f"{setup.batch_size} pair{'s' * (setup.batch_size > 1)} of 2" if typed.get("dpo") else setup.batch_size
-    return (
-        f"{model}, {setup.method}{adapters}, {sequences} × {setup.seq_len:,} tokens, "
-        f"{setup.optimizer}, {setup.precision}, {setup.attention}{',' * bool(others)}{others}"
-    )
-
-
-def _stack(setup: memory.Setup, typed: Mapping[str, Any]) -> str:
-    stack = get_stack(setup.stack)
-    own = stack.settings.get(setup.method, {})
-    undone = ("upcast_frozen",) if typed.get("sharding", "").startswith("zero") else ()  # by its cast of all parameters
-    sets = [flag(name, value) for name, value in own.items() if getattr(setup, name) == value and name not in undone]
-    return f"{stack.name}, {stack.what}; it sets {' '.join(sets) or 'nothing else'}"
-
-
-def _of_cards(
-    typed: Mapping[str, Any], setup: memory.Setup, loading: memory.MemoryEstimate | None
-) -> list[str]:  # fmt: skip
-    if not (sharding := typed.get("sharding")):
-        return []
-    cards = f"each of {typed['gpus']} cards"
-    if sharding == "ddp":
-        return [f"{cards} holds all of it under DDP, so one card decides; --sharding fsdp2 or zero3 gives each a share"]
-    said = [f"{cards} holds its share under {sharding}, and the fullest decides; --batch-size is one card's"]
-    if loading and sharding in _SHARED:
-        kind = "8-bit" if setup.base == "int8" else "4-bit"
-        said.append(f"Loading puts all {size(loading.peak_bytes)} of the {kind} model on each card before it is shared")
-    return said
 
 
 def _without_bfloat16(
@@ -262,6 +235,30 @@ def _speed(setup: memory.Setup, typed: Mapping[str, Any], gpu: memory.GPU) -> tu
         f"About {slow:,.0f} to {fast:,.0f} tokens a second{cards}, if it reaches {low:.0%} to {high:.0%} of the peak "
         f"of {gpu.tflops:g} TFLOP/s.",
     )
+
+
+def _not_of_the_stack(setup: memory.Setup, typed: Mapping[str, Any]) -> list[str]:
+    """What was typed and the stack does not offer: it is counted, as if somebody had built it."""
+    of_the_stack = set(setup.software.can)
+    if setup.stack == "torchtune" and setup.adapted:  # only its full fine-tuning updates so
+        of_the_stack -= {"optimizer_in_backward"}
+    known = {name for each in STACKS.values() for name in each.can} - of_the_stack
+    asked = [flag(name, typed[name]) for name in sorted(known) if typed.get(name)]
+    instead = "fused_loss" in setup.software.can and typed.get("chunked_loss")
+    liger = f" (it has --fused-loss: {in_the_stack_s_words(setup.stack, {'fused_loss': True})})" if instead else ""
+    return [f"{setup.stack} has no {each} of its own: counted as if it were built in{liger}" for each in asked]
+
+
+def _too_high_a_rank(setup: memory.Setup) -> list[str]:
+    """That adapters are wider than the weight that they change."""
+    if not setup.adapted or setup.config.model_type not in FAMILIES:
+        return []
+    narrowest = min(adapted(setup.sizes, setup.target_modules), key=lambda shape: min(shape.d_in, shape.d_out))
+    width = min(narrowest.d_in, narrowest.d_out)
+    if setup.r <= width:
+        return []
+    name = narrowest.paths[0].rpartition(".")[2]
+    return [f"--r {setup.r} is more than the rank that a change of {name} can have, {width}"]
 
 
 def _paged(config: Any, typed: Mapping[str, Any], optimizer: str, estimate: memory.MemoryEstimate) -> list[str]:

@@ -1,6 +1,6 @@
 """Which flags would make it fit?"""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -71,19 +71,29 @@ def ways_out(question: Question, typed: Mapping[str, Any], room: Room) -> tuple[
     fitting = [each.change.keys() for each in singles if each.answer == "fits"]
     if any(not names & _LAST for names in fitting):
         return singles, None
-    best = _together(question, typed, room, way)
-    return singles, None if best is None or any(names <= best.change.keys() for names in fitting) else best
+    keeps = _together(question, typed, room, way, {"method"})
+    best = keeps if keeps and keeps.answer == "fits" else _together(question, typed, room, way)
+    if best and not any(names <= best.change.keys() for names in fitting):
+        return singles, best
+    return singles, keeps if keeps and keeps.answer == "uncertain" else None  # the nearest with the same method
 
 
 def _together(
-    question: Question, typed: Mapping[str, Any], room: Room, way: Callable[[Mapping[str, Any]], Way | None]
+    question: Question,
+    typed: Mapping[str, Any],
+    room: Room,
+    way: Callable[[Mapping[str, Any]], Way | None],
+    kept: Set[str] = frozenset(),
 ) -> Way | None:
-    """Changes one after the other, the cheapest first, until it fits; then without those that were not needed."""
+    """Changes one after the other, the cheapest first, until it fits; then without those that were not needed.
+
+    Settings that are `kept` stay as they are.
+    """
     steps: list[Mapping[str, Any]] = []
     best, peak = None, question.needs(typed) or 0
     while best is None or best.answer != "fits":
         for change in question.changes({**typed, **_merged(steps)}, room):
-            tried = way(_merged([*steps, change]))
+            tried = None if change.keys() & kept else way(_merged([*steps, change]))
             if tried and tried.peak_bytes < (1 - _WORTH) * peak:
                 steps, best, peak = [*steps, change], tried, tried.peak_bytes
                 break
@@ -94,7 +104,16 @@ def _together(
         tried = way(_merged(fewer)) if fewer else None
         if best and tried and (tried.answer == "fits" or tried.peak_bytes <= best.peak_bytes):
             steps, best = fewer, tried
-    return best if best and len(steps) > 1 and not _desperate(best) else None
+    return _without_what_is_off(best, way) if best and len(steps) > 1 and not _desperate(best) else None
+
+
+def _without_what_is_off(best: Way, way: Callable[[Mapping[str, Any]], Way | None]) -> Way:
+    """The same without switches that need not be typed to be off, such as one that an earlier step turned on."""
+    for name in [name for name, value in best.change.items() if value is False]:
+        tried = way({other: value for other, value in best.change.items() if other != name})
+        if tried and tried.peak_bytes == best.peak_bytes:
+            best = tried
+    return best
 
 
 def _desperate(way: Way) -> bool:

@@ -16,7 +16,7 @@ from lora_lab.memory.presets import find_preset, load_config
 from lora_lab.memory.reach import adapted
 from lora_lab.memory.result import MemoryEstimate
 from lora_lab.memory.contradictions import positions
-from lora_lab.memory.settings import MOST, Fixed, Options
+from lora_lab.memory.settings import MOST_BYTES, Fixed, Options
 from lora_lab.memory.sizes import Sized
 from lora_lab.units import GB, METHODS, Method
 
@@ -149,7 +149,7 @@ def _budget_first(first: Any, second: Any) -> tuple[Any, Any]:
 
 
 def _budget(budget_gb: Any) -> float:
-    return ranges.real("budget_gb", budget_gb, above=0, most=MOST // GB)
+    return ranges.real("budget_gb", budget_gb, above=0, most=MOST_BYTES // GB)
 
 
 def _up(count: int) -> str:

@@ -122,7 +122,7 @@ GPUS: dict[str, GPU] = {gpu.name: gpu for gpu in (
 
 MOST_CARDS = 1024
 _PLACES = {"kaggle": "2xt4", "colab": "t4"}
-_MANY = re.compile(r"([0-9]{1,6})\s*[x×*]\s*(\S.*)|(\S.*?)[\s-]+[x×*]\s*([0-9]{1,6})")
+_MANY = re.compile(r"(-?[0-9][0-9.]*)\s*[x×*]\s*(\S.*)|(\S.*?)[\s-]+[x×*]\s*([0-9][0-9.]*)")
 _NO_NAME = (  # words around a name that say nothing of its memory
     "nvidia|geforce|tesla|quadro|rtx|gtx|gpu|generation|blackwell|workstation|server|edition|pcie|sxm[0-9]?|hbm[0-9]e?"
 )
@@ -170,7 +170,8 @@ def _counted(text: str) -> tuple[int, str]:
     if text in GPUS or not (match := _MANY.fullmatch(text)):
         return 1, text
     before, after, name, behind = match.groups()
-    return (int(before), after) if before else (int(behind), name)
+    number, name = (before, after) if before else (behind, name)
+    return (int(number) if re.fullmatch("[0-9]{1,6}", number) else 0), name  # 0 for what counts nothing
 
 
 def _keys(gpu: GPU) -> set[str]:

@@ -28,7 +28,11 @@ KNOWN_ERROR = "1 % at most of what quantizing one weight makes, as counted opera
 
 
 def loading(
-    config: Sized, weights: StoredAs = "nf4", stack: Loader = "peft", double_quant: bool = False
+    config: Sized,
+    weights: StoredAs = "nf4",
+    stack: Loader = "peft",
+    double_quant: bool = False,
+    upcast_frozen: bool = False,
 ) -> MemoryEstimate:
     """Predict the most that is on the device while a checkpoint of 16 bits is loaded, in closed form.
 
@@ -39,9 +43,12 @@ def loading(
         weights: how linear layers but the head are stored in the end, one of `inference.STORED_AS`.
         stack: "peft" (transformers with bitsandbytes) or "lora_lab" (`quant.quantize_model(..., checkpoint=folder)`).
         double_quant: of 4-bit weights.
+        upcast_frozen: what is not quantized is cast to fp32 afterwards, one weight after the other, as PEFT's
+            `prepare_model_for_kbit_training` does it (peft 0.21.2, utils/other.py:204).
 
     Returns:
-        The estimate. Its phases are "at rest" (all weights in their final form) and "loading"; nothing trains.
+        The estimate. Its phases are "at rest" (all weights in their final form), "loading" and, where there is one,
+        "upcast"; nothing trains.
 
     Raises:
         TypeError, ValueError: as `memory.estimate` for the config; for unknown weights or an unknown stack, and int8
@@ -50,21 +57,27 @@ def loading(
     ranges.choice("weights", weights, STORED_AS)
     ranges.choice("stack", stack, LOADERS)
     ranges.switch("double_quant", double_quant)
+    ranges.switch("upcast_frozen", upcast_frozen)
     if weights == "int8" and stack == "lora_lab":
         raise ValueError("weights='int8' with stack='lora_lab', which has 4-bit layers only: choose stack='peft'")
     s = sizes(config)
     stored = weight_bytes(s, weights, double_quant)
     largest = max(shape.numel for shape in layer_linears(s))
     passing = in_flight(largest, weights, stack, double_quant)
+    stages = {
+        "at rest": (stored.dense, 0),
+        "loading": (stored.dense, passing),
+    }  # dense weights; beside them
+    if upcast_frozen:  # embeddings or head, the largest, are there in both widths when all others are there in fp32
+        stages |= {"at rest": (2 * stored.dense, 0), "upcast": (2 * stored.dense, 2 * s.vocab * s.hidden)}
+    phases = {name: stored.packed + stored.constants + dense + beside for name, (dense, beside) in stages.items()}
+    peak = max(phases, key=phases.__getitem__)
     components = {
-        "frozen weights": stored.packed + stored.dense,
+        "frozen weights": stored.packed + stages[peak][0],
         "quantization constants": stored.constants,
-        "workspace": passing,
+        "workspace": stages[peak][1],
     }
-    phases = {"at rest": stored.total, "loading": stored.total + passing}
-    return MemoryEstimate(
-        "closed form", KNOWN_ERROR, phases["loading"], "loading", phases, components, trainable_params=0
-    )
+    return MemoryEstimate("closed form", KNOWN_ERROR, phases[peak], peak, phases, components, trainable_params=0)
 
 
 def in_flight(numel: int, weights: StoredAs, stack: Loader = "peft", double_quant: bool = False) -> int:

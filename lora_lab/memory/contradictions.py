@@ -39,7 +39,7 @@ def refuse_contradictions(setup: Any) -> None:
         )
     if "lm_head" in setup.modules_to_save and setup.config.model_type in FAMILIES and setup.sizes.tied:
         raise ValueError(
-            "modules_to_save=('lm_head',) with a tied head, which is the embedding itself: a copy of it would end "
+            "modules_to_save='lm_head' with a tied head, which is the embedding itself: a copy of it would end "
             "the tie; choose 'embed_tokens', or method='full'"
         )
     for name, default in (("base", "nf4"), ("quantize_experts", False), ("quant_storage", "uint8")):

@@ -10,7 +10,7 @@ from lora_lab.memory.presets import find_preset, load_config
 from lora_lab.memory.reach import StoredWeights, quantized_weights
 from lora_lab.memory.result import MemoryEstimate
 from lora_lab.memory.contradictions import positions
-from lora_lab.memory.settings import ATTENTIONS, DEVICES, MOST, Attention, Device
+from lora_lab.memory.settings import ATTENTIONS, DEVICES, MOST, MOST_BYTES, Attention, Device
 from lora_lab.memory.shapes import linears, parameters
 from lora_lab.memory.sizes import Sized, Sizes, sizes
 from lora_lab.units import GB
@@ -134,7 +134,7 @@ def fit_inference(
     >>> fit_inference(16, "context", "llama-3.1-8b", weights="nf4") > 8192
     True
     """
-    budget_gb = ranges.real("budget_gb", budget_gb, above=0, most=MOST // GB)
+    budget_gb = ranges.real("budget_gb", budget_gb, above=0, most=MOST_BYTES // GB)
     ranges.choice("solve_for", solve_for, ("batch_size", "context"))
     given: dict[str, Any] = {**options}
     if config is None:

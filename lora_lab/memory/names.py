@@ -2,10 +2,18 @@
 
 import re
 
+from lora_lab.memory.kinds import reads_more
 from lora_lab.memory.presets import PRESETS, Preset, find_preset
+from lora_lab.ranges import brief
 
 # Words of a name that say how a model was trained or stored; they change no shape.
 _TRAINING = re.compile(r"(instruct|chat|it|hf|base|pt|meta|unsloth|bnb|4bit|awq|gptq|bf16|fp16)")
+
+# Words by which a family calls a further training of all its sizes: Qwen2.5-Coder, arXiv 2409.12186, table 1.
+_FURTHER = {"qwen2.5-coder": "qwen2.5"}
+
+# Words of a name that say that something stands before the decoder, or beside it, which nothing here counts.
+_BESIDE = re.compile(r"(vl|vision|llava|pixtral|omni|paligemma|idefics\d?|internvl\d?|audio|multimodal|mllama)")
 
 # Models that were trained further from a preset, or again with its shapes: their config.json says the same sizes.
 _SAME = {
@@ -32,7 +40,23 @@ def stand_in(name: str) -> Preset | None:
     if name.count("/") > 1 or name.strip().startswith((".", "/", "~")):  # a path, which is no name
         return None
     bare = _bare(name)
+    for further, first in _FURTHER.items():
+        bare = bare.replace(further, first)
     return find_preset(_SAME.get(bare, "")) or _BY_BARE_NAME.get(bare)
+
+
+def refuse_towers(name: str) -> None:
+    """Refuse a model that reads more than text, where the nearest preset would be another model's answer.
+
+    Args:
+        name: as for `stand_in`.
+
+    Raises:
+        ValueError: with what is missing.
+    """
+    words = re.split(r"[-_.\s]+", name.strip().lower().rpartition("/")[2])
+    if found := next((word for word in words if _BESIDE.fullmatch(word)), None):
+        raise ValueError(reads_more(brief(name), found))
 
 
 def _bare(name: str) -> str:

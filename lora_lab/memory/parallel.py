@@ -27,23 +27,22 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, Unpack, get_args
+from typing import Unpack
 
 from lora_lab import ranges
 from lora_lab.memory.activations import layer as layer_of
-from lora_lab.memory.closed_form import at_rest, moments, trained
+from lora_lab.memory.closed_form import at_rest, moments, saved, trained
 from lora_lab.memory.optimizers import state_bytes
 from lora_lab.memory.reach import notes
 from lora_lab.memory.result import COMPONENTS, PHASES, MemoryEstimate, Moment
-from lora_lab.memory.settings import MOST, Options, Setup
+from lora_lab.memory.settings import Options, Setup
 from lora_lab.memory.shapes import Weight
+from lora_lab.memory.shardings import SHARDINGS, Sharding, as_kept, refuse_unshared, shared_notes
 from lora_lab.memory.shares import tensors
 from lora_lab.memory.sizes import Sized
 from lora_lab.memory.stacks import with_defaults
 from lora_lab.units import Method
 
-Sharding = Literal["ddp", "zero1", "zero2", "zero3", "fsdp2"]
-SHARDINGS: tuple[Sharding, ...] = get_args(Sharding)
 LIVE = 10**9  # parameters that ZeRO 3 keeps gathered, or updates at a time, unless told otherwise: config.py:238
 
 KNOWN_ERROR = (
@@ -66,24 +65,17 @@ def estimate_rank(
         config, method: as for `memory.estimate`.
         ranks: GPUs among which the model is shared.
         sharding: one of `SHARDINGS`.
-        options: as for `memory.estimate`; `batch_size` is one rank's.
+        options: as for `memory.estimate`; `batch_size` is one rank's. Under all but "ddp" a stack that trains in 16
+            bits alone keeps what trains in fp32 (`precision="mixed"`), unless told otherwise.
 
     Raises:
-        TypeError, ValueError: as `memory.estimate`; for an unknown sharding; for `offload` with more than "ddp".
+        TypeError, ValueError: as `memory.estimate`; for an unknown sharding; for what ranks cannot share, such as
+            `offload` with more than "ddp", or the states of bitsandbytes' optimizers with "fsdp2".
     """
-    ranges.whole("ranks", ranks, 1, MOST)
     ranges.choice("sharding", sharding, SHARDINGS)
-    setup = Setup(config, method, **with_defaults(method, options))
-    if setup.offload and sharding != "ddp":
-        raise ValueError(
-            f"offload={setup.offload!r} is not counted with sharding={sharding!r}, which has ways of its own: "
-            "leave it out, or choose sharding='ddp'"
-        )
-    if sharding == "fsdp2" and setup.quant_storage == "bf16" and setup.precision == "fp16":
-        raise ValueError(
-            "quant_storage='bf16' with sharding='fsdp2' in precision='fp16', which casts what it gathers and so would "
-            "spoil 4-bit weights: leave it out, or choose precision='mixed'"
-        )
+    asked = Setup(config, method, **with_defaults(method, options, sharding))
+    refuse_unshared(asked, ranks, sharding)
+    setup = as_kept(asked, sharding)
     timeline = rank_moments(setup, ranks, sharding)
     peak = max(timeline, key=lambda moment: moment.total)
     return MemoryEstimate(
@@ -93,37 +85,21 @@ def estimate_rank(
         peak_phase=peak.phase,
         phases={phase: max(m.total for m in timeline if m.phase == phase) for phase in PHASES},
         components=dict(zip(COMPONENTS, peak.bytes)),
-        trainable_params=sum(weight.count * weight.numel for weight in trained(setup)),
+        trainable_params=sum(weight.count * weight.numel for weight in (*trained(setup), *saved(setup))),
         timeline=tuple(timeline),
         notes=(
             f"each of {ranks} ranks under {sharding}",
-            *shared_notes(setup, sharding),
+            *shared_notes(asked, sharding),
             *notes(setup.sizes, setup.method),
         ),
     )
-
-
-def shared_notes(setup: Setup, sharding: Sharding) -> tuple[str, ...]:
-    """What must be said of quantized weights that are shared: whether they are, and what becomes of an upcast."""
-    if setup.method != "qlora":
-        return ()
-    if sharding.startswith("zero"):
-        return ("without --upcast-frozen (upcast_frozen), which DeepSpeed undoes",) * setup.upcast_frozen
-    if sharding == "ddp":
-        return ()
-    if setup.base == "int8":
-        return ("8-bit weights stay whole on each card under FSDP2",)
-    if setup.quant_storage == "bf16":
-        return ("FSDP2 shares 4-bit weights, which are stored as bf16: bnb_4bit_quant_storage=torch.bfloat16",)
-    why = "4-bit weights stay whole on each card under FSDP2, since they are stored as uint8"
-    return (f"{why}: --quant-storage bf16 (bnb_4bit_quant_storage=torch.bfloat16) lets it share them",)
 
 
 def rank_moments(setup: Setup, ranks: int, sharding: Sharding) -> list[Moment]:
     """Each critical moment of a step, with what is alive on one rank: as on a single GPU, but for what is shared."""
     local = computed(setup) if sharding != "ddp" else setup
     rank = _RANKS[sharding](setup, ranks)
-    all_gradients = local.trainable_dtype.itemsize * sum(weight.count * weight.numel for weight in trained(local))
+    all_gradients = _gradient_bytes(local)
     found: list[Moment] = []
     for moment in moments(local):
         again = any(earlier.phase == moment.phase for earlier in found)
@@ -163,7 +139,7 @@ def _ddp(setup: Setup, ranks: int) -> Rank:
     """Everything everywhere. Buckets live as long as the model (torch 2.13.0, nn/parallel/distributed.py:828: gradients
     are no views of them unless asked)."""
     rest = at_rest(setup)
-    buckets = setup.trainable_dtype.itemsize * sum(weight.count * weight.numel for weight in trained(setup))
+    buckets = _gradient_bytes(setup)
     kept = {name: rest[name] for name in _STATES}
     return Rank(kept, buckets, dict.fromkeys(PHASES, buckets))
 
@@ -235,6 +211,13 @@ def _fsdp2(setup: Setup, ranks: int) -> Rank:
         "optimizer step": 0,
     }
     return Rank(rest, sum(t.share(ranks) for t in trainable), workspace)
+
+
+def _gradient_bytes(setup: Setup) -> int:
+    """Of all that trains, the copies of `modules_to_save` included."""
+    adapters = sum(weight.count * weight.numel for weight in trained(setup))
+    copies = sum(weight.numel for weight in saved(setup))
+    return setup.trainable_dtype.itemsize * adapters + setup.weight_dtype.itemsize * copies
 
 
 def _local(weight: Weight, ranks: int) -> Weight:

@@ -6,6 +6,7 @@ not for loading weights.
 """
 
 import os
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +105,8 @@ def _from_file(path: Path) -> "PreTrainedConfig":
     if not path.is_file():
         raise ValueError(f"the folder '{path.parent}' holds no {path.name}: give the folder that a model was saved to")
     stored = read_json(path, "save the model's config again", finite=False)
+    if path.read_bytes().startswith(BOM_UTF8):
+        raise ValueError(f"'{path}' begins with a byte order mark, which transformers does not read: save it without")
     if "attribute_map" in stored:  # which belongs to the class: it would make one field stand for another
         raise ValueError(f"'{path}' holds an attribute_map, which no config has: take it out")
     try:
@@ -157,6 +160,8 @@ PRESETS: dict[str, Preset] = {preset.name: preset for preset in (
             128256, 3072, 8192, 28, 24, 8, 131072, tied=True),
     _preset("mistral-7b", "mistralai/Mistral-7B-v0.1", "mistral", 7_241_732_096,
             32000, 4096, 14336, 32, 32, 8, 32768, sliding_window=4096),
+    _preset("mistral-7b-v0.2", "mistralai/Mistral-7B-Instruct-v0.2", "mistral", 7_241_732_096,
+            32000, 4096, 14336, 32, 32, 8, 32768, sliding_window=None),
     _preset("mistral-7b-v0.3", "mistralai/Mistral-7B-v0.3", "mistral", 7_248_023_552,
             32768, 4096, 14336, 32, 32, 8, 32768, sliding_window=None),
     _preset("mixtral-8x7b", "mistralai/Mixtral-8x7B-v0.1", "mixtral", 46_702_792_704,

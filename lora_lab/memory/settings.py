@@ -35,7 +35,8 @@ BASES: tuple[Base, ...] = get_args(Base)
 QUANT_STORAGES: tuple[QuantStorage, ...] = get_args(QuantStorage)
 SAVED = ("embed_tokens", "lm_head")
 DTYPES: dict[AdapterDtype, Dtype] = {"fp32": FLOAT32, "bf16": BFLOAT16}
-MOST = 10**18  # of tokens, sequences or bytes: beyond it floats would overflow, and no machine is so large
+MOST = 10**9  # of tokens, sequences, ranks: no machine is so large
+MOST_BYTES = 10**18  # beyond it floats would overflow
 
 
 @dataclass(frozen=True)

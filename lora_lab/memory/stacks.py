@@ -28,6 +28,7 @@ class Stack:
         copies_inputs: whether each adapter reads a copy of its input in its own dtype, where ours share one.
         restores_dtype: whether a 4-bit layer gives its output in the dtype of its input, where ours gives 16 bits.
         float16: whether it trains in float16.
+        widens: under which shardings weights that came in 16 bits train in fp32, see `shardings`.
         can: which settings that save memory it has, of those that not every stack has, and where.
         sources: (what, file and line), each at the version that it names.
     """
@@ -39,6 +40,7 @@ class Stack:
     copies_inputs: bool = False
     restores_dtype: bool = False
     float16: bool = True
+    widens: tuple[str, ...] = ()
     can: Mapping[str, str] = field(default_factory=dict)
     sources: tuple[tuple[str, str], ...] = ()
 
@@ -54,6 +56,7 @@ _PEFT_SOURCES = (
     ("a 4-bit layer restores its input's dtype", "bitsandbytes 0.50.2, nn/modules.py:637"),
 )
 
+_ZERO = ("zero1", "zero2", "zero3")
 _LIGER = {"fused_loss": "transformers 5.23.0, training_args.py:957"}
 
 _RECIPE = {"precision": "bf16", "checkpointing": True, "chunked_loss": 512}
@@ -84,10 +87,12 @@ STACKS: dict[str, Stack] = {
             settings={"qlora": _KBIT, "full": {"precision": "bf16"}},
             copies_inputs=True,
             restores_dtype=True,
+            widens=(*_ZERO, "fsdp2"),
             can=_LIGER,
             sources=(
                 *_PEFT_SOURCES,
                 ("weights come in the checkpoint's dtype, 16 bits", "transformers 5.23.0, modeling_utils.py:4178"),
+                ("what trains is cast to float32 before FSDP2 shares it", "accelerate 1.15.0, utils/fsdp_utils.py:815"),
                 ("the forward pass runs under autocast", "accelerate 1.15.0, accelerator.py:1830"),
                 ("outputs are gone before the backward pass", "transformers 5.23.0, trainer.py:2082"),
                 ("the update is fused", "transformers 5.23.0, training_args.py:811"),
@@ -104,6 +109,7 @@ STACKS: dict[str, Stack] = {
             autocast=False,
             copies_inputs=True,
             restores_dtype=True,
+            widens=_ZERO,
             can={
                 "chunked_loss": "the head is called on a part of the hidden states at a time",
                 "optimizer_in_backward": "torch 2.13.0, Tensor.register_post_accumulate_grad_hook",
@@ -142,8 +148,17 @@ def get_stack(name: str) -> Stack:
     return STACKS[name]
 
 
-def with_defaults(method: Method, options: Mapping[str, Any]) -> dict[str, Any]:
+def own_settings(stack: Stack, method: Method, sharding: str | None = None) -> dict[str, Any]:
+    """The fields of a `Setup` that a stack sets for a method, on one card or with a sharding of several."""
+    own = (
+        dict(stack.settings.get(method, {})) if isinstance(method, str) else {}
+    )  # a bad one is refused where it is used
+    if sharding in stack.widens and own.get("precision") == "bf16":
+        own["precision"] = "mixed"
+    return own
+
+
+def with_defaults(method: Method, options: Mapping[str, Any], sharding: str | None = None) -> dict[str, Any]:
     """Options of a `Setup` with those that their stack sets, where they do not say otherwise."""
     stack = get_stack(options["stack"]) if options.get("stack") else STACKS["lora_lab"]
-    own = stack.settings.get(method, {}) if isinstance(method, str) else {}  # a bad method is refused where it is used
-    return {**own, **options}
+    return {**own_settings(stack, method, sharding), **options}

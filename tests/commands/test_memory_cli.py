@@ -515,6 +515,18 @@ def test_the_plot_is_written_and_a_wrong_format_is_refused(capsys, tmp_path):
         ("llama-2-7b --budget 99999999999999GB", "no machine's"),
         ("llama-2-7b --plot bars.xyz", "choose a name in .png, .svg or .pdf"),
         ("llama-2-7b --gpu t5 --seq-len 0 --plot bars.xyz", "t5"),
+        *(
+            (f"llama-2-7b --plot {name}", "which is no file: choose a name such as memory.png")
+            for name in ("-", "https://a.b/c.png", "s3://a/b.png", ".png", ".svg", "/dev/null")
+        ),
+        ("llama-2-7b --base int8 --double-quant", "--double-quant is of 4-bit weights, and --base int8 has none"),
+        ("llama-2-7b --base int8 --block-size 64", "--block-size 64 is of 4-bit weights, and --base int8 has none"),
+        ("llama-2-7b --gpu mi300x", "give a card's memory in place of its name, as in --budget 24GB"),
+        ("llama-2-7b --gpu 2.5xt4", "'2.5xt4' is no number of cards"),
+        ("llama-2-7b --gpu 99999999999xt4", "is no number of cards"),
+        ("llama-2-7b --gpu=-1xt4", "is no number of cards"),
+        ("llama-2-7b --budget 16,5GB", "write it with a point, 16.5GB"),
+        ("llama-3.2-1b --modules-to-save lm_head", "--modules-to-save lm_head with a tied head"),
     ],
 )
 def test_bad_input_is_one_sentence_that_names_the_way_out(capsys, words, said):
@@ -555,6 +567,7 @@ def test_amounts_without_a_number_or_a_known_unit_are_refused(text):
         ["llama-2-7b", "--plot", ""],
         ["llama-2-7b", "--target-modules", ""],
         ["llama-2-7b", "--target-modules", ","],
+        ["llama-2-7b", "--target-modules", "q_proj,,v_proj"],
         ["llama-2-7b", "--optimizer", ""],
         ["llama-2-7b", "--offload", ""],
         ["llama-2-7b", "--stack", ""],
@@ -586,6 +599,76 @@ def test_a_plot_has_the_format_of_its_name_and_the_same_bytes_each_time(capsys, 
         assert run(capsys, "smollm2-135m", "--plot", str(tmp_path / folder / name))[0] == 0
         drawn.append((tmp_path / folder / name).read_bytes())
     assert drawn[0].startswith(begins) and drawn[0] == drawn[1]
+
+
+def test_an_empty_word_is_answered_with_what_could_be_given(capsys):
+    for flag, such in (("--modules-to-save", "embed_tokens, lm_head"), ("--target-modules", "all-linear")):
+        with pytest.raises(SystemExit):
+            cli.main(["memory", "llama-2-7b", flag, ""])
+        assert f"give {such}" in capsys.readouterr().err
+
+
+# Configs of what is not counted
+
+
+LLAMA = {"model_type": "llama", "vocab_size": 500, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+         "num_attention_heads": 4, "max_position_embeddings": 256}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (LLAMA | {"quantization_config": {"quant_method": "gptq", "bits": 4}}, "already quantized (gptq)"),
+        (LLAMA | {"quantization_config": {"quant_method": "awq", "bits": 4}}, "already quantized (awq)"),
+        (LLAMA | {"quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True}}, "bitsandbytes, int8"),
+        (LLAMA | {"vision_config": {"hidden_size": 8}}, "its tower and projector are not counted"),
+        *(({"model_type": kind}, "its tower and projector are not counted")
+          for kind in ("qwen2_5_vl", "mllama", "llava", "gemma3", "clip")),
+        *(({"model_type": kind}, f"'{kind}'") for kind in ("bert", "t5", "whisper")),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("flags", [(), ("--simulate",)])
+def test_a_config_of_what_is_not_counted_is_refused_by_what_it_is(capsys, tmp_path, config, said, flags):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    status, out, err = run(capsys, str(tmp_path), *flags)
+    assert status == 2 and not out and said in err and err.count("\n") == 1
+    assert ("is no causal LM" in err) == (config["model_type"] in ("bert", "t5", "whisper"))
+    assert "simulate" not in err
+
+
+@pytest.mark.parametrize("stored", [None, {"quant_method": "bitsandbytes", "load_in_4bit": True}])
+def test_a_checkpoint_in_bitsandbytes_four_bits_is_counted_as_what_it_is(capsys, tmp_path, stored):
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA | {"quantization_config": stored}))
+    assert run(capsys, str(tmp_path))[0] == 0
+
+
+def test_a_byte_order_mark_is_named(capsys, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA), encoding="utf-8-sig")
+    status, out, err = run(capsys, str(tmp_path))
+    assert status == 2 and not out and "byte order mark" in err and "save it without" in err
+
+
+def test_a_rank_above_the_narrowest_weight_is_noted(capsys):
+    for r, said in ((1024, False), (1025, True)):
+        remarks = answer(capsys, f"llama-3.1-8b --r {r}")["remarks"]
+        assert any("more than the rank that a change of k_proj can have, 1024" in each for each in remarks) == said
+    assert not any(
+        "rank" in each for each in answer(capsys, "llama-3.1-8b --r 2048 --target-modules q_proj")["remarks"]
+    )
+
+
+def test_adapters_that_torchtune_would_update_in_the_backward_pass_are_counted_with_a_remark(capsys):
+    words = "llama-3.1-8b --stack torchtune --optimizer-in-backward"
+    for method, said in (("lora", True), ("full", False)):
+        remarks = answer(capsys, f"{words} --method {method}")["remarks"]
+        assert any("torchtune has no --optimizer-in-backward" in each for each in remarks) == said
+
+
+def test_a_model_that_answers_is_said_to_fit_on_one_of_several_cards_and_what_a_split_would_hold(capsys):
+    status, out, _ = run(capsys, *"llama-3.1-70b --inference --gpu 2xh100".split())
+    weights = 70_553_706_496  # two bytes each, over two cards
+    assert status == 3 and out.startswith("Does not fit on one: ")
+    assert f"evenly over 2 (device_map='auto') the weights alone are {weights / 2**30:.2f} GiB each" in out
 
 
 def test_json_with_a_plot_is_still_json(capsys, tmp_path):
@@ -810,7 +893,7 @@ def test_loading_is_not_said_where_nothing_is_quantized_on_the_card_or_it_is_not
 @pytest.mark.parametrize("sharding", ["zero3", "fsdp2 --quant-storage bf16"])
 def test_a_quantized_model_is_loaded_whole_onto_each_card_before_it_is_shared(capsys, sharding):
     words = f"llama-3.1-70b --gpus 8 --sharding {sharding} --seq-len 512"
-    found, peak = answer(capsys, words), memory.loading("llama-3.1-70b").peak_bytes
+    found, peak = answer(capsys, words), memory.loading("llama-3.1-70b", upcast_frozen=True).peak_bytes
     assert found["peak_bytes"] < found["needs_bytes"] == found["loading"]["peak_bytes"] == peak
     status, out, _ = run(capsys, *words.split(), "--gpu", "4090")
     assert status == 3
@@ -819,18 +902,140 @@ def test_a_quantized_model_is_loaded_whole_onto_each_card_before_it_is_shared(ca
 
 def test_a_way_out_with_fsdp2_stores_four_bit_weights_as_it_can_share_them(capsys):
     for sharding, wanted in (("ddp", "--sharding fsdp2 --quant-storage bf16"), ("fsdp2", "--quant-storage bf16")):
-        words = f"llama-3.1-8b --gpus 4 --sharding {sharding} --seq-len 1024 --budget 7GB"
+        words = f"llama-3.1-8b --gpus 4 --sharding {sharding} --seq-len 2048 --budget 7GB --no-upcast-frozen"
         assert wanted in [way["flags"] for way in answer(capsys, words)["ways_out"]]
     for words in ("--method lora --sharding ddp", "--base int8 --sharding zero3"):
         ways = answer(capsys, f"llama-3.1-8b --gpus 4 --budget 7GB {words}")["ways_out"]
         assert not any("--quant-storage" in way["flags"] for way in ways)
 
 
-def test_the_stack_does_not_set_an_upcast_that_deepspeed_undoes(capsys):
-    for sharding, is_set in (("zero2", False), ("zero3", False), ("fsdp2", True), ("ddp", True)):
-        _, out, _ = run(capsys, *f"llama-3.1-8b --gpus 2 --sharding {sharding}".split())
-        stack = next(line for line in out.splitlines() if line.startswith("Stack: "))
-        assert ("--upcast-frozen" in stack) == is_set == ("DeepSpeed undoes" not in out)
+def stack_line(capsys, words):
+    out = run(capsys, *words.split())[1]
+    return next(line for line in out.splitlines() if line.startswith("Stack: "))
+
+
+def test_an_upcast_that_deepspeed_undoes_is_there_while_it_loads(capsys):
+    for sharding, undone in (("zero2", True), ("zero3", True), ("fsdp2", False), ("ddp", False)):
+        words = f"llama-3.1-8b --gpus 2 --sharding {sharding}"
+        said = stack_line(capsys, words)
+        assert "--upcast-frozen" in said and ("(until DeepSpeed undoes it)" in said) == undone
+        assert ("after loading, without --upcast-frozen" in run(capsys, *words.split())[1]) == undone
+
+
+@pytest.mark.parametrize(
+    ("sharding", "who"),
+    [
+        ("fsdp2", "accelerate casts"),
+        ("zero1", "DeepSpeed"),
+        ("zero2", "DeepSpeed"),
+        ("zero3", "DeepSpeed"),
+        ("ddp", ""),
+    ],
+)
+def test_full_fine_tuning_that_is_shared_keeps_fp32_as_the_peer_makes_it_and_says_who(capsys, sharding, who):
+    words = f"llama-3.1-8b --method full --checkpointing --gpus 8 --sharding {sharding}"
+    found, line = answer(capsys, words), stack_line(capsys, words)
+    assert found["setup"]["precision"] == ("mixed" if who else "bf16")
+    assert (f"--precision mixed ({who}" in line) == bool(who)
+    options = {"ranks": 8, "sharding": sharding, "checkpointing": True}
+    assert found["peak_bytes"] == memory.estimate_rank("llama-3.1-8b", "full", stack="peft", **options).peak_bytes
+
+
+def test_sixteen_bits_that_are_typed_are_counted_with_what_they_take(capsys):
+    of_accelerate = "with bf16=True accelerate keeps what trains in fp32: --precision mixed"
+    of_deepspeed = "unless bf16_master_weights_and_grads and bf16_optimizer_states are on"
+    for sharding, said in (("fsdp2", of_accelerate), ("zero3", of_deepspeed)):
+        words = f"llama-3.1-8b --method full --gpus 8 --sharding {sharding}"
+        assert said in run(capsys, *words.split(), "--precision", "bf16")[1]
+        assert said not in run(capsys, *words.split())[1]
+
+
+def test_full_fine_tuning_of_8b_on_eight_24_gb_cards_under_fsdp2_is_not_sure(capsys):
+    assert answer(capsys, "llama-3.1-8b --method full --gpu 8x4090 --sharding fsdp2 --checkpointing")["verdict"] == (
+        "uncertain"
+    )
+
+
+def offered(capsys, words):
+    """All flags that are named as ways out, one string each."""
+    found = answer(capsys, words)
+    ways = [*found["ways_out"], *([found["together"]] if found["together"] else [])]
+    return [way["flags"] for way in ways] + ([found["more_cards"]] if found["more_cards"] else [])
+
+
+def test_no_optimizer_of_bitsandbytes_is_offered_with_fsdp2_nor_several_cards_with_torchtune(capsys):
+    shared = offered(capsys, "llama-3.1-8b --method full --gpu 4xl4 --sharding fsdp2")
+    assert shared and not any("paged" in flags and "--sharding" not in flags for flags in shared)
+    torchtune = "llama-3.1-70b --stack torchtune --gpu a100-80gb --method lora"
+    assert offered(capsys, torchtune) and answer(capsys, torchtune)["more_cards"] is None
+    more = answer(capsys, "llama-3.1-8b --method full --gpu l4 --optimizer paged_adamw_8bit")["more_cards"]
+    assert "--sharding zero3" in more
+
+
+def test_a_stage_of_deepspeed_is_offered_with_what_leaving_out_the_upcast_saves_alone(capsys):
+    words = "qwen2.5-32b --gpu 2x4090"
+    (plain,) = [way["saves_bytes"] for way in answer(capsys, words)["ways_out"] if way["flags"] == "--no-upcast-frozen"]
+    out = run(capsys, *words.split())[1]
+    for flags, is_said in (("--sharding zero2 ", True), ("--sharding zero3 ", True), ("--sharding fsdp2 ", False)):
+        line = next(line for line in out.splitlines() if line.startswith(f"  {flags}"))
+        assert (f"(DeepSpeed undoes --upcast-frozen: --no-upcast-frozen alone saves {plain / 2**30:.2f}" in line) == (
+            is_said
+        )
+
+
+def test_what_a_sharding_does_with_four_bits_stands_above_the_table_once(capsys):
+    out = run(capsys, *"llama-3.1-8b --gpu 2x4090 --sharding fsdp2".split())[1]
+    before, after = out.split("Known error: ")
+    assert "Note: 4-bit weights stay whole" in before and "Note: " not in after
+
+
+def test_more_cards_also_load_less_where_loading_decides(capsys):
+    words = "qwen2.5-32b --gpu 4090"
+    more = answer(capsys, words)["more_cards"]
+    assert "--no-upcast-frozen" in more
+    assert f"or more cards: {more} (" in run(capsys, *words.split())[1]
+
+
+def test_the_nearest_bundle_that_keeps_the_method_is_named_where_none_is_sure(capsys):
+    found = answer(capsys, "llama-3.1-8b --method full --gpu 4090")
+    assert (found["together"]["flags"], found["together"]["answer"]) == ("--stack torchtune --seq-len 256", "uncertain")
+    assert any(way["flags"] == "--method qlora" and way["answer"] == "fits" for way in found["ways_out"])
+    fused = offered(capsys, "llama-3.1-8b --method full --gpu 4090 --fused-loss")
+    assert any("--stack torchtune --no-fused-loss" in flags for flags in fused)
+
+
+def test_a_bundle_that_changes_the_method_says_so(capsys):
+    out = run(capsys, *"llama-3.1-8b --method full --gpu 3060-12gb --seq-len 4096".split())[1]
+    (line,) = [line for line in out.splitlines() if line.startswith("  together: ")]
+    assert "--method qlora" in line and "with another method" in line
+
+
+def test_who_asks_for_a_loss_in_chunks_is_told_of_the_one_that_the_trainer_has(capsys):
+    assert "(it has --fused-loss: use_liger_kernel=True)" in run(capsys, "llama-3.1-8b", "--chunked-loss", "512")[1]
+    assert "it has --fused-loss" not in run(capsys, *"llama-3.1-8b --method full --optimizer-in-backward".split())[1]
+
+
+def test_four_bits_are_stored_as_bf16_only_for_cards_that_train_in_it(capsys):
+    for gpu, said in (("2xt4", False), ("2xl4", True)):
+        words = f"qwen2.5-32b --gpu {gpu} --sharding ddp"
+        assert any("--quant-storage" in flags for flags in offered(capsys, words)) == said
+    status, out, err = run(capsys, *"llama-3.1-8b --gpu 2xt4 --sharding fsdp2 --quant-storage bf16".split())
+    assert status == 2 and not out and err.count("\n") == 1
+    assert "t4 trains in float16" in err and "leave out --quant-storage" in err
+
+
+@pytest.mark.parametrize("words", ["--precision fp16", "--dpo", "--gpus 2"])
+def test_torchtune_is_no_way_out_of_what_its_recipe_does_not_do(capsys, words):
+    room = "--budget 23GiB"
+    assert any("--stack torchtune" in flags for flags in offered(capsys, f"llama-3.1-8b --method full {room}"))
+    ways = offered(capsys, f"llama-3.1-8b --method full {room} {words}")
+    assert ways and not any("--stack torchtune" in flags for flags in ways)
+
+
+@pytest.mark.parametrize(("base", "is_offered"), [("nf4", True), ("int8", False)])
+def test_16_bit_adapters_are_offered_where_pefts_cast_of_them_follows_a_weight_in_floats(capsys, base, is_offered):
+    ways = offered(capsys, f"llama-3.1-8b --budget 12GB --r 64 --base {base}")
+    assert any("--adapter-dtype" in flags for flags in ways) == is_offered
 
 
 # Flags that do not go together
@@ -845,6 +1050,9 @@ def test_the_stack_does_not_set_an_upcast_that_deepspeed_undoes(capsys):
         ("--sharding fsdp2", "add --gpus 2"),
         ("--sharding fsdp2 --gpus 1", "add --gpus 2"),
         ("--gpus 2 --sharding zero3 --offload optimizer", "choose --sharding ddp"),
+        *((f"--gpus 2 {words} --stack torchtune", "--stack torchtune is its single-device recipes") for words in
+          ("", "--sharding zero3", "--method full --sharding fsdp2")),
+        ("--gpus 2 --sharding fsdp2 --optimizer paged_adamw_8bit", "choose --optimizer adamw, or --sharding zero3"),
         ("--dpo --gpu 2xt4", "--dpo is counted on one card, not on 2"),
         ("--simulate --gpus 2", "--simulate is counted on one card, not on 2"),
         ("--simulate --dpo", "leave out --simulate, or --dpo"),
@@ -885,3 +1093,73 @@ def test_every_kind_answers_for_every_preset(capsys, words):
     for model in memory.PRESETS:
         status, out, err = run(capsys, model, *words.split())
         assert status in (0, 3, 4) and not err and "GiB of tensors" in out or "MiB of tensors" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "cards"),
+    [
+        ("llama-3.1-8b --gpu t4", "4xt4"),
+        ("llama-3.1-8b --method full --gpu 4090", "8xrtx-4090"),
+        ("qwen2.5-32b --gpu 2xa100-40gb --batch-size 2", "4xa100-40gb"),
+    ],
+)
+def test_who_asks_for_too_few_cards_is_told_how_many_would_do(capsys, words, cards):
+    flags, _, said = answer(capsys, words)["more_cards"].rpartition(": ")
+    assert flags.split()[:2] == ["--gpu", cards]
+    asked = words.replace(words.split("--gpu ")[1].split()[0], cards)
+    assert answer(capsys, f"{asked} {' '.join(flags.split()[2:])}")["verdict"] == said
+    assert f"or more cards: {flags}" in run(capsys, *words.split())[1]
+
+
+def test_no_number_of_cards_is_offered_where_loading_alone_fills_each(capsys):
+    assert answer(capsys, "llama-3.1-70b --gpu l4")["more_cards"] is None
+
+
+def test_a_bundle_keeps_the_method_where_one_does(capsys):
+    found = answer(capsys, "llama-3.1-8b --method lora --gpu 3090")
+    together = found["together"]
+    assert together and "method" not in together["change"] and together["answer"] == "fits"
+    assert "--method qlora" in [way["flags"] for way in found["ways_out"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "written"),
+    [
+        ("llama-3.1-8b --gpu t4", "bnb_4bit_use_double_quant=True"),
+        ("llama-3.1-8b --gpu t4", "use_liger_kernel=True"),
+        ("llama-3.1-8b --gpu t4 --stack peft-loop", "bnb_4bit_use_double_quant=True"),
+    ],
+)
+def test_a_way_out_is_also_said_in_the_words_of_the_stack_s_users(capsys, words, written):
+    assert f"({written})" in run(capsys, *words.split())[1]
+    assert written not in run(capsys, *words.split()[:3], "--stack", "lora_lab")[1]
+
+
+def test_what_the_stack_does_not_offer_is_counted_with_a_remark(capsys):
+    for words in ("--chunked-loss 512", "--method full --optimizer-in-backward"):
+        assert any("peft has no" in each for each in answer(capsys, f"llama-3.1-8b {words}")["remarks"])
+        others = answer(capsys, f"llama-3.1-8b --stack torchtune {words}")["remarks"]
+        assert not any("has no" in each for each in others)
+
+
+@pytest.mark.parametrize(
+    ("name", "preset"),
+    [
+        ("Qwen/Qwen2.5-Coder-7B-Instruct", "qwen2.5-7b"),
+        ("mistralai/Mistral-7B-Instruct-v0.2", "mistral-7b-v0.2"),
+        ("Qwen2.5-Coder-0.5B", "qwen2.5-0.5b"),
+    ],
+)
+def test_a_further_training_of_a_family_is_counted_as_the_family(capsys, name, preset):
+    assert answer(capsys, name)["counted_as"] == preset
+
+
+@pytest.mark.parametrize("name", ["Qwen/Qwen2-VL-7B-Instruct", "llava-hf/llava-1.5-7b-hf", "Llama-3.2-11B-Vision"])
+def test_a_model_with_a_tower_is_refused_by_what_is_missing(capsys, name):
+    status, out, err = run(capsys, name)
+    assert status == 2 and not out and "tower" in err and name.rpartition("/")[2] in err
+
+
+def test_the_range_of_a_process_says_how_many_measured_ones_lay_in_it(capsys):
+    for gpu, found in records.load("memory_world")["processes"].items():
+        assert f"{found['inside']} of {found['runs']} measured on {gpu}" in run(capsys, "llama-3.1-8b")[1]

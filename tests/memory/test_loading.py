@@ -3,6 +3,7 @@
 import bitsandbytes as bnb
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from lora_lab import memory, quant
 from lora_lab.memory.checkpoints import in_flight
@@ -59,6 +60,24 @@ def test_an_8b_model_is_loaded_in_four_bits_with_one_dense_matrix_more():
     loaded = memory.loading("llama-3.1-8b")
     assert loaded.peak_bytes - loaded.phases["at rest"] == 2 * 4096 * 14336
     assert memory.loading("llama-3.1-8b", stack="lora_lab").peak_bytes < memory.weight_bytes("llama-3.1-8b").total / 2
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_upcast_after_loading_needs_what_peft_s_preparation_makes(tied):
+    config = AutoConfig.for_model(
+        "llama", vocab_size=4096, hidden_size=64, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
+        tie_word_embeddings=tied,
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    dense = [weight for name, weight in model.named_parameters() if "proj" not in name]
+    books = Most()
+    with books:
+        books.hold(dense, "weights")
+        for weight in dense:  # peft 0.21.2, utils/other.py:204
+            weight.data = weight.data.to(torch.float32)
+    loaded = memory.loading(config, upcast_frozen=True)
+    packed = loaded.peak_bytes - loaded.components["workspace"] - 2 * sum(2 * weight.numel() for weight in dense)
+    assert loaded.peak_phase == "upcast" and loaded.peak_bytes - packed == pytest.approx(books.most, rel=0.01)
 
 
 @pytest.mark.parametrize(

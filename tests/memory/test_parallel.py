@@ -174,6 +174,34 @@ def test_an_estimate_says_whether_quantized_weights_are_shared_and_that_deepspee
         assert upcast.timeline == plain.timeline
 
 
+def of_weights_and_states(sharding, **options):
+    """Bytes between steps for each parameter of eight ranks' share, without the batch."""
+    counted = rank("llama-3.1-8b", stack="peft", ranks=8, sharding=sharding, seq_len=16, **options)
+    return 8 * (counted.phases["at rest"] - 2 * 8 * 16) / counted.trainable_params
+
+
+def test_what_trains_is_kept_in_fp32_under_pefts_trainer_as_accelerate_and_deepspeed_make_it():
+    """fp32 weights and two moments under FSDP2; 16 bits, an fp32 copy, moments and gradients' buffer under ZeRO 3."""
+    assert of_weights_and_states("fsdp2") == pytest.approx(12, rel=1e-3)
+    assert of_weights_and_states("fsdp2", precision="bf16") == pytest.approx(6, rel=1e-3)
+    assert of_weights_and_states("zero3") == pytest.approx(2 + 2 + 12, rel=1e-3)
+    assert of_weights_and_states("ddp") == pytest.approx(8 * (6 + 2), rel=1e-3)
+    loop = {"stack": "peft-loop", "seq_len": 16}
+    assert rank(sharding="zero3", **loop).timeline == rank(sharding="zero3", precision="mixed", **loop).timeline
+    assert rank(sharding="fsdp2", **loop).timeline == rank(sharding="fsdp2", precision="bf16", **loop).timeline
+
+
+@pytest.mark.parametrize(
+    ("method", "sharding", "who"),
+    [("lora", "fsdp2", "accelerate"), ("lora", "zero2", "DeepSpeed"), ("qlora", "zero3", "DeepSpeed"),
+     ("qlora", "fsdp2", ""), ("lora", "ddp", "")],
+)  # fmt: skip
+def test_adapters_in_16_bits_save_nothing_where_they_are_made_fp32_and_it_is_said(method, sharding, who):
+    narrow, wide = (rank(method=method, sharding=sharding, adapter_dtype=dtype) for dtype in ("bf16", None))
+    assert (narrow.timeline == wide.timeline) == bool(who)
+    assert any(f"{who} keeps what trains in fp32" in note for note in narrow.notes) == bool(who)
+
+
 @pytest.mark.parametrize("method", memory.METHODS)
 def test_each_stage_needs_less_than_the_one_before_and_more_ranks_never_need_more(method):
     stages = [rank(method=method, sharding=name, ranks=8, seq_len=256) for name in ("zero1", "zero2", "zero3")]
@@ -190,6 +218,15 @@ def test_ddp_adds_a_bucket_for_each_gradient_to_what_one_gpu_needs():
     assert one.peak_bytes == alone.peak_bytes + 4 * alone.trainable_params
 
 
+def test_ddp_has_buckets_for_the_copies_that_train_in_full_too():
+    options = {"modules_to_save": ("embed_tokens",)}
+    alone = memory.estimate("llama-3.1-8b", "lora", **options)
+    one = rank("llama-3.1-8b", "lora", sharding="ddp", **options)
+    copy = 128256 * 4096
+    assert one.trainable_params == alone.trainable_params
+    assert one.phases["at rest"] - alone.phases["at rest"] == 4 * (alone.trainable_params - copy) + 2 * copy
+
+
 def test_two_24_gb_cards_hold_at_rest_a_70b_model_in_four_bits_that_one_does_not():
     shared = rank("llama-2-70b", "qlora", ranks=2, checkpointing=True, seq_len=512, quant_storage="bf16")
     assert shared.phases["at rest"] < 24e9 < rank("llama-2-70b", "qlora", sharding="ddp").phases["at rest"]
@@ -202,6 +239,15 @@ def test_two_24_gb_cards_hold_at_rest_a_70b_model_in_four_bits_that_one_does_not
         ({"ranks": 2.0}, TypeError, "ranks=2.0"),
         ({"sharding": "zero4"}, ValueError, "did you mean"),
         ({"offload": "optimizer"}, ValueError, "leave it out"),
+        ({"stack": "torchtune"}, ValueError, "single-device recipes"),
+        *(
+            ({"method": "lora", "sharding": name, "modules_to_save": "lm_head"}, ValueError, "choose sharding='ddp'")
+            for name in ("zero1", "zero2", "zero3", "fsdp2")
+        ),
+        *(
+            ({"optimizer": name}, ValueError, "bitsandbytes issue 1633")
+            for name in ("adamw8bit", "paged_adamw8bit", "paged_adamw")
+        ),
         ({"method": "dora"}, ValueError, "unknown method"),
         ({"quant_storage": "bf16"}, ValueError, "choose method='qlora'"),
         ({"method": "qlora", "quant_storage": "fp32"}, ValueError, "quant_storage"),

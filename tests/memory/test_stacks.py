@@ -136,6 +136,7 @@ WORDS = {  # that stand in the line which a source names
     "tuners/lora/bnb.py:543": "requires_conversion = not torch.is_autocast_enabled()",
     "bitsandbytes 0.50.2, nn/modules.py:637": ".to(inp_dtype)",
     "transformers 5.23.0, modeling_utils.py:4178": 'dtype = "auto"',
+    "accelerate 1.15.0, utils/fsdp_utils.py:815": 'mixed_precision != "no" and not model_has_params4bit',
     "accelerate 1.15.0, accelerator.py:1830": "autocast_context(model_forward_func)",
     "transformers 5.23.0, trainer.py:2082": "loss = self.compute_loss(model, inputs,",
     "transformers 5.23.0, training_args.py:811": "adamw_torch_fused",

@@ -246,8 +246,8 @@ MUTATIONS = (
     ),
     Mutation(
         file=ROOM,
-        before="get_cards(options.gpu) if options.gpu is not None else (1, None)",
-        after="(1, get_cards(options.gpu)[1]) if options.gpu is not None else (1, None)",
+        before="_cards(options.gpu) if options.gpu is not None else (1, None)",
+        after="(1, _cards(options.gpu)[1]) if options.gpu is not None else (1, None)",
         test="tests/commands/test_memory_cli.py::"
         "test_two_cards_are_two_however_they_are_typed_and_ddp_unless_told_otherwise[--gpu 2xt4]",
         wrong="two cards count as one",

@@ -349,4 +349,26 @@ MUTATIONS = (
         "test_experts_in_four_bits_make_mixtral_a_model_of_26_gb_and_the_note_says_either_way",
         wrong="experts in four bits stay dense",
     ),
+    Mutation(
+        file="lora_lab/memory/checkpoints.py",
+        before='"upcast": (2 * stored.dense, 2 * s.vocab * s.hidden)',
+        after='"upcast": (2 * stored.dense, 0)',
+        test="tests/memory/test_loading.py::test_the_upcast_after_loading_needs_what_peft_s_preparation_makes[False]",
+        wrong="the upcast after loading forgets that a weight is there in both widths",
+    ),
+    Mutation(
+        file="lora_lab/commands/memory_sharing.py",
+        before='needed = question.needs({**typed, **change, "gpus": cards})',
+        after='needed = question.needs({**typed, **change, "gpus": 2 * cards})',
+        test="tests/commands/test_memory_cli.py::"
+        "test_who_asks_for_too_few_cards_is_told_how_many_would_do[llama-3.1-8b --gpu t4-4xt4]",
+        wrong="more cards are offered than were counted",
+    ),
+    Mutation(
+        file="lora_lab/commands/memory_verdict.py",
+        before="tried = None if change.keys() & kept else",
+        after="tried = None if change.keys() & {'seq_len'} else",
+        test="tests/commands/test_memory_cli.py::test_a_bundle_keeps_the_method_where_one_does",
+        wrong="a bundle gives the method up before it must",
+    ),
 )
