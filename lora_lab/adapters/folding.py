@@ -81,7 +81,7 @@ def merge_and_remove(model: M, requantize: bool = False) -> M:
             with the sum that was trained, rounded to the dtype of the weight. True rounds the sum back to four bits
             where the base was 4-bit, with the same codebook, block size and double quantization. That loses most of a
             small update: each value of W₀ stands exactly on a level, and an update of less than half a step cannot lift
-            it to the next. Lesson 11 measures the share that arrives. `requantization_losses` says beforehand what will
+            it to the next. Lesson 14 measures the share that arrives. `requantization_losses` says beforehand what will
             be lost; a warning says it in one figure.
 
     Raises:

@@ -4,7 +4,7 @@ Importing it loads no torch, and `read_safetensors` does when it is called. `lor
 checkpoints one tensor at a time, needs torch from the start, and so is imported by its own name.
 """
 
-from lora_lab.disk.atomic import MODEL_FILES, atomic_folder, atomic_path, writable_folder
+from lora_lab.disk.atomic import MODEL_FILES, atomic_folder, atomic_path, refuse_adapter, writable_folder
 from lora_lab.disk.documents import parse_json, read_json, write_json
 from lora_lab.disk.exchange import locked
 from lora_lab.disk.names import leftovers
@@ -19,6 +19,7 @@ __all__ = [
     "parse_json",
     "read_json",
     "read_safetensors",
+    "refuse_adapter",
     "writable_folder",
     "write_json",
 ]

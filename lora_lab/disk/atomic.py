@@ -22,6 +22,19 @@ MODEL_FILES = ("model.safetensors*", "model-*.safetensors")
 """The weights of a model, in one file or in shards with their index: another model's would be read in their place."""
 
 
+def refuse_adapter(folder: str | Path) -> None:
+    """A model's weights do not go where an adapter is.
+
+    Raises:
+        ValueError: if the folder has one: transformers would add it to the weights, once more if they hold it already.
+    """
+    if (Path(folder) / "adapter_config.json").is_file():
+        raise ValueError(
+            f"'{folder}' holds an adapter (adapter_config.json), which transformers would add to the weights that are "
+            "written there, once more if it is merged into them: choose another folder"
+        )
+
+
 def writable_folder(path: str | Path) -> Path:
     """A folder that exists and can be written in; made, with its parents, if it is not there.
 

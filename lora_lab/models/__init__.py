@@ -20,12 +20,22 @@ from lora_lab.models.tiers import (
 TYPE_CHECKING = False  # as editors and mypy know it
 if TYPE_CHECKING:
     from lora_lab.models.base import EMBEDDED_FOLDER, load, load_base, load_embedded
+    from lora_lab.models.export import save_merged
+    from lora_lab.models.to_gguf import save_gguf
 else:
+    _MODULES = {
+        "EMBEDDED_FOLDER": "base",
+        "load": "base",
+        "load_base": "base",
+        "load_embedded": "base",
+        "save_gguf": "to_gguf",
+        "save_merged": "export",
+    }
 
     def __getattr__(name):
-        if name in ("EMBEDDED_FOLDER", "load", "load_base", "load_embedded"):
-            return getattr(importlib.import_module("lora_lab.models.base"), name)
-        if name in ("base", "checksums", "from_gguf", "hub", "limits", "real"):
+        if name in _MODULES:
+            return getattr(importlib.import_module(f"lora_lab.models.{_MODULES[name]}"), name)
+        if name in ("base", "checksums", "export", "from_gguf", "hub", "limits", "real", "to_gguf"):
             return importlib.import_module(f"lora_lab.models.{name}")
         raise AttributeError(f"module 'lora_lab.models' has no attribute {name!r}")
 
@@ -43,6 +53,8 @@ __all__ = [
     "load",
     "load_base",
     "load_embedded",
+    "save_gguf",
+    "save_merged",
     "tier_in_words",
 ]
 

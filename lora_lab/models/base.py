@@ -121,7 +121,7 @@ def load_embedded(folder: str | Path = EMBEDDED_FOLDER) -> Loaded:
     """
     folder = Path(folder)
     verify(folder)
-    with _without_progress_bar():  # it would be gone before it is read
+    with without_progress_bar():  # it would be gone before it is read
         return _load(folder, "", torch.float32, "cpu", remedy(folder))
 
 
@@ -162,7 +162,8 @@ def _problem(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, report:
 
 
 @contextmanager
-def _without_progress_bar() -> Iterator[None]:
+def without_progress_bar() -> Iterator[None]:
+    """transformers without its bars, for what is over before they are read."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lora_lab.disk import MODEL_FILES, atomic_folder, read_json, write_json
+from lora_lab.disk import MODEL_FILES, atomic_folder, read_json, refuse_adapter, write_json
 from lora_lab.disk.shards import AGAIN, WEIGHTS, Checkpoint
 from lora_lab.quant.bnb_format import (
     BOOKS,
@@ -99,9 +99,11 @@ def save_bitsandbytes(model: Any, folder: str | Path) -> Path:
     Raises:
         ValueError: for what the format cannot hold (a codebook or block size that bitsandbytes lacks, layers that
             compute in several dtypes), and for a model with adapters, without 4-bit layers, without a config, with a
-            weight that is not finite, or with an `nn.Linear` where its class has a `Conv1D`.
+            weight that is not finite, or with an `nn.Linear` where its class has a `Conv1D`; for a folder that holds an
+            adapter.
         OSError: if the folder cannot be written; files that were there before are then still whole.
     """
+    refuse_adapter(folder)
     model = unwrap(model)
     layers = four_bit_layers(model)
     if not layers:
