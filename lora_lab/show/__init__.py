@@ -2,7 +2,9 @@
 
 from lora_lab.show.adapters import moves_by_rank, runs
 from lora_lab.show.algebra import lora_explorer
+from lora_lab.show.block_rounding import quantizer, quantizer_explorer
 from lora_lab.show.blocks import ATTENTION, MLP, block_diagram
+from lora_lab.show.constants import cost_of_bits, double_quantization_schematic, levels_over_constants
 from lora_lab.show.directions import energy_held, parts_by_rank, rivals
 from lora_lab.show.drawing import Drawing
 from lora_lab.show.explorables import inference_explorer, memory_explorer
@@ -21,13 +23,22 @@ from lora_lab.show.figures import (
     style,
 )
 from lora_lab.show.finetuning import loss_curve, methods
+from lora_lab.show.fitting import lever_prices, levers_schematic
+from lora_lab.show.formats import bits_schematic, number_lines
 from lora_lab.show.gauge import memory_gauge
+from lora_lab.show.kept import checkpointing_schematic, kept_schematic
 from lora_lab.show.levels import error_against_bits, errors_by_matrix, levels_under_normal, relative_errors, rounding
 from lora_lab.show.matrices import cuts, layers, svd_schematic
 from lora_lab.show.memory import memory_bars, memory_timeline, predicted_against_measured
+from lora_lab.show.normal_float import block_schematic, usage_bars, weight_histograms
+from lora_lab.show.merging import lost_by_size, merge_schematic, moved_weights
+from lora_lab.show.pairs import STUDENT, against, paired
 from lora_lab.show.places import by_choice, decisions, stopping_curves
+from lora_lab.show.qlora import qlora_schematic, slowdown_by_tokens
+from lora_lab.show.production import loss_gaps, recipe_schematic, two_libraries
 from lora_lab.show.ranks import rank_explorer
 from lora_lab.show.rates import first_step_schematic, rate_curves, scaling_schematic
+from lora_lab.show.recipe import qlora_recipe_schematic
 from lora_lab.show.rich import Rich
 from lora_lab.show.schematics import lora_schematic
 from lora_lab.show.scores import shares
@@ -49,12 +60,19 @@ __all__ = [
     "PURPLE",
     "Rich",
     "SKY",
+    "STUDENT",
     "VERMILLION",
+    "against",
     "at_step",
+    "bits_schematic",
     "block_diagram",
+    "block_schematic",
     "by_choice",
+    "checkpointing_schematic",
+    "cost_of_bits",
     "cuts",
     "decisions",
+    "double_quantization_schematic",
     "energy_curves",
     "energy_held",
     "error_against_bits",
@@ -64,26 +82,41 @@ __all__ = [
     "fits",
     "form_and_content",
     "inference_explorer",
+    "kept_schematic",
     "ladder",
     "layers",
+    "lever_prices",
+    "levels_over_constants",
     "levels_under_normal",
+    "levers_schematic",
     "lora_explorer",
     "lora_schematic",
     "loss_curve",
+    "loss_gaps",
+    "lost_by_size",
     "matrix_grid",
     "memory_bars",
     "memory_explorer",
     "memory_gauge",
     "memory_timeline",
+    "merge_schematic",
     "methods",
     "misfit_by_dimension",
+    "moved_weights",
     "moves_by_rank",
+    "number_lines",
+    "paired",
     "parts_by_rank",
     "picture",
     "predicted_against_measured",
+    "quantizer",
+    "quantizer_explorer",
+    "qlora_schematic",
     "rank_explorer",
     "rate_curves",
     "reach_and_shadow",
+    "qlora_recipe_schematic",
+    "recipe_schematic",
     "relative_errors",
     "rivals",
     "rounding",
@@ -92,11 +125,15 @@ __all__ = [
     "score_curves",
     "scores_by_size",
     "shares",
+    "slowdown_by_tokens",
     "stopping_curves",
     "style",
     "svd_schematic",
     "subspace_schematic",
     "table",
     "tabulate",
+    "usage_bars",
+    "weight_histograms",
+    "two_libraries",
     "wrapped",
 ]

@@ -25,11 +25,11 @@ def toolkit() -> Any:
     return ipywidgets
 
 
-def slider(name: str, value: int, most: int, step: int = 1) -> Any:
-    """Whole numbers from one step to `most`."""
+def slider(name: str, value: int, most: int, step: int = 1, least: int | None = None) -> Any:
+    """Whole numbers from `least`, or one step, to `most`."""
     return toolkit().IntSlider(
         value=value,
-        min=step,
+        min=step if least is None else least,
         max=most,
         step=step,
         description=name,

@@ -32,7 +32,7 @@ _OTHER = "#C9C9C9"  # a component of another name, such as the unexplained rest 
 
 # How wide a phase is drawn. The loss is a handful of operators, and would be a hairline at scale.
 _WIDTHS = {"at rest": 0.5, "forward": 3.0, "loss": 1.6, "backward": 3.0, "optimizer step": 1.0}
-_SHORT = {"optimizer step": "update"}
+_SHORT = {"at rest": "rest", "optimizer step": "update"}
 
 
 def memory_bars(
@@ -202,8 +202,8 @@ def _timeline(axes: Axes, timeline: "Sequence[Moment]", size: int) -> None:
     )
     for _, _, end in segments[:-1]:
         axes.axvline(end, color="white", linewidth=1.5)
-    wide = [(phase, (left + right) / 2) for phase, left, right in segments if phase != "at rest"]
-    axes.set_xticks([place for _, place in wide], [_SHORT.get(phase, phase) for phase, _ in wide])
+    middles = [(left + right) / 2 for _, left, right in segments]
+    axes.set_xticks(middles, [_SHORT.get(phase, phase) for phase, _, _ in segments])
     axes.tick_params(axis="x", length=0)
     axes.grid(axis="x", visible=False)
     axes.set_xlim(0, start)

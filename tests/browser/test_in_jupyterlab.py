@@ -47,6 +47,14 @@ def printed(cells: list[dict[str, Any]]) -> str:
     return "".join(o.get("text", "") for cell in cells for o in cell["outputs"] if o["output_type"] == "stream")
 
 
+ARRIVED = """name => {
+    const shown = window.jupyterapp.shell.currentWidget?.node;
+    const entry = shown?.querySelector(`[data-jupyter-id="${name}"]`);
+    const below = entry && entry.getBoundingClientRect().top - shown.getBoundingClientRect().top;
+    return entry && below >= 0 && below < shown.clientHeight;
+}"""
+
+
 def progress(server: Any) -> dict[str, Any]:
     return json.loads((server.folder / "progress.json").read_text(encoding="utf-8"))
 
@@ -72,6 +80,14 @@ def test_the_first_lesson_opens_with_nothing_before_it_and_its_links_open(
         assert driver.opened(page) == os.path.normpath(f"workbook/{link}")
         driver.open_notebook(page, server, f"workbook/{FIRST}.ipynb")
     assert driver.pop_ups(page) == []
+
+
+def test_a_link_to_the_glossary_arrives_at_its_entry(driver: ModuleType, server: Any, page: Any) -> None:
+    """The entry that the link names is in sight, far below the top of the document."""
+    driver.open_notebook(page, server, f"workbook/{FIRST}.ipynb")
+    page.locator('a[href*="glossary.md"][href$="#qlora"]').first.click()
+    page.wait_for_function(ARRIVED, arg="qlora")
+    assert driver.opened(page) == "glossary.md"
 
 
 def test_the_first_lesson_is_worked_through(driver: ModuleType, server: Any, page: Any) -> None:

@@ -74,7 +74,8 @@ def test_the_timeline_marks_the_peak_and_names_the_phases(steps):
     fig = show.memory_timeline(steps["qlora"], "The loss is a hump")
     (axes,) = fig.axes
     assert axes.lines[0].get_ydata()[0] * 1e6 == pytest.approx(steps["qlora"].peak_bytes)
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["forward", "loss", "backward", "update"]
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert labels == ["rest", "forward", "loss", "backward", "update", "rest"]
     top = max(point[1] for area in axes.collections for path in area.get_paths() for point in path.vertices)
     assert top * 1e6 == pytest.approx(steps["qlora"].peak_bytes)
 
@@ -97,7 +98,7 @@ def test_several_timelines_share_their_scale(steps):
 def test_accumulation_draws_its_passes_one_after_the_other():
     step = memory.simulate(CONFIG, "lora", seq_len=10, accumulation=2)
     labels = [label.get_text() for label in show.memory_timeline(step, "Twice").axes[0].get_xticklabels()]
-    assert labels == 2 * ["forward", "loss", "backward"] + ["update"]
+    assert labels == ["rest"] + 2 * ["forward", "loss", "backward"] + ["update", "rest"]
 
 
 def test_predictions_stand_against_measurements_and_errors_in_percent():

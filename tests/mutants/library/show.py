@@ -6,9 +6,17 @@ MEMORY, FIGURES = "lora_lab/show/memory.py", "lora_lab/show/figures.py"
 DIRECTIONS, MATRICES = "lora_lab/show/directions.py", "lora_lab/show/matrices.py"
 START, RANKS = "lora_lab/show/start.py", "lora_lab/show/ranks.py"
 SCHEMATICS, BLOCKS, DRAWING = (f"lora_lab/show/{name}.py" for name in ("schematics", "blocks", "drawing"))
+PAIRS, RECIPE = "lora_lab/show/pairs.py", "lora_lab/show/recipe.py"
 PLACES, CHOICES = "lora_lab/show/places.py", "lora_lab/show/choices.py"
 ALGEBRA = "lora_lab/show/algebra.py"
+FITTING, KEPT = "lora_lab/show/fitting.py", "lora_lab/show/kept.py"
+QUANTIZER, FORMATS, NORMAL_FLOAT = (f"lora_lab/show/{name}.py" for name in ("quantizer", "formats", "normal_float"))
+QUANTIZER, FORMATS, NORMAL_FLOAT = (
+    f"lora_lab/show/{name}.py" for name in ("block_rounding", "formats", "normal_float")
+)
 EXPLORABLES, LEVERS, GAUGE = (f"lora_lab/show/{name}.py" for name in ("explorables", "levers", "gauge"))
+
+CONSTANTS, QLORA = "lora_lab/show/constants.py", "lora_lab/show/qlora.py"
 
 TESTS = (
     "tests/show/test_show.py",
@@ -18,9 +26,41 @@ TESTS = (
     "tests/show/test_start.py",
     "tests/show/test_ranks.py",
     "tests/show/test_schematics.py",
+    "tests/show/test_fitting.py",
+    "tests/show/test_formats.py",
+    "tests/show/test_constants.py",
+    "tests/show/test_pairs.py",
 )
 
 MUTATIONS = (
+    Mutation(
+        file=FITTING,
+        before="times = {name: (count / peak, operations / work)",
+        after="times = {name: (count / peak, operations / max(work, operations))",
+        test="tests/show/test_fitting.py::test_a_price_is_a_multiple_of_where_one_starts_and_the_title_names_the_lowest_peak",
+        wrong="a lever that costs time seems free",
+    ),
+    Mutation(
+        file=FITTING,
+        before="lowest = min(times, key=lambda name: times[name][0])",
+        after="lowest = start",
+        test="tests/show/test_fitting.py::test_a_price_is_a_multiple_of_where_one_starts_and_the_title_names_the_lowest_peak",
+        wrong="the title names the start instead of the finding",
+    ),
+    Mutation(
+        file=KEPT,
+        before="return widths[tensor.width] * tensor.bytes",
+        after="return widths[tensor.width] * 2",
+        test="tests/show/test_fitting.py::test_a_block_of_llama_8b_keeps_what_the_closed_form_says",
+        wrong="fp32 tensors count as 16 bits",
+    ),
+    Mutation(
+        file=KEPT,
+        before='_Tensor("value", "kv", 2),',
+        after='_Tensor("value", "q", 2),',
+        test="tests/show/test_fitting.py::test_a_block_of_llama_8b_keeps_what_the_closed_form_says",
+        wrong="grouped values count as wide as queries",
+    ),
     Mutation(
         file=MEMORY,
         before="left += count / size",
@@ -336,5 +376,89 @@ MUTATIONS = (
         after="axes.plot(max(points), row, clip_on=False",
         test="tests/show/test_places.py::test_the_ring_is_around_the_first_seed_of_each_row",
         wrong="the ring is around the best dot",
+    ),
+    Mutation(
+        file=QUANTIZER,
+        before="ordinary = slice(1 if outlier else 0, None)",
+        after="ordinary = slice(0, None)",
+        test="tests/show/test_formats.py::test_the_quantizers_errors_are_those_of_the_library[0.3-64-INT4]",
+        wrong="the outlier, restored without an error, counts among the others",
+    ),
+    Mutation(
+        file=QUANTIZER,
+        before="below.set(ylim=(0, _HIGHEST)",
+        after="below.set(ylim=(0, None)",
+        test="tests/show/test_formats.py::test_the_axes_of_the_quantizer_stay_where_they_are",
+        wrong="the axis follows the bars, so that they never seem to move",
+    ),
+    Mutation(
+        file=FORMATS,
+        before="sum(a <= value < b for",
+        after="sum(a <= value <= b for",
+        test="tests/show/test_formats.py::test_the_rows_count_the_numbers_of_two_doublings",
+        wrong="the end of a doubling is counted with it",
+    ),
+    Mutation(
+        file=NORMAL_FLOAT,
+        before="if abs(centre) < 0.5) / total",
+        after="if abs(centre) < 0.25) / total",
+        test="tests/show/test_formats.py::test_a_histogram_says_which_share_is_below_half_of_the_absmax",
+        wrong="the title tells of a quarter of the absmax",
+    ),
+    Mutation(
+        file=CONSTANTS,
+        before="x.append(bits - code_bits)",
+        after="x.append(bits)",
+        test="tests/show/test_constants.py::test_costs_are_means_over_texts_and_stand_where_their_bits_are",
+        wrong="the bits of the code are drawn as if they were the constants'",
+    ),
+    Mutation(
+        file=CONSTANTS,
+        before="means.append(sum(values) / len(values))",
+        after="means.append(max(values))",
+        test="tests/show/test_constants.py::test_costs_are_means_over_texts_and_stand_where_their_bits_are",
+        wrong="the worst text stands for all",
+    ),
+    Mutation(
+        file=CONSTANTS,
+        before="near = int((levels.abs() < 0.1).sum())",
+        after="near = int((levels < 0.1).sum())",
+        test="tests/show/test_constants.py::test_the_histogram_counts_levels_and_constants_near_zero",
+        wrong="negative levels count as near zero",
+    ),
+    Mutation(
+        file=QLORA,
+        before="tokens = sorted(points)",
+        after="tokens = list(points)",
+        test="tests/show/test_constants.py::test_a_curve_of_slowdowns_says_every_ratio_in_the_order_of_tokens",
+        wrong="the curve runs back and forth",
+    ),
+    Mutation(
+        file=PAIRS,
+        before="for d in differences) / (n - 1))",
+        after="for d in differences) / n)",
+        test="tests/show/test_pairs.py::test_a_difference_is_that_of_the_pairs_and_what_they_share_does_not_widen_it",
+        wrong="the interval is too narrow for few pairs",
+    ),
+    Mutation(
+        file=PAIRS,
+        before="t * deviation / math.sqrt(n)",
+        after="t * deviation / n",
+        test="tests/show/test_pairs.py::test_a_difference_is_that_of_the_pairs_and_what_they_share_does_not_widen_it",
+        wrong="the interval shrinks with the number of pairs, not with its root",
+    ),
+    Mutation(
+        file=PAIRS,
+        before="dots = [scale * (a - b) for a, b in zip(ours, theirs)]",
+        after="dots = [scale * a for a, b in zip(ours, theirs)]",
+        test="tests/show/test_pairs.py::test_the_figure_says_the_points_interval_and_every_rows_in_its_alt_text",
+        wrong="the dots are scores, not differences",
+    ),
+    Mutation(
+        file=RECIPE,
+        before="small = (bits / 32) ** 0.5",
+        after="small = bits / 32",
+        test="tests/show/test_pairs.py::test_the_schematics_areas_are_bytes_and_its_words_name_them",
+        wrong="the packed weight is drawn as an eighth of each side",
     ),
 )
