@@ -11,7 +11,7 @@ from outputs import has_image_without_alt, no_outputs, outputs
 
 __all__ = ["lesson", "no_outputs", "outputs"]
 
-OLD_FORM = {"07_where_the_bytes_go", "09_build_nf4", "11_qlora_layer", "12_qlora_finetune"}
+OLD_FORM: set[str] = set()
 BEING_REWRITTEN: set[str] = set()
 
 MAX_TEACHING_CELLS = 15

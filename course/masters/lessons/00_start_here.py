@@ -11,7 +11,7 @@
 # |---|---|---|---|
 # | 1 minute | 38 minutes | 2 GB, offline | some Python |
 #
-# **Two names first.** *LoRA* leaves a model's weights as they are and trains small matrices beside them. *QLoRA* does
+# **Two names first.** *[LoRA](../course/glossary.md#lora)* leaves a model's weights as they are and trains small matrices beside them. *[QLoRA](../course/glossary.md#qlora)* does
 # the same while the weights lie there in 4 bits each.
 #
 # **How a lesson works.** You *guess* before you run: a wrong guess teaches most, `None` passes. You *type* a few lines,
@@ -36,8 +36,8 @@ whole_model = 2 * weights
 print(f"{weights:,} weights of 2 bytes: {whole_model / 1e9:.1f} GB")
 
 # %% [markdown]
-# Training needs more: a gradient for each weight, what the optimizer remembers about each, and what the forward pass
-# keeps for the backward pass (*checkpointing* keeps less, and computes it again). **Guess** how much at its highest moment.
+# Training needs more: a [gradient](../course/glossary.md#gradient) for each weight, what the [optimizer](../course/glossary.md#optimizer) remembers about each, and what the forward pass
+# keeps for the backward pass (*[checkpointing](../course/glossary.md#checkpointing)* keeps less, and computes it again). **Guess** how much at its highest moment.
 #
 # And a thousand customers, each with a LoRA? It is two thin matrices, 16 rows or columns, beside each of 224 layers. Most
 # layers are 4,096 wide, the widest 14,336; a number has 2 bytes. How much is one customer?
@@ -66,10 +66,10 @@ guessed.against(full_gb=round(full.peak_bytes / 1e9), customer_mb=round(one_cust
 # %% [markdown]
 # <details><summary>What is "the usual way", and why so much?</summary>
 #
-# *Mixed precision* with *AdamW*. Products run in 16 bits. In 32 bits, which are 4 bytes, there are for each weight itself
+# *[Mixed precision](../course/glossary.md#mixed-precision)* with *[AdamW](../course/glossary.md#adamw)*. Products run in 16 bits. In 32 bits, which are 4 bytes, there are for each weight itself
 # and the two numbers that the optimizer, AdamW, remembers about it: 12 bytes. The forward pass adds what it keeps, and a
 # 16-bit copy of every weight that multiplies; at the peak the loss is computed. The gradients, 4 bytes more, come as these
-# go: the step ends at 16 bytes a weight. The cell below has the gigabytes. It also has QLoRA as PEFT and bitsandbytes, the
+# go: the step ends at 16 bytes a weight. The cell below has the gigabytes. It also has QLoRA as [PEFT](../course/glossary.md#peft) and [bitsandbytes](../course/glossary.md#bitsandbytes), the
 # libraries that most people use, usually run it: they keep more in 32 bits.
 #
 # </details>
@@ -175,9 +175,9 @@ show.table([[score, f"{share:.0%}"] for score, share in before.items()], ["score
 # %% [markdown] tags=["minutes:6"]
 # ## 4. One hundred steps
 #
-# Two calls make it a QLoRA model. The first stores every linear layer in 4 bits and freezes it. The second puts a small
-# trainable update beside each: what computed $W x$ now computes $W x + \frac{\alpha}{r} B A x$. $A$ and $B$ are thin
-# matrices: one side of each is the *rank* $r$. $\alpha$ is a fixed number: how much the update counts ([Hu et al., 2021](https://arxiv.org/abs/2106.09685), section 4.1;
+# Two calls make it a QLoRA model. The first stores every [linear layer](../course/glossary.md#linear-layer) in 4 bits and [freezes](../course/glossary.md#freeze) it. The second puts a small
+# trainable [update](../course/glossary.md#update) beside each: what computed $W x$ now computes $W x + \frac{\alpha}{r} B A x$. $A$ and $B$ are thin
+# matrices: one side of each is the *[rank](../course/glossary.md#rank)* $r$. $\alpha$ is a [fixed number](../course/glossary.md#alpha): how much the update counts ([Hu et al., 2021](https://arxiv.org/abs/2106.09685), section 4.1;
 # [Dettmers et al., 2023](https://arxiv.org/abs/2305.14314), section 3).
 
 # %%
@@ -233,15 +233,15 @@ guessed.against(valid_after=round(100 * after["valid JSON"]), fields_after=round
 
 # %% [markdown]
 # First the form came, then the content. The last column is the same model with its update switched off.
-# Nothing underneath has moved, so one base can serve a thousand updates.
+# Nothing underneath has moved, so one [base](../course/glossary.md#base) can serve a thousand updates.
 
 # %% [markdown] tags=["minutes:7"]
 # ## 5. Form or content?
 #
 # [Zhou et al. (LIMA, 2023)](https://arxiv.org/abs/2305.11206), section 2, suppose of large chat models that nearly all
-# knowledge and abilities come from pretraining, and that alignment teaches which formats to use. Is it so here?
+# knowledge and abilities come from [pretraining](../course/glossary.md#pretraining), and that alignment teaches which formats to use. Is it so here?
 #
-# A control can tell: a second model, trained alike, but on **other people's JSON**. Each passage gets the answer of the
+# A [control](../course/glossary.md#control) can tell: a second model, trained alike, but on **other people's JSON**. Each passage gets the answer of the
 # next one. The form is perfect, the content is about somebody else. **Guess** again. And what becomes of reading, which
 # nobody trained?
 
@@ -281,7 +281,7 @@ guessed.against(fields_control=round(100 * control["fields right"]), reads_contr
 # %% [markdown] tags=["minutes:7"]
 # ## 6. The ladder: do you need to fine-tune at all?
 #
-# Fine-tuning is the last rung. Before it come the *request*, *examples* in the request, and *retrieval*: looking the
+# [Fine-tuning](../course/glossary.md#fine-tuning) is the last rung. Before it come the *request*, *examples* in the request, and *[retrieval](../course/glossary.md#retrieval)*: looking the
 # facts up and putting them in front of the model. We climbed all rungs with SmolLM2-135M-Instruct, which others trained on
 # real text, on this same JSON task, recorded by [a script](https://github.com/lora-lab/lora_lab/blob/main/course/records/real.py).
 #
@@ -328,7 +328,7 @@ print(f"30 steps of QLoRA took {min(took):.0f} to {max(took):.0f} minutes on one
 guessed.against(few_shot=round(100 * best_asked), tuned=round(100 * mean(trained["QLoRA"], "exact")))
 
 # %% [markdown]
-# - **One example gives the form.** If form is all you lack, stop here. (Constrained decoding, where your server has it,
+# - **One example gives the form.** If form is all you lack, stop here. ([Constrained decoding](../course/glossary.md#constrained-decoding), where your server has it,
 #   forces the form without any.) More need not be better for so small a model: with five, fewer answers are right than
 #   with three.
 # - **Retrieval gives the facts.** Without the passage even the fine-tuned model has the name from the question and
@@ -364,14 +364,16 @@ assert mean(on_others, "valid") > 0.8 > 0.3 > mean(on_others, "fields"), "a form
 # %% [markdown] tags=["minutes:3"]
 # ## 7. The way through the course
 #
-# **I Rank.** [01 How many directions carry a change?](01_svd.ipynb) ·
-# [02 How few numbers steer a model?](02_intrinsic_dimension.ipynb) ·
+# **I Rank.** [01 SVD](01_svd.ipynb) ·
+# [02 Intrinsic dimension](02_intrinsic_dimension.ipynb) ·
 # [03 LoRA from scratch](03_lora_from_scratch.ipynb) · [04 Rank, α and learning rate](04_rank_alpha_rate.ipynb) ·
 # [05 Where adapters go, how they start](05_places_and_starts.ipynb)
 #
-# **II Bits.** 06 planned · [07 Where the bytes go](07_where_the_bytes_go.ipynb) · 08 planned ·
-# [09 Build NF4](09_build_nf4.ipynb) · 10 planned · [11 A QLoRA layer](11_qlora_layer.ipynb) ·
-# [12 A QLoRA fine-tune](12_qlora_finetune.ipynb) · 13, 14 planned
+# **II Bits.** [06 Will it fit?](06_will_it_fit.ipynb) · [07 Where the bytes go](07_where_the_bytes_go.ipynb) ·
+# [08 Number formats](08_number_formats.ipynb) · [09 Build NF4](09_build_nf4.ipynb) ·
+# [10 Double quantization](10_double_quantization.ipynb) · [11 A QLoRA layer](11_qlora_layer.ipynb) ·
+# [12 A QLoRA fine-tune](12_qlora_finetune.ipynb) · [13 PEFT and bitsandbytes](13_peft_and_bitsandbytes.ipynb) ·
+# [14 Save, merge, deploy](14_save_merge_deploy.ipynb)
 #
 # The [syllabus](../course/syllabus.md) has minutes and routes.
 
@@ -388,8 +390,8 @@ progress()
 #
 # ## What was not shown
 #
-# - The small model ran with one seed and solves the task: that says nothing about hard tasks.
-# - Retrieval found nearly every passage, which is not always so.
+# - The small model ran with one [seed](../course/glossary.md#seed), a lucky one: two others ended at 9 % (record `qlora`; lesson 12).
+# - Retrieval found nearly every passage here.
 #
 # ## What to try
 #

@@ -4,7 +4,7 @@
 # One layer of Llama-3.1-8B has 16,777,216 weights. LoRA trains 131,072 numbers in its place, less than 1 in 100, and
 # it often works. Why should so few be enough?
 #
-# After this lesson you can cut any matrix to its strongest directions, and say of a fine-tune how many of them suffice.
+# After this lesson you can cut any matrix to its strongest [directions](../course/glossary.md#direction), and say of a fine-tune how many of them suffice.
 #
 # | computing, 2 CPU cores | for you | memory | builds on |
 # |---|---|---|---|
@@ -14,7 +14,7 @@
 # ## 1. A column times a row
 #
 # A column of 3 numbers times a row of 4 gives 3 × 4 numbers, but every row of them is the same row again, stretched.
-# Such a matrix has *rank* 1. The sum of two has rank 2. The *singular value decomposition* (SVD) goes the other way:
+# Such a matrix has *rank* 1. The sum of two has rank 2. The *[singular value](../course/glossary.md#singular-value) decomposition* ([SVD](../course/glossary.md#svd)) goes the other way:
 # it takes any matrix apart into layers of rank 1, the strongest first.
 
 # %%
@@ -34,7 +34,7 @@ show.figure(*show.svd_schematic(height=4, width=6, r=2))
 #
 # The columns $u_i$ have length 1 and are perpendicular to each other, and so are the rows $v_i$. So the *singular
 # value* $\sigma_i$ says how strong layer $i$ is; we also call a layer a *direction*. The squares of all numbers in $M$
-# add up to its *energy*, which the layers share: $\lVert M\rVert_F^2 = \sum_i\sigma_i^2$.
+# add up to its *[energy](../course/glossary.md#energy)*, which the layers share: $\lVert M\rVert_F^2 = \sum_i\sigma_i^2$.
 
 # %% [markdown] tags=["minutes:12"]
 # ## 2. A house, layer by layer
@@ -185,7 +185,7 @@ batch = data.batches.collate(asked, tokenizer.pad_token_id)
 print(len(weights), "matrices;", task.heldout[0].prompt, "->", task.heldout[0].answer)
 
 # %% [markdown]
-# We count twice. A *token* is right if the model finds it most likely at its place in the wanted answer. An *answer* is
+# We count twice. A *[token](../course/glossary.md#token)* is right if the model finds it most likely at its place in the wanted answer. An *answer* is
 # right if all its tokens are: asked, the model would write just that. (The question's own tokens, labelled −100, do not
 # count.) **Guess** before you train:
 
@@ -313,7 +313,7 @@ guessed.against(top_16=round(100 * mean["strongest"][4]), random_16=round(100 * 
 #
 # **Count twice.** With sixteen random directions no answer is right to the last token. That does not mean that they do
 # nothing: many more tokens are right than the half before training. But an answer needs all of its tokens. The strongest
-# direction alone is such a case. Answers are what you ship; tokens, or the loss, show what is on the way.
+# direction alone is such a case. Answers are what you ship; tokens, or the [loss](../course/glossary.md#loss), show what is on the way.
 #
 # **Why do the strongest four do so little?** They may have too little energy, or be too few. The controls tell them apart.
 # Give *sixteen* directions the energy of four: they answer several times as much. Give it to *all*: hardly more. So four
@@ -376,15 +376,15 @@ results("01")
 # %% [markdown]
 # ## What I can now decide
 #
-# - **r is chosen by a score on validation**, not read off singular values. I begin with 16 for a change of style and
+# - **r is chosen by a score on [validation](../course/glossary.md#validation)**, not read off singular values. I begin with 16 for a change of style and
 #   double it while the score still rises; lesson 04 measures it for LoRA.
-# - Before I cut a trained adapter, I measure answers and tokens, not energy.
+# - Before I cut a trained [adapter](../course/glossary.md#adapter), I measure answers and tokens, not energy.
 #
 # ## What was not shown
 #
-# - One small model, one easy task, one optimizer, a short training at one learning rate. No LoRA was trained.
+# - One small model, one easy task, one optimizer, a short training at one [learning rate](../course/glossary.md#learning-rate). No LoRA was trained.
 # - 16 of 192 suffice here. Whether 16 of 4,096 do, only a score on the wide model can say.
-# - The base was pretrained with Muon, which evens out singular values. Others may be more concentrated.
+# - The base was pretrained with [Muon](../course/glossary.md#muon), which evens out singular values. Others may be more concentrated.
 #
 # ## What to try
 #

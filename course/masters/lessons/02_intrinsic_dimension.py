@@ -31,7 +31,7 @@ show.figure(*show.subspace_schematic(small))
 # %% [markdown]
 # $$\theta = \theta_0 + P\,z$$
 #
-# The model comes with θ₀. P is drawn **once**. Only z trains, from zero. All θ that can be reached form a *subspace* of d dimensions through θ₀: a sheet of paper
+# The model comes with θ₀. P is drawn **once**. Only z trains, from zero. All θ that can be reached form a *[subspace](../course/glossary.md#subspace)* of d dimensions through θ₀: a sheet of paper
 # in a room, if D is 3 and d is 2.
 #
 # Our P is as simple as it gets: each weight listens to one number of z, with a random sign. `column[i]` says to which number weight i listens, `sign[i]` is +1 or −1.
@@ -67,7 +67,7 @@ print("z = [1, 0, 0] moves", inside(torch.zeros(12), small.column, small.sign, t
 # First a problem with an exact answer: 1,000 weights, 20 equations Xθ = y. There are many solutions; θ₀ = 0 is none. In a random subspace of d dimensions, how much of the misfit ‖Xθ − y‖² is left
 #
 # - at **the best point inside**, that is at the best z?
-# - at **a solution's shadow**: the solution nearest to θ₀, projected onto the subspace as in lesson 01?
+# - at **a solution's shadow**: the solution nearest to θ₀, [projected](../course/glossary.md#projection) onto the subspace as in lesson 01?
 
 # %% tags=["guess:needed", "guess:shadow_left"]
 needed = 200  #? dimensions from which a random subspace solves all 20 equations | 1000: a random direction seems worthless, so all weights seem needed | 10: it seems that half the equations come for free
@@ -124,7 +124,7 @@ show.figure(*show.reach_and_shadow(normal=(0.5, 1.0), offset=1.0, direction=(1.0
 # the crossing. *Projecting afterwards* asks whether one particular solution lies near the random line, and it does not.
 #
 # For m equations, put θ = P z into Xθ = y: (X P) z = y has m equations and d unknowns, and is solvable as soon as d ≥ m.
-# Li et al. call the first such d the **intrinsic dimension**. A language model has no list of equations: measure.
+# Li et al. call the first such d the **[intrinsic dimension](../course/glossary.md#intrinsic-dimension)**. A language model has no list of equations: measure.
 
 # %% [markdown] tags=["minutes:10"]
 # ## 3. The same with a model
@@ -219,12 +219,12 @@ assert scores["a fresh base, given z and the seed"] == scores["inside"], "z and 
 # 1, 4 and 16, each with as many numbers as one of the subspaces. Steps are equal, validation chose the rates
 # (`course/records/intrinsic.py`).
 #
-# Both papers count a task as solved at 90 % of full training's score, and call the smallest d that reaches it **d90**;
+# Both papers count a task as solved at 90 % of full training's score, and call the smallest d that reaches it **[d90](../course/glossary.md#d90)**;
 # d50 is the same for a half.
 #
 # **Your turn.** Importance: this is the number that papers report. Difficulty: three lines. 5 minutes.
 #
-# In: `scores`, a dictionary d → share right, in any order; `full`, full fine-tuning's share; `part`, 0.9 for d90. Out:
+# In: `scores`, a dictionary d → share right, in any order; `full`, [full fine-tuning](../course/glossary.md#full-fine-tuning)'s share; `part`, 0.9 for d90. Out:
 # the smallest d that reaches this part of `full`, or `None`. For `{100: 0.1, 1000: 0.5, 10000: 0.7}`, 0.75 and 0.9 it is
 # 10000.
 

@@ -70,7 +70,7 @@ show.figure(*show.lora_schematic(d_out=4096, d_in=4096, r=16))
 show.lora_explorer(d_out=192, d_in=192, r=8, alpha=16)
 
 # %% [markdown]
-# Each rank costs d_in + d_out numbers, so a square layer breaks even at *half its width*. The sliders
+# Each rank costs d_in + d_out numbers, so a square layer [breaks even](../course/glossary.md#break-even) at *half its width*. The sliders
 # (mouse or arrow keys) count for any layer: ours of 192 × 192 breaks even at 96.
 #
 # As an equation (Hu et al., 2021, [arXiv 2106.09685](https://arxiv.org/abs/2106.09685), section 4.1:
@@ -203,8 +203,8 @@ show.table(rows, ["parameter", "shape", "is"])
 # %% [markdown] tags=["minutes:10"]
 # ## 5. Your turn: into a model
 #
-# Our model is a small Llama: 28 linear layers in four blocks, and a head `lm_head` that scores the next token. The head
-# shares its weight with the embeddings, so it stays as it is. Every other `nn.Linear` gets a wrapper: `wrap(linear)`
+# Our model is a small Llama: 28 linear layers in four [blocks](../course/glossary.md#block), and a [head](../course/glossary.md#head) `lm_head` that scores the next token. The head
+# shares its weight with the [embeddings](../course/glossary.md#embeddings), so it stays as it is. Every other `nn.Linear` gets a wrapper: `wrap(linear)`
 # makes it, `model.set_submodule(name, layer)` puts it in place.
 
 # %% tags=["turn:lora_inject"]
@@ -282,10 +282,10 @@ show.table(rows, ["yours and PEFT's", "relative difference", "allowed"])
 #
 # The task is a secret code over twelve words: each stands for another. An answer counts if all five words are right.
 # The opponent is full fine-tuning: same examples, same 150 steps, every weight trains. To be fair, each has its own
-# learning rate: the one with the least loss on *validation* lists. Scores are on *held-out* lists, which chose nothing.
+# learning rate: the one with the least loss on *validation* lists. Scores are on *[held-out](../course/glossary.md#held-out)* lists, which chose nothing.
 # The runs were recorded.
 #
-# The loss is in *nats a token*: −ln of the probability of the right token. 0.7 is about one in two, 0.04 is 96 %.
+# The loss is in *[nats](../course/glossary.md#nats) a token*: −ln of the probability of the right token. 0.7 is about one in two, 0.04 is 96 %.
 
 # %% tags=["nbval-ignore-output"]
 record = records.load("from_scratch")

@@ -27,11 +27,11 @@ show.figure(*show.scaling_schematic(d_out=192, d_in=192, r=16))
 # %% [markdown]
 # $$\Delta W = s\,B\,A$$
 #
-# The **rank** r says how many numbers pass between A and B. The **scale** s is a constant, never trained. The **learning
+# The **rank** r says how many numbers pass between A and B. The **[scale](../course/glossary.md#scale)** s is a constant, never trained. The **learning
 # rate** η says how far a step moves each entry of A and B. Three rules for s are in use:
 #
 # - **α/r** ([Hu et al.](https://arxiv.org/abs/2106.09685)): s falls with the rank.
-# - **α/√r** (rsLoRA, [Kalajdzievski](https://arxiv.org/abs/2312.03732)): s falls more slowly.
+# - **α/√r** ([rsLoRA](../course/glossary.md#rslora), [Kalajdzievski](https://arxiv.org/abs/2312.03732)): s falls more slowly.
 # - **constant**: s does not depend on r. The recipe "α = 2r" with s = α/r is one: s is 2 at every r.
 #
 # **Your turn.** Importance: a wrong rule looks like a bad rank. Difficulty: three lines. 4 minutes.
@@ -95,7 +95,7 @@ for optimizer in ("SGD", "Adam"):
 guessed.against(sgd_step=ratio["SGD"])
 
 # %% [markdown]
-# α counts once in the forward pass, and once more in the gradient of B. SGD follows the gradient, so ΔW moves s² as
+# α counts once in the forward pass, and once more in the gradient of B. [SGD](../course/glossary.md#sgd) follows the gradient, so ΔW moves s² as
 # far. Adam divides the gradient by its own size, which takes the second s away.
 #
 # Another rate for **B alone** can do the same.
@@ -125,8 +125,8 @@ for optimizer in ("SGD", "Adam"):
     print(f"{optimizer}: ‖ΔW‖ = {by_alpha.norm():.9f} with α tripled, {by_rate.norm():.9f} with B's rate instead")
 
 # %% [markdown]
-# The same, step for step. So **under Adam, α is the learning rate of B**, and of B only (but for ε, weight decay and clipping).
-# LoRA+ ([Hayou et al.](https://arxiv.org/abs/2402.12354)) gives A and B two rates on purpose. To double the learning rate, double the learning rate.
+# The same, step for step. So **under Adam, α is the learning rate of B**, and of B only (but for ε, [weight decay](../course/glossary.md#weight-decay) and [clipping](../course/glossary.md#clipping)).
+# [LoRA+](../course/glossary.md#lora-plus) ([Hayou et al.](https://arxiv.org/abs/2402.12354)) gives A and B two rates on purpose. To double the learning rate, double the learning rate.
 
 # %% [markdown] tags=["minutes:17"]
 # ## 3. Which rule lets you keep the rate?

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Places and starts
 #
-# You can afford **8 training runs**. LoRA asks you for the layers, the start, the rate and the batch. Which of these do
+# You can afford **8 training runs**. LoRA asks you for the layers, the start, the rate and the [batch](../course/glossary.md#batch). Which of these do
 # you spend the 8 runs on?
 #
 # At the end you have a plan, and know what each decision was worth here, beside luck.
@@ -25,7 +25,7 @@ tasks = {"new facts": "new_facts", "cipher": "cipher"}
 # %% [markdown] tags=["minutes:12"]
 # ## 1. Seven places, one budget
 #
-# A block has seven linear layers: four in attention, three in the MLP.
+# A block has seven linear layers: four in [attention](../course/glossary.md#attention), three in the [MLP](../course/glossary.md#mlp).
 
 # %%
 config = base.config
@@ -35,7 +35,7 @@ show.figure(*show.block_diagram(
 
 # %% [markdown]
 # "Attention at rank 8" against "everything at rank 8" is no fair race: the second trains far more numbers. So we fix
-# the *budget*. Per rank, A has a row of $d_{in}$ numbers, B a column of $d_{out}$:
+# the *[budget](../course/glossary.md#budget)*. Per rank, A has a row of $d_{in}$ numbers, B a column of $d_{out}$:
 #
 # $$\text{numbers} = r \sum_{W} (d_{in} + d_{out})$$
 #
@@ -160,10 +160,10 @@ print(f"all linears, rate {recorded['lr']:g}, seed 0: live {live:.0%}, recorded 
 #
 # A start is what A and B hold before the first step. Four of them:
 #
-# - **Kaiming:** A random and small, B zero. PEFT's default.
-# - **Gaussian:** A random and larger, B zero.
-# - **Orthogonal:** A and B *both* random, but of the r numbers between them A writes one half, B reads the other.
-# - **PiSSA** ([Meng et al., 2024](https://arxiv.org/abs/2404.02948)): B A is the strongest part of the frozen weight,
+# - **[Kaiming](../course/glossary.md#kaiming-start):** A random and small, B zero. PEFT's default.
+# - **[Gaussian](../course/glossary.md#gaussian-start):** A random and larger, B zero.
+# - **[Orthogonal](../course/glossary.md#orthogonal-start):** A and B *both* random, but of the r numbers between them A writes one half, B reads the other.
+# - **[PiSSA](../course/glossary.md#pissa)** ([Meng et al., 2024](https://arxiv.org/abs/2404.02948)): B A is the strongest part of the frozen weight,
 #   by the SVD of lesson 01.
 
 # %% tags=["guess:unmoved"]
@@ -313,7 +313,7 @@ show.table(rows, ["new facts", f"steps for {seen} examples", "its best rate", "%
 # - **Start.** On the cipher a three times larger A took the mean from 30 to 93, at the same rate and cost. On new facts
 #   no start parts. It is one word in PEFT: worth a ninth run.
 # - **Batch.** Batch 2 lies above batch 32, each at its own best rate; at 0.012 batch 2 answers 10 %. Of batch 32's 20 steps
-#   ten are warm-up.
+#   ten are [warm-up](../course/glossary.md#warm-up).
 # - **Place.** One pair of ten parts, and one is what luck gives: two rows of three equal runs part once in ten times.
 #
 # **The plan for 8: four rates with one seed, each twice the last. Then two more seeds at both of the best two. The mean of
@@ -331,12 +331,12 @@ show.table(rows, ["new facts", f"steps for {seen} examples", "its best rate", "%
 # Every run shows its loss on the way. The task is a sailor's voice, about people never seen: with 16 examples, seen 30
 # times each, or 256, not quite twice.
 #
-# **Early stopping** watches the loss on validation. When `patience` evaluations in a row bring no new lowest loss,
+# **[Early stopping](../course/glossary.md#early-stopping)** watches the loss on validation. When `patience` evaluations in a row bring no new lowest loss,
 # training ends, and the weights of the best one are kept.
 #
 # **Your turn.** Write that rule. Evaluations count from 0.
 #
-# *Difficulty 3/5, importance 5/5, 8 minutes. Example: `[5.0, 3.0, 3.5, 3.4, 2.0]` with patience 2 gives (1, 3).*
+# *Difficulty 3/5, importance 5/5, 8 minutes. Example: `[5.0, 3.0, 3.5, 3.4, 2.0]` with [patience](../course/glossary.md#patience) 2 gives (1, 3).*
 
 # %% tags=["turn:stop_early"]
 def stop_early(losses, patience):    # one loss per evaluation  ->  (best, last), two positions in the list
@@ -396,7 +396,7 @@ print("dots that do not overlap, at the last step:", "; ".join(show.choices.apar
 # In eleven of twelve runs both columns agree within 2 points. In one the lowest loss, at step 30 of 120, answers 15 % and
 # the end 35 %, but at step 30 the rate had hardly decayed. **One run: a warning, not a rule.**
 #
-# **More examples paid, with every seed.** Dropout cost answers with many; with few, the dots overlap.
+# **More examples paid, with every seed.** [Dropout](../course/glossary.md#dropout) cost answers with many; with few, the dots overlap.
 #
 # <details><summary>Why so harmless?</summary>That one run turns at step 30, falls again to step 60, and never comes back
 # to its lowest. The two others with 16 examples and no dropout turn at 80 and 70 and hardly rise. In seven of the eleven the lowest loss *is* the last step, the same weights.
