@@ -3,6 +3,7 @@
 - Where two workers share the machine, each computes on one thread; kernels that they start inherit that.
 - Where there is no GPU, Triton's kernels run in its interpreter, which it decides when it is imported.
 - No progress is kept, and the real model's lessons run on the embedded base: no result depends on a user's files.
+- No property has a deadline, which a busy neighbour would break.
 - Ctrl-C is heard: a shell ignores it for what it starts in the background, and so would every process of a test.
 - A notebook whose kernel dies fails within seconds. nbval alone would wait out the whole cell timeout.
 """
@@ -15,9 +16,13 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
+from hypothesis import settings
 from nbval.kernel import RunningKernel
 
 POLL_SECONDS = 1.0
+
+settings.register_profile("lora_lab", deadline=None)
+settings.load_profile("lora_lab")
 
 os.environ.update(LORA_LAB_PROGRESS="off", LORA_LAB_MODEL="embedded")  # kernels that are started inherit it
 

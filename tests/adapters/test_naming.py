@@ -238,7 +238,7 @@ def test_the_expressions_that_people_write_need_no_other_process(expression, mon
     assert patterns.matches([expression], names) == {expression: {n for n in names if re.fullmatch(expression, n)}}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text("ab.*+?|()[]{}\\1", max_size=14))
 def test_what_is_tried_in_this_process_takes_few_steps(expression):
     """The steps are counted by a matcher of our own that goes back as Python's does, on names made to be bad."""

@@ -507,7 +507,7 @@ def typed(learner: Learner) -> set[str]:
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(history=st.lists(st.tuples(LESSONS, DEEDS, st.integers(0, 12)), min_size=2, max_size=5))
 def test_whatever_changes_on_both_sides_and_wherever_it_is_interrupted_nothing_typed_is_lost(tmp_path_factory, history):
     learner, number = Learner(tmp_path_factory.mktemp("both")), 0

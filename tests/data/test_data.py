@@ -92,7 +92,7 @@ def subjects(name: str, examples: list[Example]) -> set[str]:
 
 
 @pytest.mark.parametrize("name", tasks.TASKS)
-@settings(max_examples=15, deadline=None, phases=[Phase.generate])  # shrinking a task takes minutes
+@settings(max_examples=15, phases=[Phase.generate])  # shrinking a task takes minutes
 @given(seed=st.integers(0, 10**6), train=st.integers(1, 150), heldout=st.integers(1, 20), validation=st.integers(1, 40))
 def test_no_two_splits_share_a_subject(name, seed, train, heldout, validation):
     task = made(name, seed, train=train, heldout=heldout, validation=validation)

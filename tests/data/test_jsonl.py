@@ -157,7 +157,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
 # ---- splits --------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(20, 400), st.integers(0, 3), st.integers(1, 4))
 def test_splits_share_no_prompt_and_lose_no_line(n, seed, repeats):
     given_lines = lines(*[f"p{i % max(20, n // repeats)}{' ' * (i % 2)}" for i in range(n)])

@@ -136,7 +136,7 @@ def configs(draw, net: Net) -> LoRAConfig:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(4, 23),
     st.integers(4, 17),

@@ -12,7 +12,7 @@ def random_matrix(d_out: int, d_in: int, seed: int) -> torch.Tensor:
     return torch.randn(d_out, d_in, generator=torch.Generator().manual_seed(seed))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 23), st.integers(1, 31), st.integers(0, 99), st.data())
 def test_what_is_left_over_has_exactly_the_energy_of_the_dropped_singular_values(d_out, d_in, seed, data):
     weight = random_matrix(d_out, d_in, seed).double()

@@ -340,7 +340,7 @@ OPTIONS = {
 }
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.fixed_dictionaries(OPTIONS), st.sampled_from(["llama", "qwen3", "gemma", "mixtral", "qwen3_moe"]))
 def test_the_peak_is_the_largest_phase_and_grows_with_batch_sequence_and_rank(setup, model_type):
     if model_type == "mixtral" and setup["target_modules"] == ["down_proj"]:
@@ -361,7 +361,7 @@ def test_the_peak_is_the_largest_phase_and_grows_with_batch_sequence_and_rank(se
         assert memory.estimate(config, **(setup | {name: setup[name] + 1})).peak_bytes >= found.peak_bytes
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.fixed_dictionaries({name: OPTIONS[name] for name in ("method", "precision", "attention", "batch_size")}))
 def test_what_saves_memory_never_costs_any(setup):
     def needs(**change: Any) -> int:

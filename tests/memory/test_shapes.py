@@ -128,7 +128,7 @@ def test_lora_parameters_are_those_of_peft_with_grouped_query_attention():
     assert reach.lora_parameters(config, r=5) == theirs.get_nb_trainable_parameters()[0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 70_000), st.sampled_from([16, 64, 128, 4096]), st.booleans())
 def test_four_bit_bytes_are_those_of_the_quantizer(numel, block_size, double_quant):
     stored = quant.quantize(torch.ones(numel), block_size=block_size, double_quant=double_quant)

@@ -266,7 +266,7 @@ def test_a_setup_knows_a_preset_by_its_name():
     adapter_dtype=st.sampled_from([None, "fp32", "bf16"]), optimizer=st.sampled_from(OPTIMIZERS),
     attention=st.sampled_from(ATTENTIONS),
 )  # fmt: skip
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_setup_is_refused_or_says_consistently_where_16_bits_are_enough(**options):
     try:
         setup = memory.Setup(LLAMA, seq_len=8, **options)

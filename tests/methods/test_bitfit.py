@@ -79,7 +79,7 @@ def test_the_paper_s_subset_is_the_query_s_and_the_middle_of_the_mlp_s_biases():
     assert lora.count_parameters(model).trainable == 2 * (24 + 40)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.sets(st.sampled_from([name for name, m in tiny_bert().named_modules() if getattr(m, "bias", None) is not None]))
 )

@@ -137,7 +137,7 @@ def base_layer(kind: str, d_in: int, d_out: int, bias: bool) -> tuple[nn.Module,
     return conv1d, linear.weight.detach()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     kind=st.sampled_from(("linear", "conv1d", "4bit")),
     d_in=st.integers(1, 19),

@@ -188,7 +188,7 @@ def test_levels_that_no_value_can_reach_do_no_harm():
     assert torch.equal(lookup.encode(scaled, book), book.encode(scaled))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(ALL),
     st.sampled_from([16, 64]),
@@ -222,7 +222,7 @@ def test_a_value_on_the_midpoint_of_two_levels_takes_the_lower(book):
     assert (book.decode(book.encode(above)) > below).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.sampled_from(ALL),
     st.sampled_from([16, 64, 128]),

@@ -200,7 +200,7 @@ def test_shards_are_read_and_a_model_with_weights_is_filled_in_place(tmp_path):
     assert model.lm_head.weight is model.model.embed_tokens.weight
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.sampled_from(["nf4", "fp4"]),
     st.booleans(),

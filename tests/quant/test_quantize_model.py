@@ -394,7 +394,7 @@ def test_the_report_shows_the_total_and_then_the_worst_layer_first():
     assert len({len(line) for line in lines[:-1]}) == 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(1, 7), max_size=3), st.floats(-60, 60), st.floats(1e-6, 1e6), st.integers(0, 99))
 def test_snr_is_the_ratio_of_energies_in_decibels_whatever_the_scale(shape, decibels, scale, seed):
     generator = torch.Generator().manual_seed(seed)
