@@ -6,6 +6,7 @@ from numbers import Real
 from typing import Any
 
 from lora_lab.exercises.arguments import untouched
+from lora_lab.exercises.numbers import plain_number
 from lora_lab.exercises.tasks import Wrong, task
 
 Moments = Sequence[tuple[str, dict[str, int]]]
@@ -30,10 +31,10 @@ def _checkpointed(layers: int, enters: int, keeps: int, loss: int) -> int:
 def kept_per_token(kept_per_token: Any) -> None:
     """Bytes per token that autograd keeps of one Llama block in bf16, all weights training."""
     start = {"h": 96, "q": 120, "kv": 40, "a": 5, "i": 250}
-    found = _number(kept_per_token(**start), "for h = 96, q = 120, kv = 40, a = 5, i = 250")
+    found = plain_number(kept_per_token(**start), "for h = 96, q = 120, kv = 40, a = 5, i = 250")
     wanted = _kept_per_token(**start)
     for name, each in (("h", 16), ("q", 4), ("kv", 4), ("a", 4), ("i", 8)):
-        more = _number(kept_per_token(**{**start, name: start[name] + 10}), f"for a larger {name}")
+        more = plain_number(kept_per_token(**{**start, name: start[name] + 10}), f"for a larger {name}")
         slope = (more - found) / 10
         if not math.isclose(slope, each, abs_tol=1e-6):
             raise Wrong(f"for each number of {name} yours counts {slope:g} bytes, wanted {each}: {_TERMS[name]}")
@@ -75,7 +76,7 @@ def peak_of(peak_of: Any) -> None:
         if found is None or isinstance(found, (str, Real)) or len(found) != 2:
             raise Wrong(f"yours gives {found!r}, wanted a phase and a number: return phase, total")
         phase, total = found
-        count = _number(total, "as the bytes")
+        count = plain_number(total, "as the bytes")
         if (phase, count) != wanted:
             raise Wrong(
                 f"yours gives {phase!r} and {count:g}, wanted {wanted[0]!r} and {wanted[1]}{_slip(count, moments)}"
@@ -104,7 +105,7 @@ def checkpointed(checkpointed: Any) -> None:
     """Bytes of activations and loss at their largest, with checkpointing."""
     for layers, enters, keeps, loss in ((10, 6, 53, 21), (10, 6, 21, 53), (4, 7, 100, 0), (1, 1, 1, 90)):
         where = f"layers = {layers}, enters = {enters}, keeps = {keeps}, loss = {loss}"
-        found = _number(checkpointed(layers, enters, keeps, loss), f"for {where}")
+        found = plain_number(checkpointed(layers, enters, keeps, loss), f"for {where}")
         wanted = _checkpointed(layers, enters, keeps, loss)
         if not math.isclose(found, wanted):
             raise Wrong(
@@ -128,11 +129,3 @@ def _why(found: float, layers: int, enters: int, keeps: int, loss: int) -> str:
     return slips.get(
         round(found), "What enters each layer lies there, and with it either one repeated layer or the loss"
     )
-
-
-def _number(found: object, where: str) -> float:
-    if found is None:
-        raise Wrong(f"yours gives None {where}, wanted a number: does every case reach a return?")
-    if isinstance(found, bool) or not isinstance(found, Real):
-        raise Wrong(f"yours gives {found!r} {where}, wanted a plain number")
-    return float(found)

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Callable
-from numbers import Real
 from typing import Any
 
 from lora_lab.exercises.arguments import untouched
+from lora_lab.exercises.numbers import plain_number
 from lora_lab.exercises.tasks import Wrong, task
 
 Way = dict[str, Any]
@@ -33,20 +33,20 @@ def _fastest_that_fits(ways: list[Way], budget_gb: float) -> str | None:
 @task(reference=lambda: _fixed_bytes)
 def fixed_bytes(fixed_bytes: Any) -> None:
     """Bytes of frozen numbers of so many bits each, and of trained ones in fp32 with gradient and AdamW's states."""
-    frozen_only = _number(fixed_bytes(1000, 16, 0), "for (1000, 16, 0)")
+    frozen_only = plain_number(fixed_bytes(1000, 16, 0), "for (1000, 16, 0)")
     if not math.isclose(frozen_only, 2000):
         raise Wrong(
             f"1,000 frozen numbers of 16 bits are 2,000 bytes, yours gives {frozen_only:,g}{_frozen(frozen_only)}"
         )
-    odd = _number(fixed_bytes(1000, 4.127, 0), "for (1000, 4.127, 0)")
+    odd = plain_number(fixed_bytes(1000, 4.127, 0), "for (1000, 4.127, 0)")
     if not math.isclose(odd, 515.875):
         raise Wrong(f"1,000 frozen numbers of 4.127 bits are 515.875 bytes, yours gives {odd:,g}: keep the fraction")
-    trained_only = _number(fixed_bytes(0, 16, 1000), "for (0, 16, 1000)")
+    trained_only = plain_number(fixed_bytes(0, 16, 1000), "for (0, 16, 1000)")
     if not math.isclose(trained_only, 16_000):
         raise Wrong(
             f"for 1,000 trained numbers yours gives {trained_only:,g} bytes, wanted 16,000{_trained(trained_only)}"
         )
-    both = _number(fixed_bytes(3000, 4, 70), "for (3000, 4, 70)")
+    both = plain_number(fixed_bytes(3000, 4, 70), "for (3000, 4, 70)")
     if not math.isclose(both, 2620):
         raise Wrong(f"for (3000, 4, 70) yours gives {both:,g}, wanted 2,620: the frozen bytes plus the trained ones")
 
@@ -99,7 +99,7 @@ def largest_that_fits(largest_that_fits: Any) -> None:
             return n <= limit
 
         wanted = min(limit, most)
-        found = _number(largest_that_fits(fits, most), f"when up to {limit} fits of {most:,}")
+        found = plain_number(largest_that_fits(fits, most), f"when up to {limit} fits of {most:,}")
         if found != wanted:
             raise Wrong(_off(found, wanted, limit, most))
         if len(asked) > 2 * math.ceil(math.log2(most + 1)) + 3:
@@ -163,11 +163,3 @@ def _why(found: object, ways: list[Way], budget: float) -> str:
     if way["operations"] == max(each["operations"] for each in fitting):
         return "That has the most operations of those that fit: take the fewest"
     return "Among those that fit, another has fewer operations"
-
-
-def _number(found: object, where: str) -> float:
-    if found is None:
-        raise Wrong(f"yours gives None {where}, wanted a number: does every case reach a return?")
-    if isinstance(found, bool) or not isinstance(found, Real):
-        raise Wrong(f"yours gives {found!r} {where}, wanted a plain number")
-    return float(found)

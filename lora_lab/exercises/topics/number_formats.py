@@ -1,13 +1,13 @@
 """Lesson 08: what a row of bits stands for, whole numbers with one scale per block, and a gradient through rounding."""
 
 import math
-from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lora_lab.exercises.arguments import untouched
+from lora_lab.exercises.numbers import plain_number
 from lora_lab.exercises.tasks import Wrong, task
 
 FLOATS = {  # name -> dtype, exponent bits, mantissa bits
@@ -62,14 +62,10 @@ def _codes(width: int) -> list[int]:
 
 def _compare(decode: Any, bits: str, e: int, m: int) -> None:
     call = f'decode("{bits}", {e}, {m})'
-    found = decode(bits, e, m)
-    if found is None:
-        raise Wrong(f"yours gives None for {call}: does every case reach a return?")
-    if isinstance(found, (bool, Tensor)) or not isinstance(found, Real):
-        raise Wrong(f"yours gives {found!r} for {call}, wanted a plain number")
+    number = plain_number(decode(bits, e, m), f"for {call}")
     wanted = _by_torch(bits, e, m)
-    if float(found) != wanted:
-        raise Wrong(f"yours gives {float(found):g} for {call}, wanted {wanted:g}{_slip(float(found), bits, e, m)}")
+    if number != wanted:
+        raise Wrong(f"yours gives {number:g} for {call}, wanted {wanted:g}{_slip(number, bits, e, m)}")
 
 
 def _by_torch(bits: str, e: int, m: int) -> float:

@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from lora_lab.exercises.numbers import plain_number
 from lora_lab.exercises.tasks import Wrong, task
 
 
@@ -34,19 +35,10 @@ def scaling(scaling: Any) -> None:
     """The scale s by one of three rules; `fixed` is α in "α/r" and "α/√r", and s itself in "constant"."""
     for r, fixed in ((1, 32.0), (16, 24.0), (64, 8.0), (9, 6.0)):
         for rule, wanted in (("α/r", fixed / r), ("α/√r", fixed / r**0.5), ("constant", fixed)):
-            found = _number(scaling(rule, r, fixed), f"for {rule!r}")
+            found = plain_number(scaling(rule, r, fixed), f"for {rule!r}")
             if not math.isclose(found, wanted, rel_tol=1e-6):
                 said = f"for {rule!r}, r = {r} and fixed = {fixed:g} yours gives {found:g}, wanted {wanted:g}"
                 raise Wrong(said + _scale_why(rule, r, fixed, found))
-
-
-def _number(found: object, where: str) -> float:
-    if found is None:
-        raise Wrong(f"yours gives None {where}, wanted a number: does every case reach a return?")
-    if isinstance(found, bool) or not isinstance(found, Real):
-        way_out = ": float() makes one of it" if isinstance(found, Tensor) else ""
-        raise Wrong(f"yours gives {found!r} {where}, wanted a plain number{way_out}")
-    return float(found)
 
 
 def _scale_why(rule: str, r: int, fixed: float, found: float) -> str:
@@ -75,7 +67,7 @@ def rate_of_B(rate_of_B: Any) -> None:
     for optimizer in ("Adam", "SGD"):
         for factor in (2.0, 3.0, 0.5):
             call = f'rate_of_B("{optimizer}", {factor:g})'
-            found = _number(rate_of_B(optimizer, factor), f"for {call}")
+            found = plain_number(rate_of_B(optimizer, factor), f"for {call}")
             if not found > 0:
                 raise Wrong(f"yours gives {found:g} for {call}, and a rate is above 0")
             by_alpha, by_rate = _trained(optimizer, factor, 1.0), _trained(optimizer, 1.0, found)
