@@ -6,20 +6,24 @@
 - No property has a deadline, which a busy neighbour would break.
 - Ctrl-C is heard: a shell ignores it for what it starts in the background, and so would every process of a test.
 - A notebook whose kernel dies fails within seconds. nbval alone would wait out the whole cell timeout.
+- A kernel that dies as it starts is started again: two that start at once may have drawn the same port.
 """
 
 import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty
 from typing import Any
 
 from hypothesis import settings
+from nbval import kernel as nbval_kernel
 from nbval.kernel import RunningKernel
 
 POLL_SECONDS = 1.0
+STARTS = 3
 
 settings.register_profile("lora_lab", deadline=None)
 settings.load_profile("lora_lab")
@@ -59,4 +63,13 @@ def _await_reply(kernel: RunningKernel, message: str, timeout: float | None = No
     raise Empty
 
 
+def _start_new_kernel(*args: Any, **options: Any) -> Any:
+    for _ in range(STARTS - 1):
+        with suppress(RuntimeError):  # it died, or did not answer in time
+            return _start_once(*args, **options)
+    return _start_once(*args, **options)
+
+
+_start_once = nbval_kernel.start_new_kernel
+nbval_kernel.start_new_kernel = _start_new_kernel
 RunningKernel.await_reply = _await_reply

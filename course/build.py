@@ -1,36 +1,37 @@
 """Make the editions of each lesson from its master.
 
     python course/build.py              build what changed, execute it, keep the outputs
-    python course/build.py 01_svd       the same for one
+    python course/build.py 01_svd       the same for one lesson
+    python course/build.py exercises/01_svd
+                                        the same for one exercise
     python course/build.py --check      fail on any drift or breach of the lesson contract; executes nothing
     python course/build.py --take-back notebooks/01_svd.ipynb
                                         a notebook edited in JupyterLab goes back into its master
 
-A master (course/masters/lessons/NN_title.py, see percent.py and tags.py) is the only hand-written source. It gives
-notebooks/NN_title.ipynb, course/workbook/NN_title.ipynb and lora_lab/exercises/generated/NN_title.json (editions.py),
-always the same bytes. Outputs are kept as long as the code stays the same: a changed sentence executes nothing.
+A master (course/masters/lessons/NN_title.py, …/exercises/NN_title.py; see lora_lab/authoring) is the only hand-written
+source. A lesson's gives notebooks/NN_title.ipynb, course/workbook/NN_title.ipynb and
+lora_lab/exercises/generated/NN_title.json; an exercise's gives the same in solutions/, exercises/ and
+generated/exercises/. They are always the same bytes. Outputs are kept as long as the code stays the same: a changed
+sentence executes nothing.
 """
 
 import argparse
 import json
-import os
 import sys
 import time
 from pathlib import Path
 
 import contract
-import editions
 import nbformat
-import tags
 from drift import check
-from nbclient import NotebookClient
 from nbformat import NotebookNode
-from pages import Page, Sources, as_json, choose, masters, stored, write
-from percent import parse, render
+
+from lora_lab.authoring import editions, tags
+from lora_lab.authoring.execution import execute
+from lora_lab.authoring.pages import KINDS, Page, Sources, as_json, choose, masters, stored, write
+from lora_lab.authoring.percent import parse, render
 
 ROOT = Path(__file__).resolve().parents[1]
-CELL_SECONDS = 600  # a cell that takes longer is stuck
-ENVIRONMENT = {"LORA_LAB_MODEL": "embedded", "LORA_LAB_PROGRESS": "off"}  # outputs depend on no cache, no learner
 
 
 def build(page: Page) -> str:
@@ -51,32 +52,17 @@ def build(page: Page) -> str:
     return f"executed in {time.perf_counter() - start:.0f} s"
 
 
-def execute(notebook: NotebookNode, folder: Path) -> None:
-    """Run every cell in a fresh kernel that works in `folder`, and keep nothing but sources and outputs."""
-    folder.mkdir(parents=True, exist_ok=True)
-    client = NotebookClient(
-        notebook,
-        timeout=CELL_SECONDS,
-        kernel_name="python3",
-        record_timing=False,
-        coalesce_streams=True,
-        resources={"metadata": {"path": str(folder)}},
-    )
-    library = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))  # this tree's, wherever it lies
-    client.execute(env={**os.environ, **ENVIRONMENT, "PYTHONPATH": library})
-    notebook.metadata = nbformat.from_dict(editions.METADATA)  # drops the widgets' state and the kernel's version
-
-
 def take_back(path: Path, root: Path) -> Page:
     """Write a notebook that was edited in JupyterLab into its master, without the cells that this script adds."""
-    path, folder = path.resolve(), root / editions.NOTEBOOKS
-    if path.parent != folder.resolve() or path.suffix != ".ipynb" or not path.is_file():
-        raise ValueError(f"{path}: --take-back wants a notebook in {editions.NOTEBOOKS}")
+    path = path.resolve()
+    kind = next((each for each in KINDS if path.parent == (root / each.complete).resolve()), None)
+    if kind is None or path.suffix != ".ipynb" or not path.is_file():
+        raise ValueError(f"{path}: --take-back wants a notebook in {' or '.join(each.complete for each in KINDS)}")
     try:
         text = render(editions.master_cells(nbformat.read(path, as_version=4)))
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from None
-    page = Page(root, path.stem)
+    page = Page(root, path.stem, kind)
     write(page.master, text)
     return page
 

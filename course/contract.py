@@ -5,9 +5,10 @@ import re
 from collections.abc import Iterator
 
 import old_form
-from editions import BADGE_ID, REVEAL_TITLE, SETUP_ID
 from nbformat import NotebookNode
 from outputs import has_image_without_alt, no_outputs, outputs
+
+from lora_lab.authoring.editions import BADGE_ID, REVEAL_TITLE, SETUP_ID
 
 __all__ = ["lesson", "no_outputs", "outputs"]
 

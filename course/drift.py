@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import contract
-import editions
-import tags
+import contract_of_exercises
 from nbformat import NotebookNode
-from pages import GENERATED, Page, as_json, choose, masters, pages, stored
-from percent import parse, render
+
+from lora_lab.authoring import editions, tags
+from lora_lab.authoring.editions import LESSON
+from lora_lab.authoring.pages import KINDS, Page, as_json, choose, masters, pages, stored
+from lora_lab.authoring.percent import parse, render
 
 
 def check(root: Path, names: list[str]) -> list[str]:
@@ -31,7 +33,8 @@ def _drift(page: Page) -> Iterator[str]:
     except ValueError as error:
         yield str(error)
         return
-    for finding in contract.lesson(new.notebook, page.name):
+    broken = contract.lesson if page.kind is LESSON else contract_of_exercises.exercise
+    for finding in broken(new.notebook, page.name):
         yield f"{page.master.relative_to(page.root)}: {finding}"
     text = page.master.read_text(encoding="utf-8")
     if render(parse(text)) != text:
@@ -42,7 +45,7 @@ def _drift(page: Page) -> Iterator[str]:
     if not page.generated.exists() or page.generated.read_bytes() != new.generated.encode():
         yield f"{page.generated.relative_to(page.root)}: differs from its master: run course/build.py"
     elif notebook is not None and workbook is not None:
-        complete = editions.filled(workbook, json.loads(new.generated))
+        complete = editions.filled(workbook, json.loads(new.generated), page.kind)
         if as_json(complete) != as_json(editions.bare(notebook)):
             yield f"{page.workbook.relative_to(page.root)}: filled in, it is not the notebook"
 
@@ -66,6 +69,6 @@ def _differences(path: Path, old: NotebookNode | None, new: NotebookNode, page: 
 
 def _strays(root: Path) -> list[Path]:
     wanted = {path for page in pages(root) for path in (page.notebook, page.workbook, page.generated)}
-    folders = (editions.NOTEBOOKS, editions.WORKBOOK, GENERATED)
-    found = {path for folder in folders for path in (root / folder).glob("*") if path.name != ".ipynb_checkpoints"}
-    return sorted(path.relative_to(root) for path in found - wanted)
+    folders = {root / folder for kind in KINDS for folder in (kind.complete, kind.learners, kind.generated)}
+    found = {path for folder in folders for path in folder.glob("*") if path.name != ".ipynb_checkpoints"}
+    return sorted(path.relative_to(root) for path in found - wanted - folders)

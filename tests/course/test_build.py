@@ -10,15 +10,14 @@ from typing import Any
 
 import build
 import contract
-import editions
 import nbformat
-import pages
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
-from percent import Cell, parse, render
 
+from lora_lab.authoring import editions, execution, pages
+from lora_lab.authoring.percent import Cell, parse, render
 from tests.helpers.masters import LESSON
 
 MASTER = """\
@@ -79,7 +78,8 @@ def built_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def built(root: Path, built_once: Path) -> Path:
     """The same course with its notebook executed, and its workbook."""
-    for folder in (editions.NOTEBOOKS, editions.WORKBOOK, pages.GENERATED):
+    kind = editions.LESSON
+    for folder in (kind.complete, kind.learners, kind.generated):
         shutil.copytree(built_once / folder, root / folder)
     return root
 
@@ -361,8 +361,8 @@ def test_a_workbook_that_loses_a_cell_is_seen_even_if_the_builder_lost_it(
     """Filled in, it must be the notebook, whatever made it."""
     whole = editions.workbook
 
-    def forgetful(notebook: nbformat.NotebookNode, lesson: Any) -> nbformat.NotebookNode:
-        made = whole(notebook, lesson)
+    def forgetful(notebook: nbformat.NotebookNode, *about: Any) -> nbformat.NotebookNode:
+        made = whole(notebook, *about)
         del made.cells[-1]
         return made
 
@@ -384,7 +384,7 @@ def test_minutes_that_changed_execute_the_lesson_again(built: Path, monkeypatch:
 def test_the_kernel_keeps_no_progress_and_loads_no_other_model(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, str] = {}
     client = SimpleNamespace(execute=lambda env: given.update(env))
-    monkeypatch.setattr(build, "NotebookClient", lambda *_, **__: client)
+    monkeypatch.setattr(execution, "NotebookClient", lambda *_, **__: client)
     assert build.main([], root) == 0
     assert (given["LORA_LAB_PROGRESS"], given["LORA_LAB_MODEL"]) == ("off", "embedded")
 

@@ -1,13 +1,13 @@
 """The lesson contract: what a machine can see of it, one breach at a time."""
 
 import contract
-import editions
 import nbformat
 import old_form
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from percent import parse
 
+from lora_lab.authoring import editions
+from lora_lab.authoring.percent import parse
 from tests.helpers.masters import LESSON
 
 REPOSITORY = {"address": "https://github.com/o/r", "ref": "v1"}

@@ -5,16 +5,14 @@ import json
 import re
 
 import contract
-import editions
 import nbformat
 import pytest
-import tags
-import tasks
-from gaps import Gap, blank, fill
 from hypothesis import given
 from hypothesis import strategies as st
-from percent import Cell, parse, render
 
+from lora_lab.authoring import editions, tags, tasks
+from lora_lab.authoring.gaps import Gap, blank, fill
+from lora_lab.authoring.percent import Cell, parse, render
 from tests.helpers.masters import LESSON
 
 REPOSITORY = {"address": "https://github.com/o/r", "ref": "v1"}

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import nbformat
-import pages
 import pytest
 from nbformat.v4 import new_output
 
+from lora_lab.authoring import pages
 from tests.course import run_workbooks
 from tests.helpers.masters import LESSON
 
@@ -38,7 +38,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[nbformat.Notebo
 
 
 def test_who_skips_everything_makes_no_guess_and_types_nothing(run, capsys):
-    assert run_workbooks.main(["05"]) == 0
+    assert run_workbooks.main(["lessons/05"]) == 0
     code = [cell.source for cell in run[0].cells if cell.cell_type == "code"]
     assert "energy = None  # directions of 192\nrank = None  # rank of an update" in code
     assert "def double(x):\n    # twice as much: one line\n    ..." in code
@@ -71,4 +71,4 @@ def test_a_cell_that_fails_is_a_failure_and_the_others_run(run, monkeypatch, cap
 def test_a_name_that_no_lesson_begins_with_is_named_as_wrong(run, capsys):
     with pytest.raises(SystemExit):
         run_workbooks.main(["99"])
-    assert "no lesson begins so; there are 05_lesson" in capsys.readouterr().err and not run
+    assert "no name begins so; there are lessons/05_lesson" in capsys.readouterr().err and not run

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import percent
 import torch
+
+from lora_lab.authoring import percent
 
 MASTERS = Path(__file__).resolve().parents[2] / "course" / "masters" / "lessons"
 

@@ -3,6 +3,9 @@
 `guess:NAME`, `turn:NAME` and `hint:NAME` are in tasks.py. A turn's check is a cell tagged `check:NAME`. A section opens
 with its heading in a markdown cell tagged `minutes:N`. Further tags: `reveal` (a cell whose result answers a guess: its
 source is folded), `assert`, `optional`, `slide`, and nbval's.
+
+In an exercise each turn has a markdown cell `task:NAME` above it, which says what to write, and the opening cell
+carries `allow:ROOM` for each room of the library that an answer may import where it is graded.
 """
 
 import difflib
@@ -10,13 +13,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gaps import Gap
-from percent import Cell
-from tasks import Guess, Turn, guesses, hints, names, refused, turn
+from lora_lab.authoring.gaps import Gap
+from lora_lab.authoring.percent import Cell
+from lora_lab.authoring.tasks import Guess, Stated, Turn, guesses, hints, names, refused, stated, turn
 
-NAMED = ("guess", "turn", "check", "hint")  # tags that carry a task's name
+NAMED = ("guess", "turn", "check", "hint", "task")  # tags that carry a task's name
 _KIND = {"guess": "code", "turn": "code", "check": "code", "hint": "markdown", "minutes": "markdown",
-         "reveal": "code", "assert": "code"}  # fmt: skip
+         "reveal": "code", "assert": "code", "task": "markdown", "allow": "markdown"}  # fmt: skip
 _NAME = re.compile(r"[A-Za-z_]\w{0,39}", re.ASCII)  # it becomes a cell's id
 _PLAIN = ("optional", "slide", "nbval-ignore-output", "nbval-skip", "nbval-check-output", "raises-exception")
 
@@ -39,13 +42,21 @@ class Lesson:
     turns: dict[str, Turn] = field(default_factory=dict)
 
 
-def read(cells: list[Cell]) -> Lesson:
-    """What the tags of a master say.
+@dataclass
+class Exercise(Lesson):
+    """What the tags of an exercise's master say: `allow` names the rooms that its answers may import."""
+
+    allow: list[str] = field(default_factory=list)
+    tasks: dict[str, Stated] = field(default_factory=dict)
+
+
+def read(cells: list[Cell], about: type[Lesson] = Lesson) -> Lesson:
+    """What the tags of a master say, of a lesson or of an exercise.
 
     Raises:
         ValueError: something is malformed; the sentence begins with the line of the master.
     """
-    lesson = Lesson(cells[0].source.split("\n")[0].lstrip("# ") if cells else "")
+    lesson = about(cells[0].source.split("\n")[0].lstrip("# ") if cells else "")
     checked: set[str] = set()
     for cell in cells:
         _refuse_unknown_tags(cell)
@@ -63,10 +74,13 @@ def read(cells: list[Cell]) -> Lesson:
             if name not in lesson.turns:
                 raise refused(cell, f"hint:{name} has no turn:{name} above it")
             lesson.turns[name].hints += hints(cell)
+        _read_task(cell, lesson)
     for cell in cells:
         for name in names(cell, "turn"):
             if name not in checked:
                 raise refused(cell, f'turn:{name} has no check: add a cell tagged "check:{name}" below it')
+            if isinstance(lesson, Exercise) and name not in lesson.tasks:
+                raise refused(cell, f'turn:{name} has no task: add a markdown cell tagged "task:{name}" above it')
     return lesson
 
 
@@ -87,6 +101,22 @@ def refuse_repeated(masters: Mapping[str, list[Cell]]) -> None:
                     where = f"is a name in {owner[name]} already: names are unique over the course"
                     raise ValueError(f"{master}: {refused(cell, f'{name!r} {where}')}")
                 owner[name] = master
+
+
+def _read_task(cell: Cell, lesson: Lesson) -> None:
+    """What only an exercise has: its tasks' statements, and the rooms that answers may import."""
+    tagged, allowed = _at_most_one(cell, "task"), names(cell, "allow")
+    if not isinstance(lesson, Exercise):
+        if tagged or allowed:
+            raise refused(cell, f"the tag '{'task' if tagged else 'allow'}' stands in an exercise only")
+        return
+    if not all(map(_NAME.fullmatch, allowed)):
+        raise refused(cell, "allow: names a room of the library, as in allow:lowrank")
+    lesson.allow += allowed
+    for name in tagged:
+        if name in lesson.turns:
+            raise refused(cell, f"task:{name} stands above turn:{name}")
+        _add(lesson.tasks, name, stated(cell, name), cell, "task")
 
 
 def _section(cell: Cell, minutes: str) -> Section:
@@ -116,7 +146,7 @@ def _refuse_unknown_tags(cell: Cell) -> None:
             raise refused(cell, f"the tag {tag!r} wants a name: {kind}:NAME, as in Python, of at most 40 plain letters")
         if kind not in known and (near := difflib.get_close_matches(kind, known, 1, 0.75)):
             raise refused(cell, f"unknown tag {tag!r}: did you mean {near[0]!r}?")
-        if kind not in (*NAMED, "minutes") and kind in known and colon:
+        if kind not in (*NAMED, "minutes", "allow") and kind in known and colon:
             raise refused(cell, f"the tag {tag!r} takes no name: {kind!r} alone")
     markers = [line.strip()[:2] for line in cell.source.split("\n")] if cell.kind == "code" else []
     if {"#>", "#<"} & set(markers) and not names(cell, "turn"):

@@ -1,17 +1,18 @@
-"""The masters of the course, and the files that each of them gives."""
+"""The masters of a course, and the files that each of them gives."""
 
-import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-import editions
 import nbformat
-import tags
 from nbformat import NotebookNode
-from percent import Cell, parse
 
-MASTERS, GENERATED = "course/masters/lessons", "lora_lab/exercises/generated"
+from lora_lab import disk
+from lora_lab.authoring import editions, tags
+from lora_lab.authoring.editions import EXERCISE, LESSON, Kind
+from lora_lab.authoring.percent import Cell, parse
+
+KINDS = (LESSON, EXERCISE)
 
 
 @dataclass(frozen=True)
@@ -20,28 +21,36 @@ class Page:
 
     root: Path
     name: str
+    kind: Kind = LESSON
+
+    @property
+    def label(self) -> str:
+        """What it is called on the command line: "01_svd" for a lesson, "exercises/01_svd" for an exercise."""
+        return self.name if self.kind is LESSON else f"{Path(self.kind.masters).name}/{self.name}"
 
     @property
     def master(self) -> Path:
-        return self.root / MASTERS / f"{self.name}.py"
+        return self.root / self.kind.masters / f"{self.name}.py"
 
     @property
     def notebook(self) -> Path:
-        return self.root / editions.NOTEBOOKS / f"{self.name}.ipynb"
+        """The complete one."""
+        return self.root / self.kind.complete / f"{self.name}.ipynb"
 
     @property
     def workbook(self) -> Path:
-        return self.root / editions.WORKBOOK / f"{self.name}.ipynb"
+        """The learner's."""
+        return self.root / self.kind.learners / f"{self.name}.ipynb"
 
     @property
     def generated(self) -> Path:
-        return self.root / GENERATED / f"{self.name}.json"
+        return self.root / self.kind.generated / f"{self.name}.json"
 
     def read(self) -> tuple[list[Cell], tags.Lesson]:
         """The master. Raises ValueError with its path and the line."""
         try:
             cells = parse(self.master.read_text(encoding="utf-8"))
-            return cells, tags.read(cells)
+            return cells, tags.read(cells, self.kind.about)
         except ValueError as error:
             raise ValueError(f"{self.master.relative_to(self.root)}: {error}") from None
 
@@ -49,10 +58,11 @@ class Page:
         """The editions as the master says, without outputs. Raises ValueError with the master's path and the line."""
         cells, lesson = self.read()
         try:
-            notebook = editions.notebook(cells, self.name, repository(self.root))
+            notebook = editions.notebook(cells, self.name, repository(self.root), self.kind)
         except ValueError as error:
             raise ValueError(f"{self.master.relative_to(self.root)}: {error}") from None
-        return Sources(lesson, notebook, editions.workbook(notebook, lesson), editions.generated(lesson))
+        workbook = editions.workbook(notebook, lesson, self.kind)
+        return Sources(lesson, notebook, workbook, editions.generated(lesson))
 
 
 @dataclass(frozen=True)
@@ -66,17 +76,17 @@ class Sources:
 
 
 def pages(root: Path) -> list[Page]:
-    """Every master, in the order of their names."""
-    return [Page(root, path.stem) for path in sorted((root / MASTERS).glob("*.py"))]
+    """Every master, lessons first, in the order of their names."""
+    return [Page(root, path.stem, kind) for kind in KINDS for path in sorted((root / kind.masters).glob("*.py"))]
 
 
 def choose(root: Path, names: list[str]) -> list[Page]:
     """The masters with these names, or all; ValueError for a name that none has."""
     every = pages(root)
-    wanted = {Path(name).stem for name in names}
-    if unknown := sorted(wanted - {page.name for page in every}):
-        raise ValueError(f"no master named {', '.join(unknown)}; there are: {', '.join(page.name for page in every)}")
-    return [page for page in every if not wanted or page.name in wanted]
+    wanted = {name.removesuffix(".py") for name in names}
+    if unknown := sorted(wanted - {page.label for page in every}):
+        raise ValueError(f"no master named {', '.join(unknown)}; there are: {', '.join(page.label for page in every)}")
+    return [page for page in every if not wanted or page.label in wanted]
 
 
 def masters(root: Path) -> dict[str, list[Cell]]:
@@ -95,7 +105,7 @@ def stored(path: Path) -> NotebookNode | None:
     try:
         return nbformat.read(path, as_version=4) if path.exists() else None
     except nbformat.reader.NotJSONError as error:
-        raise ValueError(f"{path} is no notebook any more: delete it and run course/build.py") from error
+        raise ValueError(f"{path} is no notebook any more: delete it and build it again") from error
 
 
 def as_json(notebook: NotebookNode) -> str:
@@ -108,9 +118,8 @@ def write(path: Path, text: str) -> bool:
     if path.exists() and path.read_bytes() == text.encode():
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.part")
-    unfinished.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(unfinished, path)
+    with disk.atomic_path(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8", newline="\n")
     return True
 
 

@@ -19,12 +19,13 @@ import math
 import re
 from dataclasses import dataclass, field
 
-from gaps import Gap, blank, fill
-from percent import Cell
+from lora_lab.authoring.gaps import Gap, blank, fill
+from lora_lab.authoring.percent import Cell
 
 _GUESS = re.compile(r"(?P<name>\w+) = (?P<value>[^#]*?)\s*#\?(?P<words>.*)")
 _GOES_ON = re.compile(r"#\s*\|")
 _HINT = re.compile(r"\*\*(?P<label>(?:(?!\*\*).)+)\*\* (?P<text>\S.*)", re.DOTALL)
+_FACTS = re.compile(r"difficulty ([1-5]) of 5 · importance ([1-5]) of 5 · (\d+) minutes(?: · (\d+) points?)?")
 _NEXT_HINT = re.compile(r"\n\n(?=\*\*(?:(?!\*\*).)+\*\* \S)")
 
 
@@ -60,6 +61,18 @@ class Turn:
     hints: list[Hint] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Stated:
+    """What is asked in an exercise: its heading, difficulty and importance from 1 to 5, minutes, and points."""
+
+    name: str
+    title: str
+    difficulty: int
+    importance: int
+    minutes: int
+    points: int
+
+
 def names(cell: Cell, kind: str) -> list[str]:
     """What follows the colon in a cell's tags of one kind: the names of its guesses, its minutes, …"""
     return [tag.partition(":")[2] for tag in cell.tags if tag.partition(":")[0] == kind]
@@ -85,6 +98,21 @@ def hints(cell: Cell) -> list[Hint]:
             raise refused(cell, "a hint becomes a fold and cannot hold another: leave <details> to the build")
         found.append(Hint(match["label"], match["text"]))
     return found
+
+
+def stated(cell: Cell, name: str) -> Stated:
+    """The statement of a task.
+
+    Raises:
+        ValueError: it does not begin with its heading and the line of facts.
+    """
+    heading, *rest = [line for line in cell.source.split("\n") if line.strip()]
+    facts = _FACTS.fullmatch(rest[0]) if rest else None
+    if not heading.startswith("## ") or facts is None:
+        such_as = "'difficulty 2 of 5 · importance 4 of 5 · 10 minutes' (and ' · 3 points', if it is not 1)"
+        raise refused(cell, f"task:{name} begins with '## ' and its heading, then a line such as {such_as}")
+    difficulty, importance, minutes, points = (int(each or 1) for each in facts.groups())
+    return Stated(name, heading.removeprefix("## ").strip(), difficulty, importance, minutes, points)
 
 
 def guesses(cell: Cell, section: int | None) -> list[Guess]:

@@ -4,6 +4,8 @@
     workbook    the notebook with stubs for what the learner writes, and each solution folded below its check
     generated   the guesses, turns, hints, solutions and sections, for `lora_lab.exercises`
 
+A lesson and an exercise give the same three, in folders of their own (`Kind`).
+
 `filled` types the solutions into a workbook, which gives the notebook; `master_cells` is the inverse of `notebook`.
 """
 
@@ -14,17 +16,18 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import nbformat
-from gaps import Gap, blank, fill
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from percent import Cell
-from tags import NAMED, Lesson, gaps
-from tasks import hints, names
 
-NOTEBOOKS, WORKBOOK = "notebooks", "course/workbook"
+from lora_lab.authoring.gaps import Gap, blank, fill
+from lora_lab.authoring.percent import Cell
+from lora_lab.authoring.tags import NAMED, Exercise, Lesson, gaps
+from lora_lab.authoring.tasks import hints, names
+
 METADATA = {
     "accelerator": "GPU",
     "colab": {"gpuType": "T4"},
@@ -51,29 +54,80 @@ print(models.tier_in_words())"""
 
 _FOLD = "<details><summary>{label}</summary>\n\n{text}\n\n</details>"
 _FOLDED_HINT = re.compile(r"<details><summary>(?P<label>[^\n]*?)</summary>\n\n(?P<text>.*?)\n\n</details>", re.DOTALL)
-_FROM_NOTEBOOKS = re.compile(r"""((?:\]\(|(?:href|src)=["']))\.\./course/""")  # a link, as masters write it
-_FROM_WORKBOOK = re.compile(r"""((?:\]\(|(?:href|src)=["']))\.\./""")
+_LINK = r"""((?:\]\(|(?:href|src)=["']))"""  # what stands before a link
 
 
-def notebook(cells: list[Cell], name: str, repository: dict[str, str]) -> NotebookNode:
+@dataclass(frozen=True)
+class Kind:
+    """What is made from masters, and where it lies, relative to the course.
+
+    Attributes:
+        masters: the hand-written sources.
+        complete: the executed notebooks, with every answer.
+        learners: the notebooks to work in.
+        generated: what `lora_lab.exercises` says of them.
+        about: what the tags of one master say.
+        links: how a link begins in a master, and in the learner's notebook.
+        in_repository: whether the learner's notebooks are opened from the repository, by a badge.
+    """
+
+    masters: str
+    complete: str
+    learners: str
+    generated: str
+    about: type[Lesson]
+    links: tuple[str, str]
+    in_repository: bool = True
+
+    def as_learners(self, text: str) -> str:
+        return self._rewritten(text, *self.links)
+
+    def as_master(self, text: str) -> str:
+        return self._rewritten(text, *reversed(self.links))
+
+    @staticmethod
+    def _rewritten(text: str, old: str, new: str) -> str:
+        return re.sub(_LINK + re.escape(old), lambda found: found[1] + new, text)
+
+
+LESSON = Kind(
+    "course/masters/lessons",
+    "notebooks",
+    "course/workbook",
+    "lora_lab/exercises/generated",
+    Lesson,
+    ("../course/", "../"),
+)
+EXERCISE = Kind(
+    "course/masters/exercises",
+    "solutions",
+    "exercises",
+    "lora_lab/exercises/generated/exercises",
+    Exercise,
+    ("../notebooks/", "../course/workbook/"),
+)
+
+
+def notebook(cells: list[Cell], name: str, repository: dict[str, str], kind: Kind = LESSON) -> NotebookNode:
     """The notebook of a master's cells, not executed; badge and set-up cell stand below the opening cell."""
     if not cells or cells[0].kind != "markdown":
         raise ValueError("the first cell must be markdown: the title and one sentence of promise")
     colab = repository["address"].replace("https://github.com", "https://colab.research.google.com/github")
-    link = f"{colab}/blob/{repository['ref']}/{WORKBOOK}/{name}.ipynb"
+    link = f"{colab}/blob/{repository['ref']}/{kind.learners}/{name}.ipynb"
     badge = f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({link})"
     ignored = {"tags": ["nbval-ignore-output"]}  # what the set-up prints depends on the machine
     setup = new_code_cell(SETUP.format(**repository), id=SETUP_ID, metadata={**FOLDED, **ignored})
     opening, *body = _named(cells)
-    return new_notebook(cells=[opening, new_markdown_cell(badge, id=BADGE_ID), setup, *body], metadata=METADATA)
+    badges = [new_markdown_cell(badge, id=BADGE_ID)] * kind.in_repository
+    return new_notebook(cells=[opening, *badges, setup, *body], metadata=METADATA)
 
 
-def workbook(complete: NotebookNode, lesson: Lesson) -> NotebookNode:
+def workbook(complete: NotebookNode, lesson: Lesson, kind: Kind = LESSON) -> NotebookNode:
     """The learner's edition of a notebook: no outputs, stubs and `...`, the solutions folded."""
     cells = []
     for cell in bare(complete).cells:
         if cell.cell_type == "markdown":
-            cell.source = _FROM_NOTEBOOKS.sub(r"\1../", cell.source)
+            cell.source = kind.as_learners(cell.source)
         else:
             cell.source = blank(cell.source, gaps(_as_master(cell), lesson))
         cells.append(cell)
@@ -88,14 +142,14 @@ def generated(lesson: Lesson) -> str:
     return json.dumps(dataclasses.asdict(lesson), indent=1, ensure_ascii=False) + "\n"
 
 
-def filled(learners: NotebookNode, said: dict[str, Any]) -> NotebookNode:
+def filled(learners: NotebookNode, said: dict[str, Any], kind: Kind = LESSON) -> NotebookNode:
     """A workbook with the solutions typed in and the notebook's guesses made, from what `generated` says."""
     cells = []
     for cell in bare(learners).cells:
         if cell.id.startswith("solution-"):
             continue
         if cell.cell_type == "markdown":
-            cell.source = _FROM_WORKBOOK.sub(r"\1../course/", cell.source)
+            cell.source = kind.as_master(cell.source)
         else:
             typed = [gap for name in names(_as_master(cell), "turn") for gap in said["turns"][name]["gaps"]]
             guessed = [said["guesses"][name]["gap"] for name in names(_as_master(cell), "guess")]

@@ -1,0 +1,41 @@
+"""A notebook run from top to bottom in a kernel of its own."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+import lora_lab
+from lora_lab.authoring import editions
+
+CELL_SECONDS = 600  # a cell that takes longer is stuck
+ENVIRONMENT = {"LORA_LAB_MODEL": "embedded", "LORA_LAB_PROGRESS": "off"}  # outputs depend on no cache, no learner
+LIBRARY = Path(lora_lab.__file__).resolve().parents[1]
+
+
+def execute(notebook: NotebookNode, folder: Path, more: Mapping[str, str] | None = None) -> None:
+    """Run every cell in a fresh kernel that works in `folder`, and keep nothing but sources and outputs.
+
+    Args:
+        notebook: gets its outputs.
+        folder: made if it is not there.
+        more: further variables of the kernel's environment.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: a cell failed; DeadKernelError: the kernel died.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_SECONDS,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(folder)}},
+    )
+    path = os.pathsep.join(filter(None, [str(LIBRARY), os.environ.get("PYTHONPATH")]))  # this library, wherever it lies
+    client.execute(env={**os.environ, **ENVIRONMENT, "PYTHONPATH": path, **(more or {})})
+    notebook.metadata = nbformat.from_dict(editions.METADATA)  # drops the widgets' state and the kernel's version
