@@ -1,6 +1,7 @@
-"""What the lessons say about their guesses, turns and sections; generated from their masters by course/build.py."""
+"""What lessons and exercises say about their guesses, turns and sections; generated from their masters by
+course/build.py."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ FOLDER = Path(__file__).parent / "generated"
 
 @dataclass(frozen=True)
 class Lesson:
-    """One lesson.
+    """One lesson, or one exercise.
 
     Attributes:
         name: such as "03_lora_from_scratch".
@@ -21,6 +22,8 @@ class Lesson:
         sections: each with `title` and `minutes`.
         guesses: by name, each with `question`, `value`, `wrong` (two pairs: value, what it reveals), `section`.
         turns: by name, each with `solution`, `stub`, `hints` (each with `label` and `text`), `section`.
+        tasks: of an exercise: by name, each with `title`, `difficulty`, `importance`, `minutes`, `points`.
+        allow: of an exercise: the rooms of the library that answers may import where they are graded.
     """
 
     name: str
@@ -28,11 +31,18 @@ class Lesson:
     sections: list[dict[str, Any]]
     guesses: dict[str, dict[str, Any]]
     turns: dict[str, dict[str, Any]]
+    tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    allow: list[str] = field(default_factory=list)
 
 
 def every() -> list[Lesson]:
     """All lessons, in their order."""
     return list(_read(FOLDER))
+
+
+def exercises() -> list[Lesson]:
+    """All exercises, in their order."""
+    return list(_read(FOLDER / "exercises"))
 
 
 def lesson(number: str) -> Lesson:
@@ -51,7 +61,7 @@ def guess(name: str) -> dict[str, Any]:
 
 def turn(name: str) -> dict[str, Any]:
     """What a turn is about; `Stopped`, with the nearest name, if there is none."""
-    return _find("turn", name, {key: value for each in every() for key, value in each.turns.items()})
+    return _find("turn", name, {key: value for each in (*every(), *exercises()) for key, value in each.turns.items()})
 
 
 def _find(kind: str, name: str, known: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from lora_lab import show
 from lora_lab.exercises import lessons, saved
-from lora_lab.exercises.wording import distance, number
 from lora_lab.exercises.stopping import say
+from lora_lab.exercises.wording import distance, number
 
 
 def results(lesson: str) -> None:
@@ -33,14 +33,23 @@ def progress() -> None:
     if path is None:
         say("No progress is kept here (LORA_LAB_PROGRESS=off).")
         return
-    kept = saved.stored()
+    show.table([list(row) for row in done(saved.stored())], ["lesson or exercise", "typed and right", "guessed"])
+
+
+def done(kept: dict[str, saved.Entries]) -> list[tuple[str, str, str]]:
+    """What is done of each lesson and exercise that asks for something: its title, what is right, what was guessed.
+
+    Args:
+        kept: what the file of progress says.
+    """
     rows = []
-    for lesson in lessons.every():
-        if lesson.turns or lesson.guesses:
-            right = sum(kept["turns"].get(name, {}).get("right") is True for name in lesson.turns)
-            made = sum(name in kept["guesses"] for name in lesson.guesses)
-            rows.append([lesson.title, f"{right} of {len(lesson.turns)}", f"{made} of {len(lesson.guesses)}"])
-    show.table(rows, ["lesson", "typed and right", "guessed"])
+    for each in (*lessons.every(), *lessons.exercises()):
+        if each.turns or each.guesses:
+            right = sum(kept["turns"].get(name, {}).get("right") is True for name in each.turns)
+            made = sum(name in kept["guesses"] for name in each.guesses)
+            guessed = f"{made} of {len(each.guesses)}" if each.guesses else "–"
+            rows.append((each.title, f"{right} of {len(each.turns)}", guessed))
+    return rows
 
 
 def _guess(name: str, question: str) -> list[str]:

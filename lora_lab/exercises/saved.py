@@ -14,6 +14,8 @@ from lora_lab import disk
 from lora_lab.exercises.stopping import say
 from lora_lab.units import first_line
 
+NAME = "progress.json"
+
 Entries = dict[str, dict[str, Any]]
 
 turns: dict[str, bool] = {}
@@ -45,12 +47,16 @@ def place() -> Path | None:
     wanted = os.environ.get("LORA_LAB_PROGRESS", "").strip()
     if wanted.lower() == "off":
         return None
-    return Path(wanted).expanduser() if wanted else Path.home() / ".lora_lab" / "progress.json"
+    return Path(wanted).expanduser() if wanted else Path.home() / ".lora_lab" / NAME
 
 
-def stored() -> dict[str, Entries]:
-    """What the file says, under "turns" and "guesses"; nothing if there is none, or it cannot be read."""
-    path = place()
+def stored(path: Path | None = None) -> dict[str, Entries]:
+    """What the file says, under "turns" and "guesses"; nothing if there is none, or it cannot be read.
+
+    Args:
+        path: the file; by default `place()`.
+    """
+    path = path or place()
     try:
         return _read(path) if path else _nothing()
     except (OSError, ValueError, RuntimeError) as error:

@@ -2,6 +2,8 @@
 
 import math
 
+from lora_lab.exercises.tasks import Score
+
 FACTOR = 3
 """From how many times on a distance is said as a factor too."""
 
@@ -39,6 +41,13 @@ def distance(guessed: float, measured: float, question: str) -> str:
     if off < 0.005 * abs(measured) or off == 0:
         return "right"
     return f"{number(off)} too {where}{_factor(guessed, measured)}"
+
+
+def score(reached: Score | None) -> str:
+    """What a puzzle's answer uses beside the best known, as the words that follow "right."; nothing for other tasks."""
+    if reached is None:
+        return ""
+    return f" It uses {number(reached.used)} {reached.unit}; the best known answer {number(reached.best)}."
 
 
 def _factor(guessed: float, measured: float) -> str:

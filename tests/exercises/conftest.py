@@ -3,11 +3,10 @@
 from collections import Counter
 from pathlib import Path
 
-import editions
 import pytest
-import tags
-from percent import parse
 
+from lora_lab.authoring import editions, tags
+from lora_lab.authoring.percent import parse
 from lora_lab.exercises import hints, lessons, saved, tasks
 from lora_lab.exercises.tasks import Wrong, task
 from tests.helpers.masters import LESSON

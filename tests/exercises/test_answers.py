@@ -1,6 +1,7 @@
 """The checks themselves, tried with answers that learners might give: wrong, right, the lesson's own, and none.
 
-The answers stand in tests/mutants/exercises/, one file per topic; each file is found by itself.
+The answers stand in tests/mutants/exercises/, one file per topic; each file is found by itself. A check draws its
+inputs afresh each time, and no verdict may depend on them: `python tests/mutants/exercises/run.py` tries more seeds.
 """
 
 import ast
@@ -9,20 +10,22 @@ import pkgutil
 from collections import Counter
 from typing import Any
 
-import percent
 import pytest
 
+from lora_lab.authoring import percent
 from lora_lab.exercises import check, lessons, tasks
 from tests.helpers.lessons import MASTERS
 from tests.mutants import exercises
 from tests.mutants.exercises.answer import Answer, run
 
-NAMES = [each.name for each in pkgutil.iter_modules(exercises.__path__) if each.name != "answer"]
+NAMES = [each.name for each in pkgutil.iter_modules(exercises.__path__) if each.name not in ("answer", "run")]
 TOPICS = [importlib.import_module(f"{exercises.__name__}.{name}") for name in NAMES]
 WRONG: list[Answer] = [answer for topic in TOPICS for answer in topic.ANSWERS]
 RIGHT: list[Answer] = [answer for topic in TOPICS for answer in topic.RIGHT]
 TASKS = sorted(tasks.load())
-TURNS = [(lesson.name, name) for lesson in lessons.every() for name in lesson.turns]
+TURNS = [(f"lessons/{lesson.name}", name) for lesson in lessons.every() for name in lesson.turns]
+TURNS += [(f"exercises/{exercise.name}", name) for exercise in lessons.exercises() for name in exercise.turns]
+SEED = 0  # others: tests/mutants/exercises/run.py
 
 
 def name_of(answer: Answer) -> str:
@@ -32,7 +35,7 @@ def name_of(answer: Answer) -> str:
 @pytest.mark.parametrize("answer", WRONG, ids=name_of)
 def test_a_wrong_answer_gets_its_own_diagnosis_and_the_lesson_goes_on_with_the_librarys(answer, capsys):
     given = run(answer.code, answer.task)
-    result = check(answer.task, given)
+    result = check(answer.task, given, SEED)
     said = capsys.readouterr().out
     assert answer.says and answer.says in said and "not right yet" in said
     assert result is not given and "Traceback" not in said
@@ -57,16 +60,25 @@ def test_every_task_is_tried_with_five_wrong_answers_and_two_right_ones(name):
     assert wrong[name] >= 5 and right[name] >= 2
 
 
+@pytest.mark.parametrize("name", [name for each in lessons.exercises() for name in each.turns])
+def test_two_wrong_answers_to_an_exercises_task_come_from_somebody_who_had_not_seen_the_check(name):
+    blind = [answer for topic in TOPICS if "blind" in topic.__name__ for answer in topic.ANSWERS if answer.task == name]
+    assert len(blind) >= 2
+
+
 def test_every_turn_has_a_task_and_every_task_a_turn():
     assert sorted(name for _, name in TURNS) == TASKS
     assert {answer.task for answer in (*WRONG, *RIGHT)} <= set(TASKS)
 
 
 def above(lesson: str, name: str) -> dict[str, Any]:
-    """What stands above a turn: the lesson's imports, and the library's answers to its other turns."""
-    parsed = percent.parse((MASTERS / f"{lesson}.py").read_text(encoding="utf-8"))
+    """What stands above a turn: imports, what an exercise gives to use, the library's answers to the other turns."""
+    parsed = percent.parse((MASTERS.parent / f"{lesson}.py").read_text(encoding="utf-8"))
     trees = [ast.parse(cell.source) for cell in parsed if cell.kind == "code"]
     found = [node for tree in trees for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    if lesson.startswith("exercises/"):
+        plain = [ast.parse(cell.source) for cell in parsed if cell.kind == "code" and not cell.tags]
+        found += [node for tree in plain for node in tree.body if isinstance(node, ast.FunctionDef)]
     names: dict[str, Any] = {}
     exec("\n".join(ast.unparse(node) for node in found), names)
     others = [other for each, other in TURNS if each == lesson and other != name]

@@ -2,6 +2,7 @@
 
 import io
 import random
+import re
 import sys
 
 import pytest
@@ -40,8 +41,10 @@ def test_a_right_answer_goes_on_and_is_said_to_be_right(capsys):
 def test_a_wrong_answer_gets_its_diagnosis_and_the_lesson_goes_on_with_the_librarys(capsys):
     result = check("double", typed("def double(x):\n    return x"))
     said = capsys.readouterr().out
-    assert said == ("double: not right yet: you give back 3 for 3, wanted 6: multiply by two\n"
-                    'Going on with the library\'s. Hints are folded above this cell.\n')  # fmt: skip
+    *lines, again = said.splitlines()
+    assert lines == ["double: not right yet: you give back 3 for 3, wanted 6: multiply by two",
+                     "Going on with the library's. Hints are folded above this cell."]  # fmt: skip
+    assert re.fullmatch(r'The same inputs again: check\("double", double, seed=\d{1,5}\)', again)
     assert result(5) == 10
 
 
@@ -61,7 +64,7 @@ def test_a_wrong_answer_gets_its_diagnosis_and_the_lesson_goes_on_with_the_libra
 def test_what_the_learners_code_raises_is_one_sentence_with_the_line(body, said, capsys):
     result = check("double", typed(f"def double(x):\n    {body}"))
     out = capsys.readouterr().out
-    assert said in out and out.count("\n") == 2 and "Traceback" not in out
+    assert said in out and out.count("\n") == 3 and "Traceback" not in out
     assert result(5) == 10
 
 
@@ -214,15 +217,51 @@ def test_what_is_drawn_after_a_check_does_not_depend_on_it():
     assert drawn() == drawn(drawing, seeding)
 
 
-def test_a_check_draws_the_same_each_time(monkeypatch):
+@pytest.fixture
+def drawn(monkeypatch) -> list[tuple[float, float]]:
+    """What each check of a wrong answer draws."""
     seen = []
-    task = tasks.Task("double", lambda f: seen.append((torch.rand(()).item(), random.random())), lambda: abs)
-    monkeypatch.setitem(tasks._tasks, "double", task)
-    for seed in (1, 2):
-        torch.manual_seed(seed)
-        random.seed(seed)
+
+    def passes(f):
+        seen.append((torch.rand(()).item(), random.random()))
+        raise tasks.Wrong("no")
+
+    monkeypatch.setitem(tasks._tasks, "double", tasks.Task("double", passes, lambda: abs))
+    return seen
+
+
+def test_a_check_draws_afresh_each_time(drawn):
+    for _ in range(3):
+        torch.manual_seed(0)
+        random.seed(0)
         check("double", abs)
-    assert seen[0] == seen[1]
+    assert all(len(set(each)) == 3 for each in zip(*drawn, strict=True))
+
+
+def test_the_seed_that_a_failed_check_says_draws_the_same_inputs_again(drawn, capsys):
+    check("double", abs)
+    seed = int(re.search(r"seed=(\d+)", capsys.readouterr().out)[1])
+    check("double", abs, seed=seed)
+    assert drawn[0] == drawn[1]
+    with pytest.raises(ValueError, match="seed=-1"):
+        check("double", abs, seed=-1)
+
+
+def test_yours_is_shown_beside_wanted(capsys, monkeypatch):
+    def passes(f):
+        raise tasks.Wrong("too large", yours=torch.tensor([[2.0, 0.5]]), wanted=1)
+
+    monkeypatch.setitem(tasks._tasks, "double", tasks.Task("double", passes, lambda: abs))
+    check("double", abs)
+    assert "not right yet: too large\n  yours    2 0.5  [1, 2]\n  wanted 1\n" in capsys.readouterr().out
+
+
+def test_a_puzzle_says_what_was_used_and_the_best_known(capsys, monkeypatch):
+    task = tasks.Task("double", lambda f: tasks.Score(1284, "bytes", 1152), lambda: abs)
+    monkeypatch.setitem(tasks._tasks, "double", task)
+    check("double", abs)
+    said = "double: right. It uses 1,284 bytes; the best known answer 1,152. Going on with yours.\n"
+    assert capsys.readouterr().out == said
 
 
 def test_a_name_that_no_task_has_stops_with_the_nearest_ones():

@@ -88,7 +88,10 @@ def _slip(count: float, moments: Moments) -> str:
     worst = {name: max(parts.get(name, 0) for _, parts in moments) for name in names}
     sums = [sum(parts.values()) for _, parts in moments]
     last = [sum(parts.values()) for parts in dict(moments).values()]
+    phases = [phase for phase, _ in moments]
+    together = [sum(total for other, total in zip(phases, sums) if other == phase) for phase in phases]
     slips = {
+        max(together): "that adds up moments of one phase: they come one after the other",
         max(last): "a phase may come more than once: look at each of its moments, not at its last alone",
         sum(worst.values()): "that adds each part at its own largest, and these are never alive together",
         sum(sums): "that adds up all moments, and what lived earlier has gone: take the largest of them",

@@ -58,6 +58,7 @@ def _why_bits(found: float, block: int, group: int | None) -> str:
     else:
         slips += [
             (4 + 8 / block, "the constants of the constants are missing: 32 bits for each group"),
+            (4 + 32 / block + 8 / (block * group), "the 8 bits and the 32 are exchanged"),
             (4 + 32 / block, "with groups a constant has 8 bits, not 32"),
             (4 + 8 / block + 32 / group, "a group is of constants, so its 32 bits serve block · group weights"),
             (4 + 40 / block, "the 32 bits of a group serve block · group weights, not block"),
@@ -160,7 +161,12 @@ def restore_constants(restore_constants: Any) -> None:
     """The constants again, from codes, scales and the mean."""
     for seed, groups, book in ((0, 3, quant.DYNAMIC8), (2, 5, quant.INT8)):
         codes, scale, mean = _double_quantize(_constants(seed, groups), book.values)
-        found = restore_constants(codes.clone(), scale.clone(), mean.clone(), book.values.clone())
+        try:
+            found = restore_constants(codes.clone(), scale.clone(), mean.clone(), book.values.clone())
+        except IndexError as error:
+            if "mask" not in str(error):
+                raise
+            raise Wrong("torch reads uint8 in square brackets as a mask, not as numbers: codes.long()") from error
         wanted = _restore_constants(codes, scale, mean, book.values)
         if not isinstance(found, Tensor) or found.shape != wanted.shape:
             given = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
@@ -180,6 +186,8 @@ def _why_restored(found: Tensor, codes: Tensor, scale: Tensor, mean: Tensor, lev
         (level + mean, "the scale is missing"),
         ((level + mean) * spread, "the mean was subtracted before the division: it comes back after the product"),
         (level * tiled + mean, "each scale serves 256 constants in a row: repeat_interleave(256), not repeat"),
+        ((codes / 127.5 - 1) * spread + mean, "levels need not be even steps: look the code up in levels"),
+        (levels[codes.to(torch.int8).long()] * spread + mean, "codes above 127 do not fit into int8"),
         (codes * spread + mean, "a code is the number of a level: look it up in levels"),
         (level / spread + mean, "quantizing divided by the scale: multiply here"),
         (level * spread - mean, "quantizing subtracted the mean: add it here"),

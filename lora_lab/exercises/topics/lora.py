@@ -27,7 +27,7 @@ def _init(d_out: int, d_in: int, r: int) -> tuple[nn.Parameter, nn.Parameter]:
 def lora_forward(forward: Callable[[Any, Tensor], Tensor]) -> None:
     """The layer computes W₀ x + b + (α/r) · B A x, and gradients reach A, B and x."""
     # The square layer comes first: it lets factors through that stand the wrong way round, so that they can be named.
-    for d_out, d_in, r, before in ((5, 5, 2, (4,)), (3, 5, 2, (4,)), (6, 4, 3, (2, 5)), (2, 7, 1, ())):
+    for d_out, d_in, r, before in ((5, 5, 2, (9,)), (3, 5, 2, (4,)), (6, 4, 3, (2, 5)), (2, 7, 1, ())):
         layer = _layer(d_out, d_in, r)
         x = torch.randn(*before, d_in, requires_grad=True)
         weight = layer.base.weight.clone()
@@ -126,7 +126,7 @@ def _close(yours: Tensor, wanted: Tensor) -> bool:
 def _require_gradients(h: Tensor, layer: Any, x: Tensor) -> None:
     toward = torch.randn(h.shape)
     if h.requires_grad:
-        h.backward(toward.to(h.dtype))
+        (h * toward.to(h.dtype)).sum().backward()  # with an argument, torch imports a second longer
     for name in ("lora_A", "lora_B"):
         if getattr(layer, name).grad is None:
             raise Wrong(f"no gradient reaches {name}: leave out detach(), no_grad() and .data, or nothing can train")

@@ -56,7 +56,7 @@ def six_weights(six_weights: Any) -> None:
     if not isinstance(absmax, Real) and not (isinstance(absmax, Tensor) and absmax.numel() == 1):
         raise Wrong(f"your absmax is {absmax!r}, wanted one number")
     largest, wanted_codes, wanted = _six_weights()
-    if abs(float(absmax) - largest) > 1e-6:
+    if not abs(float(absmax) - largest) <= 1e-6:  # also what is no number
         why = ": the largest magnitude counts, with its sign taken off"
         raise Wrong(
             f"your absmax is {float(absmax):g}, wanted {largest:g}{why if float(absmax) in (0.4, -0.8) else ''}"
@@ -66,7 +66,7 @@ def six_weights(six_weights: Any) -> None:
         if yours != right:
             raise Wrong(f"your code of {SIX[k]:g} is {yours:g}, wanted {right}{_code_slip(yours, k, largest)}")
     for k, (weight, value) in enumerate(zip(restored, wanted)):
-        if abs(weight - value) > 0.0051:
+        if not abs(weight - value) <= 0.0051:
             level = EIGHT[wanted_codes[k]]
             why = ": that is the level itself; multiply it by absmax" if abs(weight - level) < 1e-6 else ""
             raise Wrong(f"you restore {SIX[k]:g} as {weight:g}, wanted {level:g} · {largest:g} = {value:g}{why}")
@@ -188,6 +188,9 @@ def lloyd_step(lloyd_step: Any) -> None:
         cut = _sums(cut, importance * values, levels) / _sums(cut, importance, levels)
         if torch.allclose(moved.double(), cut, atol=1e-4, equal_nan=True):
             raise Wrong("you cut at the levels: for the nearest one, bucketize wants the midpoints between them")
+        twice = torch.tensor(_means(values, importance * importance, levels), dtype=torch.float64)
+        if torch.allclose(moved.double(), twice, atol=1e-5):
+            raise Wrong("your importance is squared: it is absmax² already")
         k = int((moved.double() - wanted).abs().nan_to_num(9.0).argmax())
         own = [float(value) for value in values if int((levels - value).abs().argmin()) == k]
         said = f" Nearest to it are {', '.join(f'{value:g}' for value in own)}." if len(own) < 6 else ""

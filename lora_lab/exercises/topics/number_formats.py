@@ -90,7 +90,15 @@ def _slip(found: float, bits: str, e: int, m: int) -> str:
     ]  # fmt: skip
     if field:
         slips.append((sign * f * 2.0 ** (field - bias), "the hidden 1 is missing: it is 1 + f where e is not 0"))
-        slips.append((sign * (1 + f) * 2.0 ** (1 - bias), "the exponent of the subnormals holds only where e is 0"))
+        slips.append(
+            (
+                sign * (1 + f) * 2.0 ** (1 - bias),
+                "the exponent of the subnormals holds only where e is 0; or is your bias 2^exponent_bits − 1?",
+            )
+        )
+        other = sign * (1 + int(bits[1 : 1 + m], 2) / 2**m) * 2.0 ** min(int(bits[1 + m :], 2) - bias, 300)
+        slips.append((other, "the exponent stands before the mantissa"))
+        slips.append((sign * (1 + f * 2**m / (2**m - 1)) * 2.0 ** (field - bias), f"divide by 2^{m}, not by 2^{m} − 1"))
         cuts = (
             (bits[1:e], bits[1 + e :]),
             (bits[1 : 1 + e], bits[e:]),
@@ -190,12 +198,12 @@ def straight_through(straight_through: Any) -> None:
     if not torch.allclose(out, values.round(), atol=1e-5):
         if torch.allclose(out, values, atol=1e-5):
             raise Wrong("your values are those of w: forward, the layer must compute with `rounded`")
-        raise Wrong(
-            f"yours has {float(out.flatten()[0].detach()):.3g} where rounded has 0: forward, it must be `rounded`"
-        )
+        at = int((out.detach() - values.round()).abs().nan_to_num(9.0).argmax())
+        pair = f"{float(out.detach().flatten()[at]):.3g} where rounded has {float(values.round().flatten()[at]):.3g}"
+        raise Wrong(f"yours has {pair}: forward, it must be `rounded`")
     if not out.requires_grad:
         raise Wrong("no gradient passes: detach only the difference, so that w itself stays on the path")
-    out.backward(toward)
+    (out * toward).sum().backward()
     grad = torch.zeros_like(values) if w.grad is None else w.grad
     if torch.allclose(grad, toward, atol=1e-6):
         _with_a_scale(straight_through)

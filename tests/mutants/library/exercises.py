@@ -89,17 +89,10 @@ MUTATIONS = (
     ),
     Mutation(
         file=f"{_ROOM}/overview.py",
-        before='sum(name in kept["guesses"] for name in lesson.guesses)',
+        before='sum(name in kept["guesses"] for name in each.guesses)',
         after='len(kept["guesses"])',
         test=f"{_OVERVIEW}::test_progress_counts_what_is_of_this_lesson",
         wrong="a lesson counts the guesses of all",
-    ),
-    Mutation(
-        file=f"{_ROOM}/checks.py",
-        before="        torch.manual_seed(0)",
-        after="        pass",
-        test=f"{_CHECKS}::test_a_check_draws_the_same_each_time",
-        wrong="a check passes or fails by chance",
     ),
     Mutation(
         file=f"{_ROOM}/stubs.py",
@@ -177,5 +170,33 @@ MUTATIONS = (
         after="        break",
         test=f"{_OVERVIEW}::test_a_second_damaged_file_does_not_replace_the_first",
         wrong="a second damaged file replaces the first that was kept",
+    ),
+    Mutation(
+        file=f"{_ROOM}/practice/parcels.py",
+        before="value.numel() * value.element_size()",
+        after="value.numel()",
+        test="tests/exercises/test_parcels.py::test_every_byte_of_every_tensor_counts",
+        wrong="the puzzle counts numbers and not bytes",
+    ),
+    Mutation(
+        file=f"{_ROOM}/practice/parcels.py",
+        before="    if len(columns.unique()) < k:",
+        after="    if False:",
+        test="tests/exercises/test_parcels.py::test_what_is_no_piece_is_refused",
+        wrong="a piece names a column twice, and one of them is lost",
+    ),
+    Mutation(
+        file=f"{_ROOM}/practice/parcels.py",
+        before="    places = torch.arange(bits - 1, -1, -1)",
+        after="    places = torch.arange(bits)",
+        test="tests/exercises/test_parcels.py::test_the_notebooks_tools_are_the_checks",
+        wrong="codes are packed lowest bit first",
+    ),
+    Mutation(
+        file=f"{_ROOM}/quantities.py",
+        before="abs(found) > LARGEST",
+        after="abs(found) > 10**3000",
+        test="tests/exercises/test_quantities.py::test_what_is_no_number_is_said_in_a_short_sentence",
+        wrong="a huge whole number ends in an error of float()",
     ),
 )
