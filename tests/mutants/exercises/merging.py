@@ -40,6 +40,10 @@ ANSWERS = [
     _merged("return W + s * (B.to(W.dtype) @ A.to(W.dtype))", "rounded to bfloat16 before the sum"),
     _merged("W += (s * (B @ A)).to(W.dtype)\n    return W", "changes W"),
     _merged("return W - s * (B @ A)", "subtracted"),
+    _survives(
+        "return (levels[code].unsqueeze(-1) + update.unsqueeze(-1) - levels).abs().argmin(-1) != code",
+        "takes uint8 in brackets for a mask",
+    ),
     _survives("return update.abs() > (levels[1] - levels[0])", "Half a step is enough"),
     _survives(f"return {_NEAREST} == code", "turn it round"),
     _survives(f"return {_NEAREST}", "wanted bool"),
