@@ -1,4 +1,4 @@
-"""The command `lora-lab`: lab, doctor, demo, finetune and memory.
+"""The command `lora-lab`: lab, doctor, demo, finetune, memory, exercises and grade.
 
 Only what parsing needs is imported here, so that `lora-lab --help` answers at once.
 """
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lora_lab.commands import finetune_options, memory_options
+from lora_lab.commands import finetune_options, grade_options, memory_options
 from lora_lab.commands.arguments import folder as _folder
 from lora_lab.commands.arguments import seed as _seed
 from lora_lab.commands.arguments import word as _word
@@ -162,6 +162,8 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(command=_demo)
     finetune_options.add(commands)
     memory_options.add(commands, _memory)
+    _add_exercises(commands)
+    grade_options.add(commands)
     return parser
 
 
@@ -180,6 +182,38 @@ def _add_lab(commands: Any) -> None:
     start.add_argument("--no-browser", action="store_true", help="start JupyterLab, and print where it answers")
     start.add_argument("--no-open", action="store_true", help="only bring the folder up to date")
     parser.set_defaults(command=_lab)
+
+
+def _add_exercises(commands: Any) -> None:
+    parser = commands.add_parser(
+        "exercises",
+        help="what of the lessons and exercises is done; build exercises of your own",
+        description="List what is typed and guessed of each lesson and exercise. With 'build FOLDER': make notebooks "
+        "for students, executed solutions and what the grader needs from masters and checks of your own.",
+    )
+    parser.add_argument("--folder", type=_folder, help="the one of lora-lab lab; default: my_course, if it is there")
+    parser.set_defaults(command=_exercises)
+    build = parser.add_subparsers(metavar="build").add_parser(
+        "build",
+        help="notebooks from masters and checks of your own",
+        description="Make FOLDER/built from FOLDER/masters/*.py and FOLDER/checks/*.py: exercises without solutions "
+        "for students, executed solutions, and what 'lora-lab grade --checks FOLDER' reads. What FOLDER/class.toml "
+        "draws is the same each time for one class. Exit status 2 if a solution does not pass its own check.",
+    )
+    build.add_argument("masters", type=_folder, metavar="FOLDER", help="holds masters, checks and, perhaps, class.toml")
+    build.set_defaults(command=_exercises_build)
+
+
+def _exercises(options: argparse.Namespace) -> int:
+    from lora_lab.commands.exercises import progress
+
+    return progress(options.folder)
+
+
+def _exercises_build(options: argparse.Namespace) -> int:
+    from lora_lab.commands.exercises import build
+
+    return build(options.masters)
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -63,23 +63,26 @@ def _opening(folder: Path, solutions: bool, lesson: Item | None) -> str | None:
 
 
 def find(lesson: str, items: Sequence[Item]) -> Item:
-    """The lesson to work in that is meant by "03", "3" or "03_lora_from_scratch".
+    """What is meant by "03", "3" or "03_lora_from_scratch", a lesson, or by "exercises/03".
 
     Raises:
         ValueError: if there is none.
     """
-    lessons = {Path(item.name).stem: item for item in items if item.name.startswith("workbook/")}
-    word = Path(lesson).stem if lesson.endswith(".ipynb") else lesson
-    numbers = {name.partition("_")[0]: name for name in lessons}
-    name = numbers.get(word.zfill(2), word)
-    ranges.choice("lesson", name if name in lessons else lesson, list(lessons))
-    return lessons[name]
+    word = lesson.removesuffix(".ipynb")
+    folder, _, rest = word.rpartition("/")
+    place = "exercises" if folder.endswith("exercises") else "workbook"
+    known = {Path(item.name).stem: item for item in items if item.name.startswith(f"{place}/")}
+    numbers = {name.partition("_")[0]: name for name in known}
+    name = numbers.get(rest.zfill(2), rest)
+    ranges.choice("lesson", name if name in known else lesson, list(known))
+    return known[name]
 
 
 def refuse_the_courses_own(folder: str | Path, root: Path) -> None:
     """Raises ValueError for a folder in which the course's own files lie, OSError for one that cannot be."""
     place = behind_links(folder)
-    for own in (root / "course", root / "notebooks", material.PACKAGE):
+    own_folders = (root / each for each in ("course", "notebooks", "exercises", "solutions"))
+    for own in (*own_folders, material.PACKAGE):
         if place == root or place.is_relative_to(own):
             raise ValueError(f"'{folder}' holds the course's own files: choose a folder for yours, such as {FOLDER}")
 

@@ -89,6 +89,28 @@ def test_executed_lessons_come_when_asked_for_and_are_kept_up_to_date_from_then_
     assert "Other words." in learner.path("notebooks/00_first.ipynb").read_text()
 
 
+def test_exercises_come_beside_the_workbook_and_their_solutions_when_asked_for(learner):
+    links = "[1](../course/workbook/00_first.ipynb) [2](../course/syllabus.md) [3](../notebooks/00_first.ipynb)"
+    for folder in ("exercises", "solutions"):
+        (learner.root / folder).mkdir(parents=True, exist_ok=True)
+        (learner.root / folder / "00_first.ipynb").write_bytes(written([*lesson(), markdown(links)]))
+    learner.gets(lesson(), syllabus="[e](../exercises/00_first.ipynb)")
+    assert learner.path("syllabus.md").read_text() == "[e](exercises/00_first.ipynb)"
+    there = "".join(cells_in(learner.path("exercises/00_first.ipynb"))[-1]["source"])
+    assert there.startswith("[1](../workbook/00_first.ipynb) [2](../syllabus.md)")
+    assert "solutions/00_first.ipynb" not in learner.files()
+    learner.gets(lesson(), executed=True)
+    assert "](../syllabus.md)" in learner.path("solutions/00_first.ipynb").read_text()
+
+
+def test_what_only_an_instructors_notebooks_need_is_in_a_wheel_and_in_no_learners_folder(learner):
+    learner.gets(lesson())
+    (learner.root / "course/repository.toml").write_text('ref = "main"')
+    learner.again()
+    assert "repository.toml" in {file.name for file in material.files(learner.root)}
+    assert "repository.toml" not in learner.files()
+
+
 def test_the_material_of_a_wheel_is_found_before_what_lies_beside_the_package(tmp_path, monkeypatch):
     monkeypatch.setattr(material, "PACKAGE", tmp_path / "lora_lab")
     with pytest.raises(FileNotFoundError, match="install lora_lab again"):

@@ -13,9 +13,12 @@ from pathlib import Path, PurePosixPath
 PACKAGE = Path(__file__).resolve().parents[2]
 SHIPPED = "material"  # the package's folder for it, in a wheel only
 WORKBOOK, EXECUTED, DOCUMENTS = PurePosixPath("course/workbook"), PurePosixPath("notebooks"), PurePosixPath("course")
+EXERCISES, SOLVED = PurePosixPath("exercises"), PurePosixPath("solutions")
 _LINK = re.compile(r"\]\(([\w./-]+)")  # within the project: no address, no heading
 _BEFORE = rb"""((?:\]\(|(?:href|src)=\\?["']))"""  # what stands before a link, in markdown and in a notebook's file
-_TO_COURSE, _TO_NOTEBOOKS = (re.compile(_BEFORE + rb"\.\./" + name + b"/") for name in (b"course", b"notebooks"))
+_TO_COURSE, _TO_NOTEBOOKS, _TO_EXERCISES = (
+    re.compile(_BEFORE + rb"\.\./" + name + b"/") for name in (b"course", b"notebooks", b"exercises")
+)
 
 
 @dataclass(frozen=True)
@@ -32,16 +35,16 @@ class Item:
 
     @property
     def is_executed(self) -> bool:
-        """Whether it is a lesson with its answers and outputs."""
-        return self.name.startswith(f"{EXECUTED.name}/")
+        """Whether it is a lesson or an exercise with its answers and outputs."""
+        return self.name.startswith((f"{EXECUTED.name}/", f"{SOLVED.name}/"))
 
     def content(self) -> bytes:
         """The file, with links that lead from where it goes."""
         content = self.source.read_bytes()
-        if self.is_executed:
+        if self.is_executed or self.name.startswith(f"{EXERCISES.name}/"):
             return _TO_COURSE.sub(rb"\1../", content)
         if self.name.endswith(".md"):
-            return _TO_NOTEBOOKS.sub(rb"\1workbook/", content)
+            return _TO_EXERCISES.sub(rb"\1exercises/", _TO_NOTEBOOKS.sub(rb"\1workbook/", content))
         return content
 
 
@@ -60,17 +63,20 @@ def root() -> Path:
 
 
 def items(root: Path) -> list[Item]:
-    """What a learner can get, in the order of names: lessons to work in, executed lessons, documents."""
-    return [Item(_place(file), root / file) for file in files(root)]
+    """What a learner can get, in the order of names: lessons and exercises to work in, executed ones, documents."""
+    return [Item(_place(file), root / file) for file in files(root) if file.suffix != ".toml"]
 
 
 def files(root: Path) -> list[PurePosixPath]:
-    """The material's files, relative to its root: both editions of the lessons, the documents, and what either links to
-    in `course`."""
+    """The material's files, relative to its root: both editions of lessons and exercises, the documents, and what they
+    link to in `course`."""
     found = {
         *_below(root, WORKBOOK, "*.ipynb"),
         *_below(root, EXECUTED, "*.ipynb"),
+        *_below(root, EXERCISES, "*.ipynb"),
+        *_below(root, SOLVED, "*.ipynb"),
         *_below(root, DOCUMENTS, "*.md"),
+        *_below(root, DOCUMENTS, "repository.toml"),  # what an instructor's own notebooks install
     }
     return sorted(found | {linked for file in found for linked in _linked(root, file)})
 

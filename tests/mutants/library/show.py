@@ -6,11 +6,10 @@ MEMORY, FIGURES = "lora_lab/show/memory.py", "lora_lab/show/figures.py"
 DIRECTIONS, MATRICES = "lora_lab/show/directions.py", "lora_lab/show/matrices.py"
 START, RANKS = "lora_lab/show/start.py", "lora_lab/show/ranks.py"
 SCHEMATICS, BLOCKS, DRAWING = (f"lora_lab/show/{name}.py" for name in ("schematics", "blocks", "drawing"))
-PAIRS, RECIPE = "lora_lab/show/pairs.py", "lora_lab/show/recipe.py"
+PAIRS, TO_FILE = "lora_lab/show/pairs.py", "lora_lab/show/weight_to_file.py"
 PLACES, CHOICES = "lora_lab/show/places.py", "lora_lab/show/choices.py"
 ALGEBRA = "lora_lab/show/algebra.py"
 FITTING, KEPT = "lora_lab/show/fitting.py", "lora_lab/show/kept.py"
-QUANTIZER, FORMATS, NORMAL_FLOAT = (f"lora_lab/show/{name}.py" for name in ("quantizer", "formats", "normal_float"))
 QUANTIZER, FORMATS, NORMAL_FLOAT = (
     f"lora_lab/show/{name}.py" for name in ("block_rounding", "formats", "normal_float")
 )
@@ -107,7 +106,7 @@ MUTATIONS = (
         file="lora_lab/show/inputs.py",
         before="if count is not None and len(found) != count:",
         after="if count is not None and len(found) > count:",
-        test="tests/show/test_show.py::test_a_seed_with_fewer_scores_is_refused_and_does_not_shorten_the_others",
+        test="tests/show/test_show.py::test_a_format_with_fewer_ratios_is_refused_and_does_not_shorten_the_others",
         wrong="a short list shortens all others",
     ),
     Mutation(
@@ -161,10 +160,10 @@ MUTATIONS = (
     ),
     Mutation(
         file=LEVERS,
-        before="continuous_update=False",
-        after="continuous_update=True",
-        test="tests/show/test_explorables.py::test_sliders_are_of_whole_numbers_wide_and_wait_for_the_hand",
-        wrong="a slider draws at every step of the mouse",
+        before="continuous_update=True",
+        after="continuous_update=False",
+        test="tests/show/test_explorables.py::test_sliders_are_of_whole_numbers_wide_and_followed_while_they_are_dragged",
+        wrong="the picture waits until the slider is let go",
     ),
     Mutation(
         file=LEVERS,
@@ -455,7 +454,7 @@ MUTATIONS = (
         wrong="the dots are scores, not differences",
     ),
     Mutation(
-        file=RECIPE,
+        file=TO_FILE,
         before="small = (bits / 32) ** 0.5",
         after="small = bits / 32",
         test="tests/show/test_pairs.py::test_the_schematics_areas_are_bytes_and_its_words_name_them",

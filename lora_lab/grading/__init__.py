@@ -1,0 +1,1 @@
+"""Marks for notebooks that strangers wrote: their code runs in a sandbox, the checks here."""
