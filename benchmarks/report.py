@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import class_report
 import gpu_report
+import graders_report
 import matplotlib.pyplot as plt
 import world_report
 from matplotlib.lines import Line2D
@@ -136,7 +138,9 @@ def write() -> None:
         "speed": f"![{figure(rows)}](results/speed.png)\n\n{markdown(rows)}",
         "memory": memory(),
         "world": world_report.markdown(records.load("memory_world")),
+        "graders": graders_report.markdown(_record("graders")),
         "gpu": gpu_report.markdown(_record("gpu")),
+        "class": class_report.markdown(_record("grading"), _record("checks")),
         "machines": machines(),
     }
     readme = HERE / "README.md"

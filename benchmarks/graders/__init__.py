@@ -1,0 +1,1 @@
+"""One exercise and ten submissions, in the forms of three graders: what `bench_graders.py` puts side by side."""
