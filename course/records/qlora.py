@@ -9,6 +9,7 @@
     pairs                  five more seeds of LoRA and QLoRA on new facts
     ruin                   the 2-bit base at the rate of the LoRA it is compared with, on the same seeds
     spill                  open-book JSON with QLoRA, 100 steps at two rates: what is left of reading
+    cipher                 the secret code of capacity.py, as there, over four bits
 
 A search's rows ("search") never look at the held-out examples. The 2-bit base is a positive control: harm that a
 comparison must be able to see. "lora, rounded afterwards" trains over the dense base and is asked over NF4.
@@ -46,9 +47,11 @@ START = {
 }
 SEEDS = (0, 1, 2)
 MORE_SEEDS = (3, 4, 5, 6, 7)
-# The fine-tune of lesson 00, and one change; in lora_lab/records/open_book.json steps and batch are doubled as well.
+# The fine-tune of lesson 00 but for its clip, and one change; in lora_lab/records/open_book.json steps and batch are
+# doubled as well.
 SHORT = {"lr": 5e-3, "steps": 100, "batch_size": 8}
 SPILL = {"as in 00": {}, "rate 0.007": {"lr": 7e-3}}
+CIPHER = {"steps": 150, "batch_size": 16}  # and the default rate, as in capacity.py, whose LoRA these rows stand beside
 
 
 def prepared(run: str, seed: int) -> nn.Module:
@@ -176,7 +179,7 @@ def ruin(table: sweep.Table) -> None:
 
 
 def spill(table: sweep.Table) -> None:
-    """Lesson 00's fine-tune, and the same at a higher rate."""
+    """Lesson 00's fine-tune with the loop's own clip, and the same at a higher rate."""
     for seed in SEEDS:
         for change, options in SPILL.items():
             table.row(spilt, part="spill", task="open_book", run=change, seed=seed, **SHORT | options)
@@ -190,6 +193,21 @@ def spilt(part: str, task: str, run: str, seed: int, lr: float, steps: int, batc
     return {"exact": round(sweep.exact(model, examples.heldout), 4), **kept(model)}
 
 
+def cipher(table: sweep.Table) -> None:
+    """QLoRA on the code, with LoRA's own settings, seed by seed, and the 2-bit base as a control."""
+    for seed in SEEDS:
+        for run in ("lora", "qlora", "qlora, 2 bits"):
+            table.row(coded, part="cipher", task="cipher", run=run, seed=seed)
+
+
+def coded(part: str, task: str, run: str, seed: int) -> dict[str, Any]:
+    """One row of it."""
+    examples, model, tokenizer = data.tasks.TASKS[task](seed=seed), prepared(run, seed), sweep.base()[1]
+    train.finetune(model, tokenizer, examples, "lora", seed=seed, **CIPHER)
+    measured = train.report(model, tokenizer, examples)
+    return {"exact": round(measured.scores["exact"], 4), "loss": round(measured.loss, 4)}
+
+
 def main() -> None:
     """Measure what is missing."""
     torch.set_num_threads(1)
@@ -199,6 +217,7 @@ def main() -> None:
         "pairs": pairs,
         "ruin": ruin,
         "spill": spill,
+        "cipher": cipher,
     }
     wanted, rows = sweep.arguments(__doc__ or "", list(does))
     table = sweep.Table("qlora", {"settings": SETTINGS, "config": CONFIG}, rows)
