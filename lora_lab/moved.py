@@ -38,6 +38,7 @@ MOVED = {
     "lora_lab.quant.shards": "lora_lab.disk.shards",
     "lora_lab.replacing": "lora_lab.disk.exchange",
     "lora_lab.show.shares": "lora_lab.show.scores",
+    "lora_lab.show.spectra": "lora_lab.show.directions",
 }
 """Old name → new name, of what has moved since 0.1.0. A row stays for one release and goes with the one after it."""
 
@@ -80,6 +81,22 @@ NAMES = {
 }
 """Old module → its names that went elsewhere than the rest of it, or under another name. For one release, too."""
 
+_FIGURES = {
+    "lora_lab.show.adapters": {"moves_by_rank": "lora_lab.show.rate_curves draws what a scale does over the rates"},
+    "lora_lab.show.finetuning": {"loss_curve": "the losses are in lora_lab.train.History, for plt.semilogy"},
+    "lora_lab.show.levels": {
+        "error_against_bits": "lora_lab.show.cost_of_bits draws a cost over bits",
+        "errors_by_matrix": "lora_lab.show.relative_errors draws errors beside those of one format",
+        "rounding": "lora_lab.show.quantizer draws a block of weights on the levels of a format",
+    },
+    "lora_lab.show.spectra": {
+        "energy_curves": "lora_lab.show.energy_held draws the energy of the first directions",
+        "matrix_grid": "lora_lab.show.cuts draws matrices as grey images",
+        "score_curves": "lora_lab.show.parts_by_rank draws scores over the rank",
+    },
+}
+"""Module → figures that no lesson draws any more. `lora_lab.show` had them, too."""
+
 GONE = {
     "lora_lab.lora.bases": {
         "ADAPTABLE": "ask lora_lab.adapters.bases.kind(layer), which is None for a layer that takes no adapter",
@@ -105,6 +122,10 @@ GONE = {
         ("FOUR_NORMS", "FUSED", "MOE", "QKV_BIAS", "QK_NORM"),
         "lora_lab.memory.sizes.FAMILIES has a row for each architecture, with what distinguishes it",
     ),
+    **_FIGURES,
+    "lora_lab.show": {name: instead for figures in _FIGURES.values() for name, instead in figures.items()},
+    "lora_lab.show.spectra": _FIGURES["lora_lab.show.spectra"]
+    | {"LINES": "lora_lab.show.PALETTE has the colours that tell curves apart"},
     "lora_lab.train.limits": {
         "has_loss": "lora_lab.data.batches.tokens_with_loss(example['labels']) counts the tokens with loss"
     },

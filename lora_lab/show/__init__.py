@@ -1,6 +1,6 @@
 """Figures and tables as the course shows them: with alt text, in colours that everybody can tell apart."""
 
-from lora_lab.show.adapters import moves_by_rank, runs
+from lora_lab.show.adapters import runs
 from lora_lab.show.algebra import lora_explorer
 from lora_lab.show.block_rounding import quantizer, quantizer_explorer
 from lora_lab.show.blocks import ATTENTION, MLP, block_diagram
@@ -22,12 +22,12 @@ from lora_lab.show.figures import (
     picture,
     style,
 )
-from lora_lab.show.finetuning import loss_curve, methods
+from lora_lab.show.finetuning import methods
 from lora_lab.show.fitting import lever_prices, levers_schematic
 from lora_lab.show.formats import bits_schematic, number_lines
 from lora_lab.show.gauge import memory_gauge
 from lora_lab.show.kept import checkpointing_schematic, kept_schematic
-from lora_lab.show.levels import error_against_bits, errors_by_matrix, levels_under_normal, relative_errors, rounding
+from lora_lab.show.levels import levels_under_normal, relative_errors
 from lora_lab.show.matrices import cuts, layers, svd_schematic
 from lora_lab.show.memory import memory_bars, memory_timeline, predicted_against_measured
 from lora_lab.show.normal_float import block_schematic, usage_bars, weight_histograms
@@ -35,17 +35,16 @@ from lora_lab.show.merging import lost_by_size, merge_schematic, moved_weights
 from lora_lab.show.pairs import STUDENT, against, paired
 from lora_lab.show.places import by_choice, decisions, stopping_curves
 from lora_lab.show.qlora import qlora_schematic, slowdown_by_tokens
-from lora_lab.show.production import loss_gaps, recipe_schematic, two_libraries
+from lora_lab.show.production import library_calls_schematic, loss_gaps, two_libraries
 from lora_lab.show.ranks import rank_explorer
 from lora_lab.show.rates import first_step_schematic, rate_curves, scaling_schematic
-from lora_lab.show.recipe import qlora_recipe_schematic
 from lora_lab.show.rich import Rich
 from lora_lab.show.schematics import lora_schematic
 from lora_lab.show.scores import shares
-from lora_lab.show.spectra import energy_curves, matrix_grid, score_curves
 from lora_lab.show.start import at_step, fits, form_and_content, ladder, wrapped
 from lora_lab.show.subspace import misfit_by_dimension, reach_and_shadow, scores_by_size, subspace_schematic
 from lora_lab.show.tables import table, tabulate
+from lora_lab.show.weight_to_file import weight_to_file_schematic
 
 __all__ = [
     "ATTENTION",
@@ -73,10 +72,7 @@ __all__ = [
     "cuts",
     "decisions",
     "double_quantization_schematic",
-    "energy_curves",
     "energy_held",
-    "error_against_bits",
-    "errors_by_matrix",
     "figure",
     "first_step_schematic",
     "fits",
@@ -89,12 +85,11 @@ __all__ = [
     "levels_over_constants",
     "levels_under_normal",
     "levers_schematic",
+    "library_calls_schematic",
     "lora_explorer",
     "lora_schematic",
-    "loss_curve",
     "loss_gaps",
     "lost_by_size",
-    "matrix_grid",
     "memory_bars",
     "memory_explorer",
     "memory_gauge",
@@ -103,7 +98,6 @@ __all__ = [
     "methods",
     "misfit_by_dimension",
     "moved_weights",
-    "moves_by_rank",
     "number_lines",
     "paired",
     "parts_by_rank",
@@ -115,14 +109,10 @@ __all__ = [
     "rank_explorer",
     "rate_curves",
     "reach_and_shadow",
-    "qlora_recipe_schematic",
-    "recipe_schematic",
     "relative_errors",
     "rivals",
-    "rounding",
     "runs",
     "scaling_schematic",
-    "score_curves",
     "scores_by_size",
     "shares",
     "slowdown_by_tokens",
@@ -134,6 +124,7 @@ __all__ = [
     "tabulate",
     "usage_bars",
     "weight_histograms",
+    "weight_to_file_schematic",
     "two_libraries",
     "wrapped",
 ]

@@ -1,56 +1,16 @@
-"""Figures about adapters: what the scale does to a step, and what single runs scored."""
+"""A figure about adapters: what single runs scored."""
 
 import itertools
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 from matplotlib.lines import Line2D
-from torch import Tensor
 
 from lora_lab.show.figures import CONTEXT, POINT, figure
 from lora_lab.show.inputs import filled, named, numbers
 
 
 _MARKS = "os^"
-
-
-def moves_by_rank(moves: Mapping[tuple[str, str], Tensor], ranks: Sequence[int], steady: Mapping[tuple[str, str], bool],
-                  title: str) -> None:  # fmt: skip
-    """How far one optimizer step moves a model, by rank: a panel per optimizer, a line per scaling rule.
-
-    Args:
-        moves: by (optimizer, rule): distances [seeds, ranks].
-        ranks: of the columns, ascending.
-        steady: by the same keys: whether the line is one of those that the figure is about.
-        title: the finding.
-
-    Raises:
-        TypeError, ValueError: for nothing to draw, values that are no finite numbers, or another count of them.
-    """
-    filled("moves", moves)
-    numbers("ranks", ranks)
-    for key, values in moves.items():
-        named("moves", key, steady)
-        for seed in values:
-            numbers(f"moves of {' with '.join(key)}", seed, len(ranks))
-    optimizers = list(dict.fromkeys(optimizer for optimizer, _ in moves))
-    fig, axes = plt.subplots(1, len(optimizers), figsize=(9, 3.8), sharey=True, squeeze=False)
-    growth = {}
-    for (optimizer, rule), values in moves.items():
-        panel = axes[0, optimizers.index(optimizer)]
-        relative = values / values[:, 0].mean()
-        growth[optimizer, rule] = float(relative[:, -1].mean())
-        color = POINT if steady[optimizer, rule] else CONTEXT
-        panel.errorbar(ranks, relative.mean(0), relative.std(0), marker="o", capsize=4, color=color)
-        panel.text(1.2 * ranks[-1], growth[optimizer, rule], rule, color=color, va="center", fontsize=13)
-        panel.set(xscale="log", yscale="log", xlabel="rank r", xlim=(0.8 * ranks[0], 3 * ranks[-1]), title=optimizer)
-        panel.set_xticks(ranks, [str(rank) for rank in ranks])
-        panel.minorticks_off()
-    axes[0, 0].set_ylabel("move of the logits in one step\n(rank 1 = 1)")
-    fig.suptitle(title, fontweight="bold", x=0.02, ha="left")
-    last = ", ".join(f"{optimizer} with {rule} {value:.2g}" for (optimizer, rule), value in growth.items())
-    figure(fig, alt=f"How far one step moves the logits at rank {ranks[-1]}, as a multiple of rank {ranks[0]}: {last}.",
-           caption=f"Mean of {len(next(iter(moves.values())))} seeds; bars are standard deviations.")  # fmt: skip
 
 
 def runs(scores: Mapping[str, Sequence[float]], point: str, title: str | None = None, xlabel: str = "score") -> None:

@@ -1,30 +1,13 @@
-"""Figures of fine-tuning runs."""
+"""A figure of fine-tuning runs."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from lora_lab.show.figures import CONTEXT, POINT
 from lora_lab.show.inputs import filled, numbers
-
-if TYPE_CHECKING:  # training brings transformers along, which no figure needs
-    from lora_lab.train import History
-
-
-def loss_curve(history: "History", title: str) -> Figure:
-    """Training loss per step, in nats per token, on a logarithmic axis.
-
-    Raises:
-        TypeError, ValueError: for a history without steps.
-    """
-    numbers("the history's losses", history.losses)
-    fig, axes = plt.subplots()
-    axes.semilogy(range(1, len(history.losses) + 1), history.losses, color=POINT)
-    axes.set(xlabel="optimizer step", ylabel="loss (nats per token)")
-    axes.set_title(title)
-    return fig
 
 
 def methods(rows: Sequence[dict[str, Any]], title: str, point: str = "qlora") -> Figure:

@@ -1,4 +1,4 @@
-"""Pictures of codebooks: their levels, and their errors from matrix to matrix, bit by bit and source by source."""
+"""Pictures of codebooks: their levels, and their errors from source to source."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,33 +10,6 @@ from torch import Tensor
 
 from lora_lab.show.figures import BLUE, CONTEXT, POINT
 from lora_lab.show.inputs import filled, numbers
-
-
-def rounding(scaled: Tensor, books: Mapping[str, Tensor], title: str) -> Figure:
-    """A block of weights on its way to the nearest level of each codebook, one panel per codebook.
-
-    Args:
-        scaled: float [n], a block divided by its largest magnitude.
-        books: levels by the codebook's name, float [levels], ascending.
-        title: the finding.
-
-    Raises:
-        TypeError, ValueError: for nothing to draw, values that are no finite numbers, or another count of them.
-    """
-    filled("books", books)
-    numbers("scaled", scaled)
-    fig, panels = plt.subplots(len(books), 1, figsize=(8.0, 1.75 * len(books) + 0.9), sharex=True, squeeze=False)
-    for axes, (name, levels) in zip(panels[:, 0], books.items(), strict=True):
-        nearest = levels[(scaled[:, None] - levels).abs().argmin(dim=1)]
-        for value, level in zip(scaled.tolist(), nearest.tolist(), strict=True):
-            axes.plot([value, level], [1, 0], color=CONTEXT, linewidth=0.8, alpha=0.7)
-        axes.plot(scaled, torch.ones(len(scaled)), "o", color=CONTEXT, markersize=5, clip_on=False)
-        axes.plot(levels, torch.zeros(len(levels)), "|", color=POINT, markersize=16, markeredgewidth=2.5, clip_on=False)
-        _bare(axes, [0, 1], [f"{name} levels", "weights"])
-        axes.set(xlim=(-1.03, 1.03), ylim=(-0.25, 1.15))
-    panels[-1, 0].set_xlabel("weight ÷ the largest magnitude of its block")
-    fig.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
-    return fig
 
 
 def levels_under_normal(books: Mapping[str, Tensor], sigma: float, title: str) -> Figure:
@@ -77,67 +50,6 @@ def levels_under_normal(books: Mapping[str, Tensor], sigma: float, title: str) -
         )
     _bare(rows, [-float(row) for row in range(len(books))], list(books))
     rows.set(ylim=(-len(books) + 0.4, 0.6), xlim=(-1.25, 1.25), xlabel="weight ÷ the largest magnitude of its block")
-    return fig
-
-
-def errors_by_matrix(
-    errors: Mapping[str, Sequence[float]], matrices: Sequence[str], reference: float, title: str
-) -> Figure:
-    """One dot per codebook and matrix, and a dashed line at `reference`; the first codebook is the point.
-
-    Args:
-        errors: by the codebook's name, one per matrix, in the unit of the axis: 10⁻³ of the weights' variance.
-        matrices: their names.
-        reference: the first codebook's error on normal random numbers.
-        title: the finding.
-
-    Raises:
-        TypeError, ValueError: for nothing to draw, values that are no finite numbers, or another count of them.
-    """
-    filled("errors", errors, most=4)
-    for name, values in errors.items():
-        numbers(f"errors of {name}", values, len(matrices))
-    fig, axes = plt.subplots(figsize=(8.0, 4.6))
-    for number, ((name, values), marker) in enumerate(zip(errors.items(), "o^sv", strict=False)):
-        axes.plot(
-            values,
-            marker,
-            color=CONTEXT if number else POINT,
-            markersize=6,
-            label=name,
-            markerfacecolor="white" if number == 3 else None,
-        )
-    axes.axhline(reference, color=POINT, linestyle="--", linewidth=1.2)
-    axes.set_xticks(range(len(matrices)), matrices, rotation=90, fontsize=9)
-    axes.set(ylabel="error × 10³", ylim=(0, None), title=title)
-    axes.grid(axis="x", visible=False)
-    axes.legend(ncols=4, loc="lower left")
-    return fig
-
-
-def error_against_bits(curves: Mapping[str, Sequence[tuple[float, float]]], bits: float, title: str) -> Figure:
-    """Error over bits per parameter, one line per format, the last one the point; a dotted line at `bits`.
-
-    Args:
-        curves: by the format's name, (bits per parameter, error × 10³) from one block size to the next.
-        bits: where formats are compared.
-        title: the finding.
-
-    Raises:
-        TypeError, ValueError: for nothing to draw, values that are no finite numbers, or another count of them.
-    """
-    filled("curves", curves, most=3)
-    for name, points in curves.items():
-        filled(f"the curve of {name}", points)
-        for point in points:
-            numbers(f"the curve of {name}", point, 2)
-    fig, axes = plt.subplots(figsize=(8.0, 4.4))
-    axes.axvline(bits, color=CONTEXT, linestyle=":", linewidth=1.5)
-    axes.text(bits + 0.02, 1.0, f"{bits:.2f} bits")
-    for (name, points), colour in zip(curves.items(), (CONTEXT, BLUE, POINT)[-len(curves) :], strict=True):
-        axes.plot(*zip(*points, strict=True), "o-", color=colour, label=name, markersize=5)
-    axes.set(xlabel="bits per parameter, constants included", ylabel="error × 10³", ylim=(0, None), title=title)
-    axes.legend()
     return fig
 
 

@@ -1,7 +1,7 @@
 """The controls of an explorable: named, wide, and told apart by keyboard and screen reader.
 
 A slider goes over whole numbers, since one over a list announces a place in the list and one over powers an exponent;
-it redraws when it is let go, or on a key; its number can be typed too. What has few values is a list to choose from.
+it redraws on a key, and while it is dragged; its number can be typed too. What has few values is a list to choose from.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,14 +26,18 @@ def toolkit() -> Any:
 
 
 def slider(name: str, value: int, most: int, step: int = 1, least: int | None = None) -> Any:
-    """Whole numbers from `least`, or one step, to `most`."""
+    """Whole numbers from `least`, or one step, to `most`.
+
+    While it is dragged, the page sends a value when the kernel is through with the one before: a slow picture skips
+    values, and the last one always arrives.
+    """
     return toolkit().IntSlider(
         value=value,
         min=step if least is None else least,
         max=most,
         step=step,
         description=name,
-        continuous_update=False,
+        continuous_update=True,
         readout_format=",d",
         style=_NAME,
         layout=_WIDE,

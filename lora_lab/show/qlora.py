@@ -58,13 +58,14 @@ def qlora_schematic(d_out: int, d_in: int, r: int) -> Drawing:
     words(axes, (1.25, back), "∂L/∂x", "left")
     words(axes, (5.2, forward - 0.22), "forward", "below", fontweight="bold")
     words(axes, (5.2, back - 0.1), "backward", "below", fontweight="bold")
-    words(axes, (0.12, 0.2), "A and B get their gradients as in lesson 03. The codes get none.", "right", fontsize=10)
+    note = "A and B get gradients, and add s g B A to ∂L/∂x. The codes get none."
+    words(axes, (0.12, 0.2), note, "right", fontsize=10)
     return Drawing(
         fig,
         f"Forward: x {shape(d_in)} meets Ŵ {shape(d_out, d_in)}, restored from frozen codes and constants and dropped "
         f"after the product; beside it the trained A and B with {r} numbers between them, times s; the sum is y. "
         "Backward: ∂L/∂y meets Ŵ, restored once more from the same codes and dropped again, and gives ∂L/∂x. "
-        "A and B get gradients, the codes get none.",
+        "A and B get gradients, and add s g B A to ∂L/∂x; the codes get none.",
     )
 
 

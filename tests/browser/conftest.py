@@ -3,7 +3,9 @@
 import importlib
 import importlib.util
 import os
+from collections.abc import Iterator
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,19 @@ def driver() -> ModuleType:
     if driver.find_chromium() is None:
         _do_without("chromium: apt-get install chromium fonts-liberation")
     return driver
+
+
+@pytest.fixture(scope="module")
+def server(driver: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One for all tests; the first of them is the first to open it."""
+    with driver.serve(tmp_path_factory.mktemp("lab")) as server:
+        yield server
+
+
+@pytest.fixture
+def page(driver: ModuleType) -> Iterator[Any]:
+    with driver.browse() as page:
+        yield page
 
 
 def _do_without(what: str) -> None:

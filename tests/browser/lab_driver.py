@@ -131,6 +131,18 @@ def run_all(page: Page) -> list[dict[str, Any]]:
     return cells
 
 
+def problems(cells: list[dict[str, Any]]) -> list[str]:
+    """Cells that were not executed or ended in an error, as sentences."""
+    outputs = [(number, output) for number, cell in enumerate(cells, 1) for output in cell["outputs"]]
+    errors = [f"cell {n}: {o['ename']}: {o['evalue']}" for n, o in outputs if o["output_type"] == "error"]
+    idle = [f"cell {n} was not executed" for n, cell in enumerate(cells, 1) if cell["execution_count"] is None]
+    return errors + idle
+
+
+def printed(cells: list[dict[str, Any]]) -> str:
+    return "".join(o.get("text", "") for cell in cells for o in cell["outputs"] if o["output_type"] == "stream")
+
+
 def opened(page: Page) -> str:
     """The path of the file in front, relative to the folder."""
     path: str = page.evaluate("() => window.jupyterapp.shell.currentWidget?.context?.path ?? ''")

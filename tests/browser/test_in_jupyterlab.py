@@ -3,7 +3,6 @@
 import json
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,31 +19,6 @@ FIRST = "00_start_here"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}  # without it JupyterLab would ask
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def server(driver: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """One for all tests; the first of them is the first to open it."""
-    with driver.serve(tmp_path_factory.mktemp("lab")) as server:
-        yield server
-
-
-@pytest.fixture
-def page(driver: ModuleType) -> Iterator[Any]:
-    with driver.browse() as page:
-        yield page
-
-
-def problems(cells: list[dict[str, Any]]) -> list[str]:
-    """Cells that were not executed or ended in an error, as sentences."""
-    outputs = [(number, output) for number, cell in enumerate(cells, 1) for output in cell["outputs"]]
-    errors = [f"cell {n}: {o['ename']}: {o['evalue']}" for n, o in outputs if o["output_type"] == "error"]
-    idle = [f"cell {n} was not executed" for n, cell in enumerate(cells, 1) if cell["execution_count"] is None]
-    return errors + idle
-
-
-def printed(cells: list[dict[str, Any]]) -> str:
-    return "".join(o.get("text", "") for cell in cells for o in cell["outputs"] if o["output_type"] == "stream")
 
 
 ARRIVED = """name => {
@@ -99,7 +73,11 @@ def test_the_first_lesson_is_worked_through(driver: ModuleType, server: Any, pag
             driver.type_into(page, cell.id, cell.source)
     cells = driver.run_all(page)
     assert len(cells) == len([cell for cell in complete.cells if cell.cell_type == "code"])
-    assert problems(cells) == [] and "not yet done" not in printed(cells) and "not right yet" not in printed(cells)
+    assert (
+        driver.problems(cells) == []
+        and "not yet done" not in driver.printed(cells)
+        and "not right yet" not in driver.printed(cells)
+    )
     driver.save(page)
     assert driver.pop_ups(page) == []
 
@@ -154,12 +132,12 @@ def test_a_guess_and_a_turn_stop_or_go_on_in_a_sentence_and_are_kept(
     driver.type_into(page, "guess-energy", "energy = 40")
     driver.type_into(page, "turn-update", "def update(x):\n    return x")
     wrong = driver.run_all(page)
-    assert problems(wrong) == [] and "update: not right yet: yours 3, wanted 6" in printed(wrong)
+    assert driver.problems(wrong) == [] and "update: not right yet: yours 3, wanted 6" in driver.printed(wrong)
     assert wrong[-1]["outputs"][-1]["data"]["text/plain"] == "8"  # the library's goes on
 
     driver.type_into(page, "turn-update", ANSWER)
     right = driver.run_all(page)
-    assert problems(right) == [] and "update: right. Going on with yours." in printed(right)
+    assert driver.problems(right) == [] and "update: right. Going on with yours." in driver.printed(right)
     kept = progress(server)
     assert kept["turns"]["update"]["right"] and kept["guesses"]["energy"] == {"guess": 40, "measured": 30.0}
 
@@ -168,8 +146,8 @@ def test_commands_run_in_a_cell_are_those_of_this_environment(driver: ModuleType
     put(server, "commands", "!lora-lab --help", "import sys; print(sys.executable)", "!which python")
     driver.open_notebook(page, server, "commands.ipynb")
     ran = driver.run_all(page)
-    assert "bring" in printed(ran[:1]) or "doctor" in printed(ran[:1])
-    executable, found = printed(ran[1:2]).strip(), printed(ran[2:]).strip()
+    assert "bring" in driver.printed(ran[:1]) or "doctor" in driver.printed(ran[:1])
+    executable, found = driver.printed(ran[1:2]).strip(), driver.printed(ran[2:]).strip()
     assert Path(found).parent == Path(executable).parent
 
 
@@ -177,5 +155,5 @@ def test_a_failing_cell_is_seen(driver: ModuleType, server: Any, page: Any) -> N
     """Guards the tests above: a driver that sees nothing would pass everything."""
     put(server, "tiny", "1 + 1", "1 / 0", "2")
     driver.open_notebook(page, server, "tiny.ipynb")
-    found = problems(driver.run_all(page))
+    found = driver.problems(driver.run_all(page))
     assert found == ["cell 2: ZeroDivisionError: division by zero", "cell 3 was not executed"]

@@ -22,7 +22,7 @@ def test_the_lora_explorer_follows_keys_and_mouse_and_announces_values(driver: M
             new_notebook(cells=[cell], metadata={"kernelspec": shared.KERNEL}), server.folder / notebook.name
         )
         driver.open_notebook(page, server, notebook.name)
-        assert shared.problems(driver.run_all(page)) == []
+        assert driver.problems(driver.run_all(page)) == []
         page.get_by_alt_text("3,072 numbers train").wait_for()
         sliders = page.get_by_role("slider")
         rank = sliders.nth(RANK)

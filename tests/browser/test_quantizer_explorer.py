@@ -18,7 +18,7 @@ def test_the_quantizer_follows_keys_and_mouse_and_announces_values(driver: Modul
         name = "quantizer.ipynb"
         nbformat.write(new_notebook(cells=[cell], metadata={"kernelspec": shared.KERNEL}), server.folder / name)
         driver.open_notebook(page, server, name)
-        assert shared.problems(driver.run_all(page)) == []
+        assert driver.problems(driver.run_all(page)) == []
         page.get_by_alt_text("INT4, blocks of 64, σ 1, no outlier").wait_for()
         outlier = page.get_by_role("slider")
         assert float(outlier.get_attribute("aria-valuenow") or -1) == 0
@@ -35,8 +35,8 @@ def test_the_quantizer_follows_keys_and_mouse_and_announces_values(driver: Modul
         page.mouse.move(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
         page.mouse.down()
         page.mouse.move(track["x"] + track["width"], place["y"] + place["height"] / 2, steps=5)
+        page.get_by_alt_text("INT4, blocks of 64, σ 1, outlier 50 σ: absmax 50.000").wait_for()  # before it is let go
         page.mouse.up()
-        page.get_by_alt_text("INT4, blocks of 64, σ 1, outlier 50 σ: absmax 50.000").wait_for()
 
         page.locator(".widget-dropdown select").nth(0).select_option("NF4")
         page.locator(".widget-dropdown select").nth(1).select_option("16")

@@ -159,5 +159,12 @@ def test_every_lever_of_the_explorable_moves_what_is_shown():
         show.quantizer_explorer(books=())
 
 
+def test_only_levels_that_a_weight_goes_to_have_a_bar():
+    done = rounded(quant.INT8, 1.0, 64, 0.0)
+    below = show.quantizer("INT8", 1.0, 64, 0.0).fig.axes[1]
+    assert len(below.patches) == len(done.codes.unique()) < 64
+    assert sum(bar.get_height() for bar in below.patches) == pytest.approx(1)
+
+
 def test_every_step_of_the_outlier_is_beyond_the_other_weights_of_its_block():
     assert all(rounded(quant.INT4, 1.0, size, float(STEP)).scaled.argmax() == 0 for size in BLOCKS)

@@ -75,7 +75,7 @@ def test_the_figure_says_the_points_interval_and_every_rows_in_its_alt_text():
 
 
 def test_the_schematics_areas_are_bytes_and_its_words_name_them():
-    drawing = show.qlora_recipe_schematic(d_out=512, d_in=192, r=16, bits=4.0)
+    drawing = show.weight_to_file_schematic(d_out=512, d_in=192, r=16, bits=4.0)
     boxes = [patch for patch in drawing.fig.axes[0].patches if hasattr(patch, "get_width") and patch.get_width() < 3]
     edges = {FROZEN.edge: [], TRAINED.edge: []}
     for box in boxes:
@@ -91,4 +91,4 @@ def test_the_schematics_areas_are_bytes_and_its_words_name_them():
 @pytest.mark.parametrize("bits", [0, -1, 33])
 def test_bits_that_no_weight_takes_are_refused(bits):
     with pytest.raises(ValueError, match="above|more than 0"):
-        show.qlora_recipe_schematic(8, 8, 2, bits)
+        show.weight_to_file_schematic(8, 8, 2, bits)

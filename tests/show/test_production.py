@@ -15,7 +15,7 @@ def _closed():
 
 
 def test_the_recipe_names_each_call_and_the_shapes_but_no_bytes():
-    fig, alt = show.recipe_schematic(48, 32, r=4)
+    fig, alt = show.library_calls_schematic(48, 32, r=4)
     written = "\n".join(text.get_text() for text in fig.axes[0].texts).replace("_\nkbit", "_kbit")
     for call in ("BitsAndBytesConfig", "prepare_model_for_kbit_training", "LoraConfig, get_peft_model", "Trainer"):
         assert call in written
@@ -26,7 +26,7 @@ def test_the_recipe_names_each_call_and_the_shapes_but_no_bytes():
 
 def test_the_recipe_refuses_sizes_that_are_none():
     with pytest.raises(ValueError, match="r"):
-        show.recipe_schematic(48, 32, r=0)
+        show.library_calls_schematic(48, 32, r=0)
 
 
 def test_gaps_are_drawn_as_they_are_and_the_title_has_the_largest_of_each_run():
@@ -61,6 +61,6 @@ def test_two_libraries_stand_beside_each_other_seed_by_seed():
         ["0", "0%", "25%", "75%", "12%", "2"],
         ["1", "0%", "50%", "75%", "12%", "2"],
     ]
-    assert "on 2 of 3 seeds" in lines[0] and "up to 2 answers" in lines[0]
+    assert "on 2 of 3 seeds" in lines[0] and "up to 4 answers from ours" in lines[0]
     with pytest.raises(ValueError, match="seed 7"):
         show.two_libraries([{"seed": 7, "exact": 1.0, "seconds": 1}], ours, heldout=8)

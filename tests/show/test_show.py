@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
-from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import pytest
@@ -169,34 +168,17 @@ ONE = torch.ones(1, 2)
         (ValueError, lambda: show.runs({"a": [1]}, "b", "t", "x"), "point='b'"),
         (TypeError, lambda: show.runs({"a": [None]}, "a", "t", "x"), "None, which is no number"),
         (TypeError, lambda: show.runs(None, "a", "t", "x"), "scores must be a collection"),
-        (ValueError, lambda: show.moves_by_rank({}, [1], {}, "t"), "moves is empty"),
-        (ValueError, lambda: show.moves_by_rank({("a", "b"): ONE}, [1], {("a", "b"): True}, "t"), "2 values where"),
-        (ValueError, lambda: show.moves_by_rank({("a", "b"): ONE}, [1, 2], {}, "t"), "none of"),
-        (ValueError, lambda: show.loss_curve(SimpleNamespace(losses=[]), "t"), "losses is empty"),
-        (ValueError, lambda: show.loss_curve(SimpleNamespace(losses=[float("nan")]), "t"), "nan"),
         (ValueError, lambda: show.methods([], "t"), "rows is empty"),
         (ValueError, lambda: show.methods([{"run": "a", "exact": 1}], "t"), "lacks reading"),
         (TypeError, lambda: show.methods([{"run": "a", "exact": 1, "reading": None}], "t"), "None"),
-        (ValueError, lambda: show.rounding(ONE[0], {}, "t"), "books is empty"),
-        (ValueError, lambda: show.rounding(torch.tensor([]), {"a": ONE[0]}, "t"), "scaled is empty"),
         (ValueError, lambda: show.levels_under_normal({}, 1.0, "t"), "books is empty"),
         (ValueError, lambda: show.levels_under_normal({"a": ONE[0]}, 0.0, "t"), "sigma=0.0"),
-        (ValueError, lambda: show.errors_by_matrix({"a": [1]}, ["m", "n"], 1.0, "t"), "1 values where there are 2"),
-        (ValueError, lambda: show.errors_by_matrix(dict.fromkeys("abcde", [1]), ["m"], 1.0, "t"), "holds 5"),
-        (ValueError, lambda: show.error_against_bits(dict.fromkeys("abcd", [(1, 2)]), 4, "t"), "holds 4"),
-        (ValueError, lambda: show.error_against_bits({"a": [(1,)]}, 4, "t"), "1 values where there are 2"),
         (ValueError, lambda: show.relative_errors(["p"], dict.fromkeys("abc", [1]), "x", "t"), "holds 3"),
         (ValueError, lambda: show.relative_errors([], {"a": []}, "x", "t"), "places is empty"),
         (ValueError, lambda: show.shares({}, "a", "t"), "scores is empty"),
         (ValueError, lambda: show.shares({"a": {}}, "a", "t"), "scores of a is empty"),
         (TypeError, lambda: show.shares({"a": {"x": None}}, "a", "t"), "None"),
         (ValueError, lambda: show.shares({c: {"x": 1} for c in "abcdefgh"}, "a", "t"), "holds 8"),
-        (ValueError, lambda: show.matrix_grid({}, "t"), "rows is empty"),
-        (ValueError, lambda: show.matrix_grid({"a": {"x": ONE}, "b": {"y": ONE}}, "t"), "the row b"),
-        (ValueError, lambda: show.energy_curves({}, "a", "t"), "curves is empty"),
-        (ValueError, lambda: show.energy_curves(dict.fromkeys("abcde", ONE[0]), "a", "t"), "holds 5"),
-        (ValueError, lambda: show.score_curves({}, [1], "a", "t"), "scores is empty"),
-        (ValueError, lambda: show.score_curves({"a": [[1, 1], [1]]}, [1, 2], "a", "t"), "1 values where there are 2"),
         (ValueError, lambda: show.memory_timeline({}, "t"), "at least one"),
         (TypeError, lambda: show.memory_bars({"a": None}, "t"), "'a' is no estimate, but None"),
         (TypeError, lambda: show.memory_timeline({"a": None}, "t"), "'a' is no estimate"),
@@ -217,19 +199,13 @@ def test_what_cannot_be_drawn_whole_is_refused_in_a_sentence(error, draw, words)
     plt.close("all")
 
 
-def test_fewer_curves_than_colours_end_with_the_point() -> None:
-    fig = show.error_against_bits({"a": [(4.0, 9.0)], "b": [(4.1, 8.0)]}, 4.2, "t")
-    assert [line.get_color() for line in fig.axes[0].lines if len(line.get_xdata()) == 1][-1] == show.POINT
+def test_a_format_with_fewer_ratios_is_refused_and_does_not_shorten_the_others() -> None:
+    with pytest.raises(ValueError, match="1 values where there are 2"):
+        show.relative_errors(["p", "q"], {"a": [1.0, 1.0], "b": [1.0]}, "x", "t")
     plt.close("all")
 
 
 def test_a_third_format_is_refused_and_not_left_out() -> None:
     with pytest.raises(ValueError, match="holds 3"):
         show.relative_errors(["p"], {"a": [1.0], "b": [1.0], "c": [1.0]}, "x", "t")
-    plt.close("all")
-
-
-def test_a_seed_with_fewer_scores_is_refused_and_does_not_shorten_the_others() -> None:
-    with pytest.raises(ValueError, match="1 values where there are 2 places"):
-        show.score_curves({"a": [[0.1, 0.2], [0.3]]}, [1, 2], "a", "t")
     plt.close("all")

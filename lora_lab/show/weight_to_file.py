@@ -8,7 +8,7 @@ _MIDDLE = 1.75
 _COLUMNS = (0.95, 2.85, 4.55, 6.35)
 
 
-def qlora_recipe_schematic(d_out: int, d_in: int, r: int, bits: float) -> Drawing:
+def weight_to_file_schematic(d_out: int, d_in: int, r: int, bits: float) -> Drawing:
     """Four stations: a dense weight, the same in few bits, with adapters beside it, and the file; areas are bytes.
 
     Args:
