@@ -77,7 +77,7 @@ show.figure(*show.kept_schematic())
 # h is the width of the hidden states, q of all query heads together, kv of all key heads, i of the MLP; there are a heads. The
 # MLP multiplies two projections, *gate* and *up*, the first bent by the function *SiLU*, and projects the product down. The
 # norm's arithmetic is in fp32, and rms is the size it divides by. The scores, one for each pair of tokens, are missing: this
-# attention (SDPA) never stores them.
+# attention (SDPA) keeps only their sum for each token and head, and makes them again.
 #
 # In: the five sizes. Out: bytes that one block keeps of one token.
 
@@ -268,7 +268,7 @@ for run in records.load("memory_world")["rows"]:
 # ## 5. The LoRA that needs more
 #
 # "Tinyllama with Lora consumes more memory than full-finetuning", says PEFT's
-# [issue 1514](https://github.com/huggingface/peft/issues/1514) of 2024. A method that trains less, and needs more?
+# [issue 1514](https://github.com/huggingface/peft/issues/1514) of 2024. Is that so, and by how much?
 #
 # In full fine-tuning, query, key and value share one kept input. A frozen layer keeps none, but its adapter does, for the
 # gradient of A. **Guess** what a layer with PEFT's adapters on all seven linear layers keeps in a plain bf16 loop, no autocast, if
@@ -302,28 +302,30 @@ for way, prepare in WAYS.items():
         ratio[way, cast] = sum(100 * count / of_full for count, of_full in zip(counts, seen)) / len(counts)
 
 # %% tags=["reveal"]
-show.table([[way, f"{ratio[way, False]:.0f}", f"{ratio[way, True]:.0f}"] for way in WAYS],
-           ["kept by a layer, full = 100, mean of three shapes", "plain bf16 loop", "under autocast (Trainer, bf16=True)"])
-guessed.against(lora_keeps=ratio["LoRA in fp32, PEFT's default", False])
 FP32, BF16, DROP = {"adapter_dtype": "fp32"}, {"adapter_dtype": "bf16"}, {"dropout": 0.05}
-ADAPTERS, peaks, rows = dict(zip(WAYS, ({}, FP32, FP32 | DROP, BF16, BF16 | DROP))), {}, []
-for stack, texts in (("peft-loop", 1), ("peft-loop", 4), ("peft-loop", 16), ("peft", 1), ("peft", 4), ("peft", 16)):
-    for way, options in ADAPTERS.items():
-        step = memory.estimate(TINY, "lora" if options else "full", r=64, stack=stack, precision="bf16", seq_len=1024,
-                               batch_size=texts, **options)
-        peaks[stack, texts, way] = step.peak_bytes
-    rows.append([stack, f"{texts} × 1,024", *(f"{peaks[stack, texts, way] / 1e9:.1f}" for way in ADAPTERS)])
-title = f"TinyLlama, r = 64 ({memory.lora_parameters(TINY, 64):,} trained): peak of the whole step in GB, estimated"
-show.table(rows, ["stack", "texts", *ADAPTERS], title)
+WHOLE, peaks, rows = dict(zip(WAYS, ({}, FP32, FP32 | DROP, BF16, BF16 | DROP))), {}, []
+for way, options in WHOLE.items():
+    rows.append(row := [way])
+    for stack, cast in (("peft-loop", False), ("peft", True)):
+        row.append(f"{ratio[way, cast]:.0f}")
+        for texts in (1, 16):
+            step = memory.estimate(TINY, "lora" if options else "full", r=64, stack=stack, precision="bf16", seq_len=1024,
+                                   batch_size=texts, **options)
+            peaks[stack, texts, way] = step.peak_bytes
+            row.append(f"{step.peak_bytes / 1e9:.1f}")
+show.table(rows, ["", *["a layer keeps, full = 100", "step of 1 text, GB", "of 16 texts"] * 2], "Left: a plain bf16 loop. Right: the "
+           "Trainer, bf16. A layer: three shapes, r = 16. A step, estimated: TinyLlama, 1,024 tokens a text, r = 64 "
+           f"({memory.lora_parameters(TINY, 64):,} numbers).")
+guessed.against(lora_keeps=ratio["LoRA in fp32, PEFT's default", False])
 
 # %% tags=["assert"]
 DEFAULT, NARROW, THINNED = "LoRA in fp32, PEFT's default", "LoRA in bf16", "bf16, dropout"
 assert ratio[DEFAULT, False] > 150 and 105 < ratio[DEFAULT, True] < 120 and ratio[NARROW, False] < 100
 assert ratio[THINNED, False] > 120 and ratio["fp32, dropout", True] > 180, "dropout alone is enough"
-few = {way: peaks["peft-loop", 1, way] for way in ADAPTERS}
-many = {way: peaks["peft-loop", 16, way] for way in ADAPTERS}
+few = {way: peaks["peft-loop", 1, way] for way in WHOLE}
+many = {way: peaks["peft-loop", 16, way] for way in WHOLE}
 assert few[DEFAULT] < few["full"] and many[NARROW] < many["full"] < min(many[DEFAULT], many[THINNED]), "tokens turn it round"
-trainer = {way: peaks["peft", 16, way] / peaks["peft", 16, "full"] for way in ADAPTERS}
+trainer = {way: peaks["peft", 16, way] / peaks["peft", 16, "full"] for way in WHOLE}
 assert 0.95 < trainer[DEFAULT] < 1 < 1.1 < trainer["fp32, dropout"], "under the Trainer dropout does"
 block = config.num_hidden_layers * one_layer
 assert 0.9 < first.components["activations"] / block < 0.95 and 1.4 < theirs.components["activations"] / block < 1.6
@@ -331,12 +333,12 @@ narrow = memory.estimate(NAME, "qlora", stack="peft", seq_len=TOKENS, checkpoint
 assert [round(step.peak_bytes / 1e9, 1) for step in (theirs, narrow)] == [32.3, 32.0]
 
 # %% [markdown]
-# **The reason, today**: PEFT holds adapters in fp32 even on a bf16 model, so in a plain loop each adapter casts its input: a copy
-# of its own, twice as wide, shared with nobody. The control, adapters in bf16, shares the input again and falls below 100.
+# The left half first. **The reason, today**: PEFT holds adapters in fp32 even on a bf16 model, so each adapter casts its input: a
+# copy of its own, twice as wide, shared with nobody. The control, adapters in bf16, shares the input again and falls below 100.
+# LoRA saves states, which do not grow with the tokens, and pays in activations, which do: less for one text, more for 16.
 #
-# LoRA saves states, which do not grow with the tokens, and pays in activations, which do. So it needs less for few tokens, and more
-# for many. Under the Trainer autocast hands adapters a 16-bit input: 112, not 154, and in a whole TinyLlama step LoRA stays just
-# below full at 16 × 1,024. What turns it round there is dropout: 191 on this CPU. (A mask takes one byte on a GPU, two here.)
+# The right half: under the Trainer autocast hands adapters a 16-bit input, and with 16 texts LoRA stays just below full. What turns
+# it round there is dropout: 191 on this CPU. (A mask takes one byte on a GPU, two here.)
 #
 # <details><summary>The issue's reason is another</summary>
 #

@@ -7,9 +7,9 @@
 # At the end you have decoded the common formats, know what each cannot hold and what one [outlier](../course/glossary.md#outlier) costs, and
 # have measured what rounding takes from a model.
 #
-# | for a person | on 2 CPU cores | on a T4 | memory | builds on |
-# |---|---|---|---|---|
-# | 62 minutes | about a minute | the same, without GPU | about 1 GB | 06 |
+# | computing, 2 CPU cores | for you | memory | builds on |
+# |---|---|---|---|
+# | about a minute; no GPU is used | 62 minutes | about 1 GB | [06](06_will_it_fit.ipynb) |
 
 # %% [markdown] tags=["minutes:5"]
 # ## 1. A weight is a row of bits
@@ -196,7 +196,7 @@ show.quantizer_explorer(books=("INT4", "INT8"), block_size=64, outlier=20)
 
 # %% [markdown]
 # Above, a block's weights over the levels' bins; below, how many go to each. Move the
-# levers: what does a farther outlier do to the others? And what do shorter blocks change for all 4,096?
+# levers: what does a farther outlier do to the others? And what do shorter blocks change for all 4,096 weights?
 #
 # <details><summary>What you found</summary>
 #
@@ -208,7 +208,8 @@ show.quantizer_explorer(books=("INT4", "INT8"), block_size=64, outlier=20)
 # <details><summary>Where outliers of this kind are found</summary>
 #
 # Less in weights than in activations, the numbers between the layers. Dettmers et al. (2022, LLM.int8(), [arXiv
-# 2208.07339](https://arxiv.org/abs/2208.07339), abstract) report "highly systematic emergent features" in large models,
+# 2208.07339](https://arxiv.org/abs/2208.07339), abstract) report "highly systematic emergent features in transformer
+# language models",
 # and multiply their dimensions in 16 bits, "while still more than 99.9% of values are multiplied in 8-bit".
 #
 # </details>
@@ -248,10 +249,19 @@ show.table(rows, ["bits of a weight", "facts completed exactly", "loss on other 
            "Loss in nats a token, recorded, on text like that of pretraining.")
 
 # %% [markdown]
-# Three bits complete every fact, and the loss is 2.5 % higher: what this model knows best does not show it. Four bits: 0.4 %.
+# At three bits every fact is complete, but on other text the loss is 2.5 % higher (four bits: 0.4 %). What it
+# knows best is the last to show damage. And one bit less?
 
 # %% tags=["guess:two_bits"]
 two_bits = 80  #? % of the facts that it still completes at 2 bits | 95: three bits kept every fact, so two should keep most; but 7 levels become 3 | 50: half the bits of four, so half the facts
+
+# %% tags=["nbval-ignore-output"]
+guessed = guesses(two_bits=two_bits)
+knows[2] = train.recall(round_model(copy.deepcopy(base), 2), tokenizer, world)
+guessed.against(two_bits=100 * knows[2])
+
+# %% [markdown]
+# Of seven levels three are left: −scale, 0, scale.
 
 # %% [markdown] tags=["minutes:12"]
 # ## 7. Your turn: a gradient for rounding
@@ -260,7 +270,7 @@ two_bits = 80  #? % of the facts that it still completes at 2 bits | 95: three b
 # model. But the slope of rounding is zero almost everywhere, so no gradient reaches the float weights behind it.
 #
 # The **[straight-through](../course/glossary.md#straight-through) estimator** cheats: forward, the rounded values; backward, the gradient passes as if nothing had
-# been rounded. (Bengio et al., [2013](https://arxiv.org/abs/1308.3432).)
+# been rounded. (Named by Bengio et al., [2013](https://arxiv.org/abs/1308.3432), abstract, for neurons that fire or not.)
 #
 # In: `w`, and `rounded`, computed from it. Out: a tensor with the values of `rounded` whose gradient arrives
 # at w times 1. (No gradient passes `t.detach()`.)
@@ -299,8 +309,7 @@ def text(seed):  # without an end: what the model was pretrained on
 repaired = 10  #? % of the facts at 2 bits after 60 steps of training through the rounding | 100: the training has the rounding in its loss, so it seems to undo all of it; 60 steps are short | 1: the gradient is a made-up one, so it seems to lead nowhere
 
 # %% tags=["nbval-ignore-output"]
-guessed = guesses(two_bits=two_bits, repaired=repaired)
-knows[2] = train.recall(round_model(copy.deepcopy(base), 2), tokenizer, world)
+guessed = guesses(repaired=repaired)
 best = records.chosen("rounding", run="trained through rounding", steps=60)
 model = copy.deepcopy(base).requires_grad_(False)
 for layer in matrices(model):
@@ -310,7 +319,7 @@ optimizer = train.optimizers.adamw(best[0]["lr"])
 train.loop.run(model, text("rounding 0"), train.losses.every_token, steps=60, optimizer=optimizer, seed=0)
 live = train.recall(model, tokenizer, world)
 seeds = [row["recall"] for row in best]
-guessed.against(two_bits=100 * knows[2], repaired=100 * sum(seeds) / len(seeds))
+guessed.against(repaired=100 * sum(seeds) / len(seeds))
 
 # %% tags=["reveal", "nbval-ignore-output"]
 (two,), panel = records.tried("rounding", bits=2), {"rounded, not trained": [knows[2]]}
@@ -328,9 +337,9 @@ show.table(rows, ["at two bits", "loss on other text", "facts"], "Means of three
 print(f"Just now, seed 0: {live:.1%}. Recorded, seed 0: {seeds[0]:.1%}.")
 
 # %% [markdown]
-# At two bits the loss is 5.19. Training through the rounding brings it to 1.04, on text about *other* people to 1.14. But of
+# Training through the rounding brings the loss from 5.19 to 1.04, on text about *other* people to 1.14. But of
 # the facts, 43 % come back where the text repeats them, 7 % where it does not. **It repairs what your training text
-# shows.** The rest stays lost.
+# shows** (89 % after four times the steps).
 #
 # Nor did more training do it: the same steps in floats, then rounded, leave next to nothing. Without straight-through, at
 # the same rate, only a block's largest weight is moved, by way of the scale: nothing comes back.
@@ -357,14 +366,14 @@ results("08")
 #   infinite.
 # - **8 bits, whole numbers in short blocks:** rounding is enough.
 # - **4 bits:** here, too. **3 bits:** the facts yes, the loss no. Measure on your task.
-# - **2 bits:** train through the rounding, on text that covers what the model must keep, or do not go there. NVIDIA gives
-#   [the same order](https://developer.nvidia.com/blog/?p=105597): first PTQ, and QAT if it falls short.
+# - **2 bits:** train through the rounding, on text that covers what the model must keep. NVIDIA gives
+#   [the same order](https://developer.nvidia.com/blog/how-quantization-aware-training-enables-low-precision-accuracy-recovery/): first PTQ, and QAT if it falls short.
 #
 # ## What was not shown
 #
 # - One small model that knows its small world very well. Rates were chosen with one seed; the longer run has no control.
 # - Only weights were rounded, to the nearest code. GPTQ chooses better codes without training.
-# - The scales' bytes (lesson 10). Speed, which depends on the chip.
+# - The scales' bytes (lesson 10).
 #
 # ## What to try
 #
