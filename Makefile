@@ -6,7 +6,7 @@ PYTHON ?= $(shell for each in python3 python python3.14 python3.13 python3.12 py
 	if "$$each" -c '$(SUPPORTED)' 2>/dev/null; then echo "$$each"; break; fi; done)
 RUN := .venv/bin/python
 
-.PHONY: setup demo lab check test real mutants notebooks notebooks-test release bench
+.PHONY: setup demo lab check test real mutants hostile notebooks notebooks-test release bench
 .DEFAULT_GOAL := setup
 
 setup: .venv/.stamp
@@ -32,13 +32,20 @@ check: setup
 test: setup
 	@$(RUN) tests/run.py all
 
-# The main job on a real model, end to end: fetched once, then about five minutes on two cores.
+# The main job on a real model, end to end, and the lessons that speak of it: fetched once, then about ten minutes on two
+# cores. `make test` runs the job, `make release` the lessons.
 real: setup
-	@$(RUN) tests/run.py real
+	@$(RUN) tests/run.py real real_lessons
 
-# Each small wrong change to the library against all fast tests of its room; `make test` runs the one that it names.
+# Each small wrong change to the library against all fast tests of its room, of which `make test` runs the one that it
+# names; and each answer to a task against its check, with ten draws of the inputs in place of three.
 mutants: setup
 	$(RUN) tests/mutants/library/run.py --whole
+	$(RUN) tests/mutants/exercises/run.py --seeds 10
+
+# Submissions that attack the grader, each once on a right answer and once on a wrong one.
+hostile: setup
+	@$(RUN) tests/run.py hostile
 
 # Rebuild and execute the notebooks whose masters changed.
 notebooks: setup
@@ -47,7 +54,8 @@ notebooks: setup
 notebooks-test: setup
 	@$(RUN) tests/run.py drift notebooks
 
-# What must hold before a release besides `make test`: every workbook, with what is asked of the learner skipped.
+# What must hold before a release besides `make test`: every workbook, with what is asked of the learner skipped, and the
+# lessons that speak of the real model, on it.
 release: setup
 	@$(RUN) tests/run.py release
 

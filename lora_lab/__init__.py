@@ -13,10 +13,12 @@ from lora_lab.moved import MOVED, put_stand_ins
 TYPE_CHECKING = False  # as editors and mypy know it, without loading `typing`
 if TYPE_CHECKING:
     from lora_lab import adapters as adapters
+    from lora_lab import authoring as authoring
     from lora_lab import commands as commands
     from lora_lab import data as data
     from lora_lab import disk as disk
     from lora_lab import exercises as exercises
+    from lora_lab import grading as grading
     from lora_lab import lora as lora
     from lora_lab import lowrank as lowrank
     from lora_lab import matching as matching

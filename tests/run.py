@@ -19,12 +19,21 @@ PARTS = {
     "drift": ["course/build.py", "--check"],
     "notebooks": [*PYTEST, "--nbval", *[folder for folder in ("notebooks", "solutions") if (ROOT / folder).is_dir()]],
     "mutants": ["tests/mutants/library/run.py"],
-    "real": ["pytest", "--quiet", "-s", "tests/real", "-m", "real", "-rs"],  # five minutes that may be watched
-    "browser": ["pytest", "--quiet", "tests/browser", "-m", "browser", "-rs"],
-    "skipped": ["tests/course/run_workbooks.py"],
+    "answers": ["tests/mutants/exercises/run.py"],
+    "hostile": ["tests/hostile/run.py"],
+    "real": ["pytest", "--quiet", "-s", "tests/real/test_end_to_end.py", "-m", "real", "-rs"],  # minutes to be watched
+    "real_lessons": ["pytest", "--quiet", "-s", "tests/real/test_lessons.py", "-m", "real", "-rs"],
+    "browser": ["pytest", "--quiet", "tests/browser", "-m", "browser and not release", "-rs"],
+    "exercises_in_browser": ["pytest", "--quiet", "tests/browser", "-m", "browser and release", "-rs"],
+    "students": ["tests/course/run_workbooks.py", "exercises"],
+    "skipped": ["tests/course/run_workbooks.py", "lessons"],
 }
 CHECK = ["lint", "format", "types", "unit"]
-RELEASE = ["skipped"]  # what takes too long for every change, and must hold before a release
+RELEASE = [
+    "skipped",
+    "real_lessons",
+    "exercises_in_browser",
+]  # what takes too long for every change, and must hold before a release
 ALL = [part for part in PARTS if part not in RELEASE]
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # How much more than its tensors the allocator of a process reserves, as a share of them: 1.047 to 1.422 times what is
 # predicted, over 49 runs on a T4 of 39 settings (restated from fitcheck-llm 0.3.1 on PyPI). Of 50 steps on an H100 43
 # are in the range; a process that also quantized the model holds far more (benchmarks/README.md).
-# `PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True` keeps it low.
+# `PYTORCH_ALLOC_CONF=expandable_segments:True` keeps it low.
 FRAGMENTATION = (0.051, 0.422)
 
 Answer = Literal["fits", "uncertain", "does not fit"]
@@ -35,7 +35,7 @@ class Fit:
         tensor_bytes: the peak of all live tensors.
         process_bytes: least and most that the process is likely to hold: tensors, their fragmentation, CUDA's context.
         certain: whether even the most fits; otherwise the tensors do, and the rest depends on fragmentation
-            (`PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True` keeps it low).
+            (`PYTORCH_ALLOC_CONF=expandable_segments:True` keeps it low).
     """
 
     gpu: GPU

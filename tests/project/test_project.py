@@ -141,7 +141,8 @@ def imported(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def test_the_library_imports_only_what_it_declares() -> None:
-    optional = [*extras()["lab"], *extras()["gpu"], *extras()["real"]]  # used only where installed
+    used_where_installed = ("lab", "gpu", "real", "cluster")
+    optional = [text for extra in used_where_installed for text in extras()[extra]]
     declared = {canonicalize_name(Requirement(text).name) for text in [*project()["dependencies"], *optional]}
     found = {(path.name, name) for path, name in imported(ROOT / "lora_lab") if name not in sys.stdlib_module_names}
     assert {(path, name) for path, name in found if canonicalize_name(name) not in declared | {"lora-lab"}} == set()

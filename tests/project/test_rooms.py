@@ -90,7 +90,7 @@ FLOORS = (
     {"memory", "train", "serving", "model_merging"},
     {"show"},
     {"exercises"},
-    {"grading"},
+    {"authoring", "grading"},
     {"commands"},
 )
 """From the ground. A room imports from lower floors, never from its own or from above; for annotations only, from its
