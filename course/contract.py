@@ -4,16 +4,12 @@ import ast
 import re
 from collections.abc import Iterator
 
-import old_form
 from nbformat import NotebookNode
 from outputs import has_image_without_alt, no_outputs, outputs
 
 from lora_lab.authoring.editions import BADGE_ID, REVEAL_TITLE, SETUP_ID
 
 __all__ = ["lesson", "no_outputs", "outputs"]
-
-OLD_FORM: set[str] = set()
-BEING_REWRITTEN: set[str] = set()
 
 MAX_TEACHING_CELLS = 15
 MAX_LINES = 15
@@ -34,9 +30,6 @@ Cells = list[tuple[int, NotebookNode]]  # with their numbers in the notebook
 
 def lesson(notebook: NotebookNode, name: str) -> Iterator[str]:
     """What breaks the contract in the sources of a lesson's notebook, as sentences."""
-    if name in OLD_FORM | BEING_REWRITTEN:
-        yield from old_form.lesson(notebook)
-        return
     cells = [(number, cell) for number, cell in enumerate(notebook.cells) if cell.get("id") not in (BADGE_ID, SETUP_ID)]
     code = [each for each in cells if each[1].cell_type == "code"]
     prose = [each for each in cells if each[1].cell_type == "markdown"]

@@ -14,7 +14,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import contract
 
 COURSE = Path(__file__).resolve().parent
 MASTERS = COURSE / "masters" / "lessons"
@@ -62,7 +61,7 @@ def linked() -> dict[str, list[str]]:
 
 def missing() -> list[Term]:
     """The terms that their own lesson does not link to, as far as that lesson exists in the form of the course."""
-    written = {master.stem for master in MASTERS.glob("[0-9][0-9]_*.py")} - contract.OLD_FORM
+    written = {master.stem for master in MASTERS.glob("[0-9][0-9]_*.py")}
     there, links = {name[:2] for name in written}, linked()
     return [term for term in terms() if term.number in there
             and term.number not in {name[:2] for name in links.get(term.anchor, [])}]  # fmt: skip

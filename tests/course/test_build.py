@@ -60,7 +60,7 @@ SETUP = "print('{ref}')"  # a set-up cell that needs no library
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A course of one small master, not built yet."""
     monkeypatch.setattr(editions, "SETUP", SETUP)
-    monkeypatch.setattr(contract, "OLD_FORM", {NAME})
+    monkeypatch.setattr(contract, "lesson", lambda notebook, name: iter(()))  # too small for it
     write_course(tmp_path)
     return tmp_path
 
@@ -456,3 +456,8 @@ def test_outside_colab_the_set_up_installs_nothing() -> None:
 def test_json_of_a_notebook_has_one_form(built: Path) -> None:
     text = notebook_path(built).read_text(encoding="utf-8")
     assert text == json.dumps(json.loads(text), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def test_a_breach_of_the_lesson_contract_is_drift(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contract, "lesson", lambda notebook, name: iter([f"{name} has no guess"]))
+    assert build.check(built, []) == [f"course/masters/lessons/{NAME}.py: {NAME} has no guess"]

@@ -2,9 +2,8 @@
 
 import contract
 import nbformat
-import old_form
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_notebook
 
 from lora_lab.authoring import editions
 from lora_lab.authoring.percent import parse
@@ -99,12 +98,6 @@ def test_code_in_markdown_is_no_prose_and_its_headings_are_no_sections():
     assert findings(LESSON.replace("Text with", f"Text{fence}")) == []
 
 
-@pytest.mark.parametrize("name", sorted(contract.OLD_FORM | contract.BEING_REWRITTEN))
-def test_lessons_that_are_to_be_rewritten_keep_the_old_rules(name):
-    assert any("no assert" in finding for finding in findings("# %% [markdown]\n# # T\n\n# %%\nx = 1\n", name))
-    assert findings("# %% [markdown]\n# # T\n\n# %%\nassert True\n", name) == []
-
-
 def test_a_workbook_shows_nothing():
     workbook = new_notebook(cells=[new_code_cell("1"), new_code_cell("2", execution_count=1)])
     assert list(contract.no_outputs(workbook)) == ["cell 1 has an output: run course/build.py"]
@@ -118,31 +111,3 @@ def test_a_check_that_the_lessons_own_solution_fails_is_seen():
     ]
     check.outputs[0].text = "f: right. Going on with yours.\n"
     assert list(contract.outputs(new_notebook(cells=[check]))) == []
-
-
-# ── the old form ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize(
-    ("sources", "prose", "finding"),
-    [
-        (["x = 1"] * 25 + ["assert x"], "text", "26 code cells"),
-        (["x = 1\n" * 11] * 3 + ["assert x"], "text", "median"),
-        (["assert True"], "word " * 2001, "2001 words"),
-        (["assert True", *["x = 1"] * 4], "text", "no assert"),
-        (["x = 'no assert here'"], "text", "no assert"),
-        (["assert True", " "], "text", "empty"),
-        (["assert True"], "![](picture.png)", "alt text"),
-        (["assert True"], '<img src="picture.png">', "alt text"),
-    ],
-)
-def test_a_breach_of_the_old_contract_is_named(sources, prose, finding):
-    notebook = new_notebook(cells=[new_markdown_cell(prose), *map(new_code_cell, sources)])
-    found = list(old_form.lesson(notebook))
-    assert len(found) == 1 and finding in found[0]
-
-
-def test_a_lesson_at_the_old_limits_keeps_the_contract():
-    sources = ["x = 1\n" * 10] * 21 + ["assert x"] + ["x"] * 3
-    text = "word " * 1998 + "![a picture](p.png)"
-    assert list(old_form.lesson(new_notebook(cells=[new_markdown_cell(text), *map(new_code_cell, sources)]))) == []

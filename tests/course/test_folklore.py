@@ -3,7 +3,6 @@
 import functools
 import re
 
-import contract
 import folklore
 import pytest
 
@@ -46,7 +45,7 @@ def test_where_it_is_shown_is_a_cell_or_a_section_of_a_lesson_or_a_place_in_the_
         _, where = said(row)
         found = folklore.lesson_and_cell(where)
         assert found or where in ("computed here", "arithmetic") or re.fullmatch(r"`(memory|quant)\.\w+`", where), where
-        if found and (master := MASTERS / f"{found[0]}.py").exists() and found[0] not in contract.OLD_FORM:
+        if found and (master := MASTERS / f"{found[0]}.py").exists():
             kind, _, name = found[1].partition("-")
             wanted = f"# ## {kind}. " if kind.isdecimal() else f'"{kind}:{name}"'
             assert wanted in master.read_text(encoding="utf-8"), f"{row.__name__}: {found[0]} has no {found[1]}"

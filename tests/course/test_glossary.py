@@ -3,7 +3,6 @@
 import re
 from itertools import pairwise
 
-import contract
 import glossary
 import pytest
 
@@ -12,7 +11,7 @@ from tests.helpers.lessons import MASTERS
 
 TERMS = glossary.terms()
 LINKED = glossary.linked()
-WRITTEN = {master.stem for master in MASTERS.glob("[0-9][0-9]_*.py")} - contract.OLD_FORM
+WRITTEN = {master.stem for master in MASTERS.glob("[0-9][0-9]_*.py")}
 ENTRY = '<a id="rank"></a>**rank**, r: a number. (lesson [00](workbook/00_start_here.ipynb))'
 
 

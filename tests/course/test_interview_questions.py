@@ -2,7 +2,6 @@
 
 import re
 
-import contract
 import folklore
 import nbformat
 import pytest
@@ -13,7 +12,7 @@ from tests.helpers.lessons import MASTERS
 PATH = MASTERS.parents[1] / "interview_questions.md"
 TEXT = PATH.read_text(encoding="utf-8")
 LEVELS = ("Entry", "Mid", "Field engineer")
-WRITTEN = {master.stem for master in MASTERS.glob("[0-9][0-9]_*.py")} - contract.OLD_FORM
+WRITTEN = {master.stem for master in MASTERS.glob("[0-9][0-9]_*.py")}
 
 SHOWN = re.compile(
     r"^Shown in (?:lesson \[(\d\d)\]\(workbook/(\1_\w+)\.ipynb\), .+|the \[folklore\]\(folklore\.md\), .+)\.$"
