@@ -13,7 +13,7 @@ from torch import nn
 from lora_lab import quant
 
 WANTED = {
-    ("float32", 1): (3, 0.7), ("float32", 16): (2, 0.8), ("float32", 256): (1.15, 0.9),
+    ("float32", 1): (3, 1.5), ("float32", 16): (2, 1), ("float32", 256): (1.15, 0.95),
     ("bfloat16", 1): (1.5, 0.5), ("bfloat16", 16): (1.5, 0.5), ("bfloat16", 256): (1.1, 0.6),
 }  # fmt: skip
 

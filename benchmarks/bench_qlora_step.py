@@ -1,9 +1,10 @@
-"""One QLoRA step of the embedded base: lora_lab against bitsandbytes and PEFT.
+"""One QLoRA step of the embedded base, and of the real model on two threads: lora_lab against bitsandbytes and PEFT.
 
-python benchmarks/bench_qlora_step.py        # about a minute; writes results/qlora_step.json and README.md
+python benchmarks/bench_qlora_step.py        # about four minutes; writes results/qlora_step.json and README.md
 """
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import peft
@@ -13,6 +14,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from lora_lab import lora, models, quant
 from lora_lab.models.base import EMBEDDED_FOLDER
+from lora_lab.models.real import fetched
 
 
 def stepper(model: Any, batch: torch.Tensor) -> Callable[[], float]:
@@ -31,23 +33,46 @@ def stepper(model: Any, batch: torch.Tensor) -> Callable[[], float]:
     return step
 
 
-def pairs() -> Iterator[Pair]:
-    """NF4 with double quantization, rank 16 on all linear layers, batches of 16 x 128 tokens, AdamW."""
-    torch.manual_seed(0)
-    batch = torch.randint(0, 500, (16, 128))
-    model, _ = models.load_base("cpu")
+def both(model: Any, folder: Path) -> tuple[Any, Any]:
+    """A model and the same from its folder: NF4 with double quantization, rank 16 on all linear layers."""
     quant.quantize_model(model)
-    ours = stepper(lora.inject(model, lora.LoRAConfig(r=16, alpha=32, target_modules="all-linear")), batch)
+    ours = lora.inject(model, lora.LoRAConfig(r=16, alpha=32, target_modules="all-linear"))
     settings = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
                                   bnb_4bit_compute_dtype=torch.float32)  # fmt: skip
-    loaded = AutoModelForCausalLM.from_pretrained(EMBEDDED_FOLDER, dtype=torch.float32, quantization_config=settings,
+    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, quantization_config=settings,
                                                   device_map="cpu")  # fmt: skip
-    wrapped = peft.get_peft_model(loaded, peft.LoraConfig(r=16, lora_alpha=32, target_modules="all-linear"))
-    theirs = stepper(wrapped, batch)
-    first = ours(), theirs()
-    assert abs(first[0] / first[1] - 1) < 0.01, f"the two begin with losses {first}"
-    yield Pair("QLoRA step of the embedded base", "float32", "bitsandbytes + PEFT", {"default": 1, "warm": 0.9},
-               ours, theirs)  # fmt: skip
+    return ours, peft.get_peft_model(loaded, peft.LoraConfig(r=16, lora_alpha=32, target_modules="all-linear"))
+
+
+def real() -> tuple[Any, Path]:
+    """The real model and its folder; fetched once."""
+    return models.load_base("smollm2")[0], fetched()
+
+
+def threads(count: int, way: Callable[[], Any]) -> Callable[[], Any]:
+    """The same on so many threads."""
+
+    def on_them() -> Any:
+        torch.set_num_threads(count)
+        try:
+            return way()
+        finally:
+            torch.set_num_threads(1)
+
+    return on_them
+
+
+def pairs() -> Iterator[Pair]:
+    """Batches of 16 x 128 tokens, of the real model 4 x 128, AdamW."""
+    torch.manual_seed(0)
+    bases = {"embedded base": ((models.load_base("cpu")[0], EMBEDDED_FOLDER), 16, 1, {"default": 1.05, "warm": 0.9}),
+             "real model, two threads": (real(), 4, 2, {"default": 1.0})}  # fmt: skip
+    for name, (base, rows, count, wanted) in bases.items():
+        batch = torch.randint(0, 500, (rows, 128))
+        ours, theirs = (threads(count, stepper(model, batch)) for model in both(*base))
+        first = ours(), theirs()
+        assert abs(first[0] / first[1] - 1) < 0.01, f"the two begin with losses {first}"
+        yield Pair(f"QLoRA step of the {name}", "float32", "bitsandbytes + PEFT", wanted, ours, theirs)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from lora_lab import records, show
 from lora_lab.disk import atomic_path
 
 HERE = Path(__file__).parent
-ORDER = ("quantize", "linear4bit", "lora", "qlora_step")
+ORDER = ("quantize", "linear4bit", "lora", "qlora_step", "kernels_cpu")
 SHORT = {"float32": "fp32", "bfloat16": "bf16"}
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 RESULTS = Path(__file__).parent / "results"
+PATIENCE = 60.0  # seconds, after which three runs of what takes seconds each must do
 WARM = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
 ALLOCATORS = {"default": {}, "warm": WARM}
 
@@ -50,7 +51,7 @@ def compare(pair: Pair, seconds: float = 4.0, at_least: int = 7) -> dict[str, ob
     gc.disable()
     times: list[tuple[float, float]] = []
     end = time.perf_counter() + seconds
-    while len(times) < at_least or time.perf_counter() < end:
+    while time.perf_counter() < end or len(times) < (at_least if time.perf_counter() < end + PATIENCE else 3):
         order = (pair.ours, pair.theirs) if len(times) % 2 else (pair.theirs, pair.ours)
         taken = {way: _time(way) for way in order}
         times.append((taken[pair.ours], taken[pair.theirs]))
@@ -65,11 +66,20 @@ def compare(pair: Pair, seconds: float = 4.0, at_least: int = 7) -> dict[str, ob
     }  # fmt: skip
 
 
-def main(script: str, pairs: Callable[[], Iterator[Pair]]) -> None:
-    """Measure all pairs under both allocators, write `results/<name>.json` and refresh the README."""
+def main(script: str, pairs: Callable[[], Iterator[Pair]], more: Callable[[], dict[str, object]] | None = None) -> None:
+    """Measure all pairs under both allocators, write `results/<name>.json` and refresh the README.
+
+    Args:
+        script: the file that calls.
+        pairs: what is compared.
+        more: further parts of the record, measured in a process of their own and printed as JSON.
+    """
     if "--measure" in sys.argv:
         for pair in pairs():
             print(json.dumps(compare(pair)), flush=True)
+        return
+    if "--more" in sys.argv and more is not None:
+        print(json.dumps(more()))
         return
     from lora_lab.commands import machine
     from lora_lab.disk import write_json
@@ -86,6 +96,9 @@ def main(script: str, pairs: Callable[[], Iterator[Pair]]) -> None:
         if child.returncode:
             sys.exit(f"{name}: measuring failed; to see why: python {script} --measure")
     record = {"machine": machine.describe() | {"threads": 1} | _peers(), "rows": rows}
+    if more is not None:
+        done = subprocess.run([sys.executable, script, "--more"], stdout=subprocess.PIPE, text=True, check=True)
+        record |= json.loads(done.stdout.splitlines()[-1])
     RESULTS.mkdir(exist_ok=True)
     write_json(RESULTS / f"{name}.json", record)
     import report
@@ -102,4 +115,4 @@ def _time(way: Callable[[], object]) -> float:
 def _peers() -> dict[str, str]:
     from importlib.metadata import version
 
-    return {name: version(name) for name in ("bitsandbytes", "peft")}
+    return {name: version(name) for name in ("bitsandbytes", "peft", "numba")}

@@ -119,6 +119,7 @@ GPUS: dict[str, GPU] = {gpu.name: gpu for gpu in (
     GPU("b200", 180, 178.35, 8000, 2250.0, (10, 0), "NVIDIA's, as in stas00/ml-engineering, 2026; GB: MLPerf 6.0"),
 )}
 # fmt: on
+"""The cards that `fit` knows, by name: from small to large, and within one size from old to new."""
 
 MOST_CARDS = 1024
 _PLACES = {"kaggle": "2xt4", "colab": "t4"}

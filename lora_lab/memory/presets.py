@@ -210,6 +210,7 @@ PRESETS: dict[str, Preset] = {preset.name: preset for preset in (
     _gpt2("gpt2-xl", "openai-community/gpt2-xl", 1_557_611_200, 1600, 48, 25),
 )}
 # fmt: on
+"""The models whose sizes `estimate` knows, by name."""
 
 _BY_NAME = PRESETS | {preset.hub.lower(): preset for preset in PRESETS.values()}
 

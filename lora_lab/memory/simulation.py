@@ -1,7 +1,8 @@
 """One training step of the real model class, without a model: fake tensors, with live storages counted.
 
 A fake tensor has a shape, a dtype and a storage of the right size, but no data. The model's own code runs on it,
-autograd keeps and frees as always, and so the peak comes out without weights and without a fitted constant.
+autograd keeps and frees as always, and so the peak comes out without weights and without a fitted constant. Of 4-bit
+layers it is the readable path that runs: a CPU's kernels (`quant.kernels`) need less.
 """
 
 from collections.abc import Iterator

@@ -155,6 +155,7 @@ def _e3m0() -> list[float]:
 
 
 NF4 = normal_float(4)
+"""NormalFloat of four bits: each level stands for an equal share of a normal distribution, and 0 is exact."""
 
 FP4_E2M1 = _codebook("FP4_E2M1", _e2m1())
 """OCP Microscaling's FP4 (MX specification v1.0, 2023), divided by its largest value, 6."""
@@ -191,8 +192,10 @@ def asymmetric_integers(bits: int) -> Codebook:
 
 
 INT4_ASYMMETRIC = asymmetric_integers(4)
+"""Sixteen evenly spaced levels from the block's smallest value to its largest."""
 
 INT8_ASYMMETRIC = asymmetric_integers(8)
+"""256 evenly spaced levels from the block's smallest value to its largest."""
 
 
 def _e4m3() -> list[float]:
@@ -224,6 +227,7 @@ def dynamic_map() -> Codebook:
 
 
 DYNAMIC8 = dynamic_map()
+"""What bitsandbytes' 8-bit optimizers keep their states in, and its double quantization the constants."""
 
 CODEBOOKS = {book.name: book for book in (NF4, FP4_E2M1, FP4_BNB, FP4_E3M0, INT4)}
 """Those that a 4-bit weight can be stored in."""

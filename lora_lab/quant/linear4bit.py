@@ -15,17 +15,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from lora_lab.wrappers import named_modules
-from lora_lab.quant import slabs, state
+from lora_lab.quant import kernels, slabs, state
 from lora_lab.quant.blockwise import QuantizedTensor, quantize
 from lora_lab.quant.codebooks import NF4, Codebook
 from lora_lab.quant.double import QuantizedConstants, restore_weight
 from lora_lab.quant.kernels import DoubleConstants
 from lora_lab.quant.linears import Linear, dense_weight, derives_from_linear, frozen_linear
+
+FEW = 16
+"""Tokens up to which a kernel, where one serves, multiplies without making W: more are faster with W in slabs."""
 
 COMPUTE_DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 
@@ -210,7 +212,7 @@ class _FrozenProduct(torch.autograd.Function):
         ctx.bias_dtype = None if bias is None else bias.dtype
         if ctx.needs_input_grad[0]:
             ctx.used = _in_use(layer)
-        return _rounded_once(x, bias, layer, transposed, _slab_product if _in_slabs(x, layer) else _dense_product)
+        return _rounded_once(x, bias, layer, transposed, _frozen_product)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
@@ -235,6 +237,17 @@ def _rounded_once(x: Tensor, bias: Tensor | None, layer: Linear4bit, transposed:
     else:
         y = product(rows, b, layer, transposed)
     return y.view(*x.shape[:-1], y.shape[-1])
+
+
+def _frozen_product(x: Tensor, bias: Tensor | None, layer: Linear4bit, transposed: bool) -> Tensor:
+    """By a kernel that makes no W, by slabs of it, or by the whole."""
+    if len(x) <= FEW and layer.in_features % layer.block_size == 0:
+        shape = layer.out_features, layer.in_features
+        stored = layer.packed, _constants(layer), layer.codebook, layer.block_size
+        if (y := kernels.product(x, *stored, shape, transposed)) is not None:
+            return (y if bias is None else y + bias).to(x.dtype)
+    cut = slabs.fit(x, layer.out_features, layer.in_features, layer.block_size)
+    return (_slab_product if cut else _dense_product)(x, bias, layer, transposed)
 
 
 def _dense_product(x: Tensor, bias: Tensor | None, layer: Linear4bit, transposed: bool) -> Tensor:
@@ -283,18 +296,3 @@ def _in_use(layer: Linear4bit) -> list[tuple[Any, ...]]:
         (weakref.ref(t.untyped_storage()), t.storage_offset(), 0 if t.is_inference() else t._version)
         for t in layer.stored
     ]
-
-
-def _in_slabs(x: Tensor, layer: Linear4bit) -> bool:
-    """Whether slabs help and fit: a large weight on a CPU, each of its rows a whole number of blocks.
-
-    A GPU is fed best by one large product, and a compiler by the plain formula. Tensors without values, with which
-    `lora_lab.memory.simulate` counts, stand for those on a GPU.
-    """
-    return (
-        x.device.type == "cpu"
-        and layer.out_features * layer.in_features > slabs.SIZE
-        and layer.in_features % layer.block_size == 0
-        and not torch.compiler.is_compiling()
-        and not isinstance(x, FakeTensor)
-    )

@@ -93,7 +93,7 @@ def restore_rows(packed: Tensor, absmax: Tensor, codebook: Codebook, out: Tensor
     scratch = None if out.dtype == torch.float32 else torch.empty(step, columns, dtype=torch.float32, device=out.device)
     if out.is_meta or isinstance(out, FakeTensor):
         return out  # it has no values to look up; what the look-up would allocate has been allocated
-    table = _byte_table(codebook, out.device)
+    table = byte_table(codebook, out.device)
     for start in range(0, rows, step):
         part = out[start : start + step]
         values = part if scratch is None else scratch[: len(part)]
@@ -147,7 +147,7 @@ def _grid(codebook: Codebook, device: torch.device) -> _Grid | None:
 
 
 @lru_cache
-def _byte_table(codebook: Codebook, device: torch.device) -> Tensor:
+def byte_table(codebook: Codebook, device: torch.device) -> Tensor:
     """What each of the 256 bytes stands for: a level, or a pair of them as one float64 of the same bits."""
     if codes_per_byte(codebook) == 1:
         return codebook.values.to(device)

@@ -7,12 +7,31 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
+from lora_lab.quant import kernels
 from lora_lab.quant.blockwise import QuantizedTensor
+from lora_lab.quant.double import QuantizedConstants
+from lora_lab.quant.kernels import Part
 from lora_lab.quant.lookup import restore_rows
 
 SIZE = 2**20
 """Values of a large weight that exist in dense form at a time, at most."""
+
+
+def fit(x: Tensor, rows: int, columns: int, block_size: int) -> bool:
+    """Whether slabs help and fit: a large weight on a CPU, each of its rows a whole number of blocks.
+
+    A GPU is fed best by one large product, and a compiler by the plain formula. Tensors without values, with which
+    `lora_lab.memory.simulate` counts, stand for those on a GPU.
+    """
+    return (
+        x.device.type == "cpu"
+        and rows * columns > SIZE
+        and columns % block_size == 0
+        and not torch.compiler.is_compiling()
+        and not isinstance(x, FakeTensor)
+    )
 
 
 def cut(weight: QuantizedTensor, dtype: torch.dtype, dim: int) -> Iterator[tuple[slice, Tensor]]:
@@ -24,19 +43,28 @@ def cut(weight: QuantizedTensor, dtype: torch.dtype, dim: int) -> Iterator[tuple
         dim: that is cut.
     """
     rows, columns = weight.shape
-    block = weight.block_size
-    packed, absmax = weight.packed.view(rows, -1), weight.absmax.view(rows, -1)
-    size, across = (rows, columns) if dim == 0 else (columns, rows)
+    block, across = weight.block_size, columns // weight.block_size
+    size, other = (rows, columns) if dim == 0 else (columns, rows)
     unit = 1 if dim == 0 else block  # a row is a whole number of blocks, so rows can be cut anywhere
-    step = max(1, SIZE // (across * unit)) * unit
-    memory = torch.empty(step * across, dtype=dtype, device=packed.device)
+    step = max(1, SIZE // (other * unit)) * unit
+    memory = torch.empty(step * other, dtype=dtype, device=weight.packed.device)
+    constants = weight.constants.parts if isinstance(weight.constants, QuantizedConstants) else weight.constants
+    absmax: Tensor | None = None
     for start in range(0, size, step):
         part = slice(start, min(start + step, size))
-        if dim == 0:
-            slab = memory[: (part.stop - start) * across].view(-1, across)
-            yield part, restore_rows(packed[part], absmax[part], weight.codebook, slab)
-        else:
-            slab = memory[: (part.stop - start) * across].view(across, -1)
-            codes = packed[:, start // 2 : part.stop // 2]
-            constants = absmax[:, start // block : part.stop // block]
-            yield part, restore_rows(codes, constants, weight.codebook, slab)
+        slab = memory[: (part.stop - start) * other].view((-1, other) if dim == 0 else (other, -1))
+        where = Part(start * across, 1, 0) if dim == 0 else Part(start // block, rows, across)
+        if not kernels.restore_part(weight.packed, constants, weight.codebook, block, slab, where):
+            absmax = weight.absmax.view(rows, -1) if absmax is None else absmax
+            _restore(weight, absmax, part, dim, slab)
+        yield part, slab
+
+
+def _restore(weight: QuantizedTensor, absmax: Tensor, part: slice, dim: int, slab: Tensor) -> None:
+    codes = weight.packed.view(len(absmax), -1)
+    if dim == 0:
+        codes, absmax = codes[part], absmax[part]
+    else:
+        codes = codes[:, part.start // 2 : part.stop // 2]
+        absmax = absmax[:, part.start // weight.block_size : part.stop // weight.block_size]
+    restore_rows(codes, absmax, weight.codebook, slab)

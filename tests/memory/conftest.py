@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from lora_lab import quant
+
 
 @pytest.fixture
 def one_thread():
@@ -11,3 +13,11 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def readable_path():
+    """What is predicted; a CPU's kernels need less: they restore in slabs, or make no weight at all."""
+    quant.use_kernels(False)
+    yield
+    quant.use_kernels(True)

@@ -15,7 +15,7 @@ from lora_lab.memory.step import _chunked_loss, build_model
 from lora_lab.memory.storages import Storages, weights_by_component
 from lora_lab.quant import Linear4bit
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "readable_path")
 
 LLAMA = LlamaConfig(
     vocab_size=1501, hidden_size=192, intermediate_size=500, num_hidden_layers=2, num_attention_heads=6,

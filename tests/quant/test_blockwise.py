@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from lora_lab import quant
 from lora_lab.quant import blockwise, lookup
+from lora_lab.quant.kernels import choice
 from tests.helpers.data import normal
 
 FOUR_BITS = list(quant.CODEBOOKS.values())
@@ -298,7 +299,8 @@ def test_a_short_block_is_measured_by_its_own_values():
         torch.testing.assert_close(q.dequantize()[64:].aminmax(), tensor[64:].aminmax())
 
 
-def test_a_large_tensor_is_restored_in_chunks():
+def test_a_large_tensor_is_restored_in_chunks(monkeypatch):
+    monkeypatch.setattr(choice, "_on", False)  # on the readable path
     q = quant.quantize(normal(2**20))
     seen = []
     select = torch.index_select
@@ -355,6 +357,14 @@ def test_zero_blocks_and_denormals_stay_finite():
     assert torch.isfinite(restored).all() and restored.max() == tensor.max()
 
 
+@pytest.fixture(params=[True, False], ids=["kernels", "readable"])
+def with_and_without_kernels(request, monkeypatch):
+    """Kernels for any size where Numba is installed, and none."""
+    monkeypatch.setattr(choice, "_on", request.param)
+    monkeypatch.setattr(choice, "_LEAST", {})
+
+
+@pytest.mark.usefixtures("with_and_without_kernels")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(("kind", "book"), [("nf4", quant.NF4), ("fp4", quant.FP4_BNB)])
 @pytest.mark.parametrize("block_size", [64, 256])
@@ -369,6 +379,7 @@ def test_codes_constants_and_values_equal_bitsandbytes_on_whole_blocks(dtype, ki
     assert torch.equal(ours.dequantize(), restored)
 
 
+@pytest.mark.usefixtures("with_and_without_kernels")
 @pytest.mark.parametrize("shape", [(8, 96), (8, 80), (3, 112), (5, 33)])
 def test_where_rows_are_no_whole_blocks_ours_is_right_and_bitsandbytes_on_avx512_is_not(shape):
     tensor = normal(*shape)
@@ -383,6 +394,7 @@ def test_where_rows_are_no_whole_blocks_ours_is_right_and_bitsandbytes_on_avx512
         assert torch.equal(theirs, ours.dequantize())
 
 
+@pytest.mark.usefixtures("with_and_without_kernels")
 def test_double_quantization_equals_bitsandbytes_but_for_the_few_codes_it_rounds_away_from_the_nearest():
     tensor = normal(512, 768)
     _, state = bnb.quantize_4bit(tensor, blocksize=64, quant_type="nf4", compress_statistics=True)

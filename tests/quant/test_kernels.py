@@ -38,6 +38,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of
 def in_use(monkeypatch):
     """Kernels for the device at hand, and everything as it was afterwards."""
     monkeypatch.setattr(choice, "_MODULES", {DEVICE: "lora_lab.quant.kernels.cuda"})
+    monkeypatch.setattr(choice, "_LEAST", {})
     monkeypatch.setattr(choice, "_on", True)
     if INTERPRETED:
         _convert_as_a_gpu_does(monkeypatch)
@@ -68,7 +69,7 @@ def launched(monkeypatch):
     """The names of the kernels that are launched, in order, after those by which they are tried."""
     names = []
     for dtype in DTYPES:
-        choice._tried(torch.empty(0, device=DEVICE).device, dtype)
+        choice._tried(torch.empty(0, device=DEVICE).device, dtype, choice._restores)
     for name in ("restore", "quantize"):
         kernel = getattr(cuda, name)
         monkeypatch.setattr(cuda, name, lambda *args, n=name, k=kernel: names.append(n) or k(*args))
@@ -241,7 +242,7 @@ def test_a_compiler_that_flushes_the_smallest_numbers_to_zero_is_refused(monkeyp
 
     monkeypatch.setattr(cuda, "quantize", flushing)
     with pytest.warns(UserWarning, match="their numbers are not those of the formula"):
-        assert choice._tried(torch.empty(0, device=DEVICE).device, torch.float32) is None
+        assert choice._tried(torch.empty(0, device=DEVICE).device, torch.float32, choice._restores) is None
 
 
 def test_the_doctor_says_which_kernels_are_in_use(monkeypatch):
@@ -254,7 +255,7 @@ def test_the_doctor_says_which_kernels_are_in_use(monkeypatch):
     assert "cannot serve here (OSError: no space left in the cache)" in hardware.kernels().detail
     monkeypatch.setattr(choice, "_MODULES", {DEVICE: "lora_lab.quant.kernels.not_there"})
     choice._tried.cache_clear()
-    assert "not installed" in hardware.kernels().detail
+    assert "cannot be imported" in hardware.kernels().detail
 
 
 COMPILE = """

@@ -415,7 +415,7 @@ def test_a_slab_is_a_part_of_the_weight_bit_for_bit_and_no_larger_than_it_says(m
 def test_no_more_than_one_slab_is_alive_at_a_time(monkeypatch):
     monkeypatch.setattr(slabs, "SIZE", 2**16)
     layers = nn.Sequential(*(quant.Linear4bit.from_linear(nn.Linear(512, 512, bias=False)) for _ in range(3)))
-    x = torch.randn(4, 512, requires_grad=True)
+    x = torch.randn(linear4bit.FEW + 1, 512, requires_grad=True)
     with LiveBytes() as live:
         layers(x).sum().backward()
     a_slab, a_weight = 4 * 2**16, 4 * 512 * 512

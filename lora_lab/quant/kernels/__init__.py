@@ -1,11 +1,32 @@
 """Kernels that one can read: quantizing and restoring in one pass over memory.
 
     choice    which kernels serve a tensor, if any
+    cpu       those for a CPU, in Numba (extra `fast`); its loops are in `loops`
     cuda      those for a GPU, in Triton, which comes with torch where there is CUDA
 
 They give the numbers of `lookup` and `blockwise`, bit for bit, and those two stay the reference.
 """
 
-from lora_lab.quant.kernels.choice import DoubleConstants, Kernels, describe, quantize, restore, use_kernels
+from lora_lab.quant.kernels.choice import (
+    DoubleConstants,
+    Kernels,
+    Part,
+    describe,
+    product,
+    quantize,
+    restore,
+    restore_part,
+    use_kernels,
+)
 
-__all__ = ["DoubleConstants", "Kernels", "describe", "quantize", "restore", "use_kernels"]
+__all__ = [
+    "DoubleConstants",
+    "Kernels",
+    "Part",
+    "describe",
+    "product",
+    "quantize",
+    "restore",
+    "restore_part",
+    "use_kernels",
+]

@@ -1,14 +1,20 @@
 """Which kernels serve a tensor: those of its device, once they have given the numbers of the formula there.
 
-The readable path does the work wherever none serve: without Triton, for tensors that hold no values, in a compiled
-graph, and after `use_kernels(False)`. A compiler that fails on a machine, or makes other numbers there, costs one
-warning.
+The readable path does the work wherever none serve: without Numba or Triton, for tensors that hold no values, in a
+compiled graph, for small tensors on a CPU, and after `use_kernels(False)`. A compiler that fails on a machine, or makes
+other numbers there, costs one warning.
 """
 
 import importlib
+import math
+import os
+import sys
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from threading import Timer
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +24,15 @@ from lora_lab.units import first_line
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
-_MODULES = {"cuda": "lora_lab.quant.kernels.cuda"}
+_MODULES = {"cpu": "lora_lab.quant.kernels.cpu", "cuda": "lora_lab.quant.kernels.cuda"}
+_COMPILERS = {"cpu": "Numba", "cuda": "Triton"}
+_LEAST = {"cpu": 2**14}  # values: for fewer it is not worth half a second to load a compiler
+_PATIENCE = 1.0  # seconds, after which a first call says what it does
 _PLAIN = (Tensor, nn.Parameter)  # any other class of tensor, such as a fake one, may stand for no memory
 
-_on = True
+_setting = os.environ.get("LORA_LAB_KERNELS", "on").lower()  # "off", or "quiet": a first call says nothing
+_on = _setting != "off"
+_quiet = _setting == "quiet"
 
 
 class DoubleConstants(NamedTuple):
@@ -31,6 +42,14 @@ class DoubleConstants(NamedTuple):
     scale: Tensor  # float32 [ceil(blocks / 256)]
     mean: Tensor  # float32 []
     codebook: Codebook
+
+
+class Part(NamedTuple):
+    """Some rows of a weight, or some columns, in whole blocks: where they stand."""
+
+    first: int  # block of the weight
+    rows: int
+    across: int  # blocks from one row of the part to the next
 
 
 class Kernels(Protocol):
@@ -68,75 +87,168 @@ def restore(
     packed: Tensor, constants: Tensor | DoubleConstants, codebook: Codebook, block_size: int, out: Tensor
 ) -> bool:
     """Whether a kernel has written the restored values to `out`; if not, nothing has happened."""
-    kernels = _serving(packed, codebook, out)
-    if kernels is None:
+    kernels = _serving(packed, out, codebook, out.numel())
+    if kernels is None or not _belong(packed, constants, out.numel(), block_size):
         return False
     kernels.restore(packed, constants, codebook, block_size, out)
     return True
 
 
+def restore_part(
+    packed: Tensor,
+    constants: Tensor | DoubleConstants,
+    codebook: Codebook,
+    block_size: int,
+    out: Tensor,
+    part: Part,
+) -> bool:
+    """The same for some whole blocks of a weight, `out` [rows, columns]."""
+    kernels = _serving(packed, out, codebook, out.numel())
+    if kernels is None or not hasattr(kernels, "restore_part"):
+        return False
+    if not _belong(packed, constants, 2 * packed.numel(), block_size):
+        return False
+    kernels.restore_part(packed, constants, codebook, block_size, out, part)
+    return True
+
+
 def quantize(values: Tensor, codebook: Codebook, block_size: int) -> tuple[Tensor, Tensor] | None:
     """Packed codes and absmax of values [n] by a kernel, unchecked, or None where none serves."""
-    kernels = _serving(values, codebook, values)
+    kernels = _serving(values, values, codebook, len(values))
     return None if kernels is None else kernels.quantize(values, codebook, block_size)
+
+
+def product(
+    x: Tensor,
+    packed: Tensor,
+    constants: Tensor | DoubleConstants,
+    codebook: Codebook,
+    block_size: int,
+    shape: tuple[int, int],
+    transposed: bool,
+) -> Tensor | None:
+    """x · Ŵᵀ, or, transposed, x · Ŵ, in float32 by a kernel that never makes Ŵ, or None where none serves.
+
+    Args:
+        x: [tokens, d_in], or [tokens, d_out] if transposed.
+        shape: d_out and d_in, which is a whole number of blocks.
+    """
+    kernels = _serving(packed, x, codebook, 2 * packed.numel())
+    if (
+        kernels is None
+        or not hasattr(kernels, "product")
+        or not _belong(packed, constants, math.prod(shape), block_size)
+    ):
+        return None
+    if not _tried(x.device, x.dtype, _multiplies):
+        return None
+    y: Tensor = kernels.product(x, packed, constants, codebook, block_size, shape, transposed)
+    return y
 
 
 def describe() -> str:
     """Which kernels are in use, for people."""
     devices = [device for device in _MODULES if device != "cuda" or torch.cuda.is_available()]
-    if not devices:
-        return "none for this device: the readable path does the work"
     if not _on:
-        return "switched off by use_kernels(False): the readable path does the work"
+        return "switched off by use_kernels(False) or LORA_LAB_KERNELS=off: the readable path does the work"
     with warnings.catch_warnings(record=True) as problems:
         warnings.simplefilter("always")
-        found = {device: _tried(torch.device(device), torch.float32) for device in devices}
-    if problems:
-        return str(problems[0].message)
+        found = {device: _tried(torch.device(device), torch.float32, _restores) for device in devices}
     named = [f"{kernels.NAME} on {device}" for device, kernels in found.items() if kernels is not None]
-    return ", ".join(named) or "none, because Triton is not installed: the readable path does the work"
+    missing = [_COMPILERS[device] for device, kernels in found.items() if kernels is None]
+    said = [*named, *(str(problem.message) for problem in problems)]
+    if said:
+        return "; ".join(said)
+    return f"none, because {' and '.join(missing)} cannot be imported: the readable path does the work"
 
 
-def _serving(source: Tensor, codebook: Codebook, values: Tensor) -> Kernels | None:
+def _serving(source: Tensor, values: Tensor, codebook: Codebook, size: int) -> Kernels | None:
     """The kernels for tensors on this device, if the case is theirs."""
-    if not _on or values.device.type not in _MODULES or torch.compiler.is_compiling():
+    device = values.device.type
+    if not _on or device not in _MODULES or size < _LEAST.get(device, 1) or torch.compiler.is_compiling():
         return None
     if torch._C._are_functorch_transforms_active():  # a tensor may stand for a whole batch of them
         return None
     if type(source) not in _PLAIN or type(values) not in _PLAIN or values.dtype not in DTYPES:
         return None
-    if len(codebook) > 16 or codebook.asymmetric or not values.numel():
+    if len(codebook) > 16 or codebook.asymmetric:
         return None
-    return _tried(values.device, values.dtype)
+    return _tried(values.device, values.dtype, _restores)
+
+
+def _belong(packed: Tensor, constants: Tensor | DoubleConstants, n: int, block_size: int) -> bool:
+    """Whether the parts are those of n values: a kernel believes it, and the readable path says what is wrong."""
+    blocks = -(-n // block_size)
+    parts = [(packed, torch.uint8, -(-n // 2))]
+    if isinstance(constants, DoubleConstants):
+        parts += [(constants.codes, torch.uint8, blocks), (constants.scale, torch.float32, -(-blocks // 256))]
+        parts += [(constants.mean, torch.float32, 1)]
+    else:
+        parts += [(constants, torch.float32, blocks)]
+    return all(
+        type(part) in _PLAIN and part.dtype == dtype and part.numel() == count and part.is_contiguous()
+        and part.device == packed.device
+        for part, dtype, count in parts
+    )  # fmt: skip
 
 
 @lru_cache
-def _tried(device: torch.device, dtype: torch.dtype) -> Kernels | None:
+def _tried(device: torch.device, dtype: torch.dtype, right: Callable[..., bool]) -> Any:
     """The kernels of a device, once they have compiled there and given the numbers of the formula."""
+    name = _COMPILERS[device.type]
     try:
-        kernels: Kernels = importlib.import_module(_MODULES[device.type])  # type: ignore[assignment]
-    except ImportError:
-        return None
-    try:
-        right = _right(kernels, device, dtype)
+        with _said_if_slow(f"{name} compiles kernels for this {device.type.upper()}, once: it keeps them"):
+            kernels = importlib.import_module(_MODULES[device.type])
+            if right(kernels, device, dtype):
+                return kernels
         problem = "their numbers are not those of the formula"
+    except ModuleNotFoundError:
+        return None
     except Exception as error:  # a compiler can fail in any way: no cache to write to, a device it does not know
-        right, problem = False, f"{type(error).__name__}: {first_line(error)}"
-    if not right:
-        warnings.warn(f"{kernels.NAME} cannot serve here ({problem}): the readable path does the work", stacklevel=2)
-    return kernels if right else None
+        problem = f"{type(error).__name__}: {first_line(error)}"
+    warnings.warn(f"{name}'s kernels cannot serve here ({problem}): the readable path does the work", stacklevel=2)
+    return None
 
 
-def _right(kernels: Kernels, device: torch.device, dtype: torch.dtype) -> bool:
+@contextmanager
+def _said_if_slow(what: str) -> Iterator[None]:
+    """Print what is done, if it has not been done after a second."""
+    timer = Timer(_PATIENCE, lambda: print(f"{what} …", file=sys.stderr, flush=True))
+    timer.daemon = True
+    if not _quiet:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _restores(kernels: Kernels, device: torch.device, dtype: torch.dtype) -> bool:
     """Whether the kernels quantize and restore a few blocks as the formula says."""
-    values = torch.linspace(-3, 2, 1024, dtype=torch.float32, device=device).to(dtype)
-    values[:64] *= torch.finfo(dtype).max / 4  # whose reciprocal a compiler may flush to zero, as Triton 3.5 does
-    blocks = values.float().view(-1, 64)
-    absmax = blocks.abs().amax(dim=1)
-    codes = NF4.encode(blocks * (1 / absmax)[:, None])
-    packed = (codes[:, ::2] * 16 + codes[:, 1::2]).flatten()
-    wanted = (NF4.decode(codes) * absmax[:, None]).to(dtype).flatten()
+    values, packed, absmax, wanted = _few_blocks(device, dtype)
     made, largest = kernels.quantize(values, NF4, 64)
     restored = torch.empty_like(values)
     kernels.restore(packed, absmax, NF4, 64, restored)
     return torch.equal(made, packed) and torch.equal(largest, absmax) and torch.equal(restored, wanted)
+
+
+def _multiplies(kernels: Any, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether the kernels multiply with these blocks, as a matrix [8, 128], to the last bits of the sum's order."""
+    _, packed, absmax, wanted = _few_blocks(device, dtype, huge=False)
+    weight = wanted.view(8, 128)
+    x, g = weight[:3].contiguous(), weight[:3, :8].contiguous()
+    y, back = (kernels.product(each, packed, absmax, NF4, 64, (8, 128), each is g) for each in (x, g))
+    exact = x.double() @ weight.double().T, g.double() @ weight.double()
+    return all((made - right).abs().max() < 1e-5 * right.abs().max() for made, right in zip((y, back), exact))
+
+
+def _few_blocks(device: torch.device, dtype: torch.dtype, huge: bool = True) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Values, their codes and absmax in NF4, and what these stand for, by the formula."""
+    values = torch.linspace(-3, 2, 1024, dtype=torch.float32, device=device).to(dtype)
+    if huge:
+        values[:64] *= torch.finfo(dtype).max / 4  # whose reciprocal a compiler may flush to zero, as Triton 3.5 does
+    blocks = values.float().view(-1, 64)
+    absmax = blocks.abs().amax(dim=1)
+    codes = NF4.encode(blocks * (1 / absmax)[:, None])
+    packed = (codes[:, ::2] * 16 + codes[:, 1::2]).flatten()
+    return values, packed, absmax, (NF4.decode(codes) * absmax[:, None]).to(dtype).flatten()

@@ -52,8 +52,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         file="lora_lab/quant/kernels/choice.py",
-        before="    if len(codebook) > 16 or codebook.asymmetric or",
-        after="    if len(codebook) > 16 or",
+        before="    if len(codebook) > 16 or codebook.asymmetric:",
+        after="    if len(codebook) > 16:",
         test=HERE + "test_codebooks_that_no_kernel_serves_are_left_to_the_readable_path[INT4_ASYMMETRIC]",
         wrong="a kernel without offsets quantizes for an asymmetric codebook",
     ),
@@ -66,8 +66,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         file="lora_lab/quant/kernels/choice.py",
-        before="    return kernels if right else None",
-        after="    return kernels",
+        before="            if right(kernels, device, dtype):",
+        after="            if right(kernels, device, dtype) or True:",
         test=HERE + "test_a_kernel_that_fails_or_errs_costs_one_warning_and_no_number[_wrong-"
         "their numbers are not those of the formula]",
         wrong="a kernel whose numbers are wrong is used all the same",

@@ -58,9 +58,9 @@ MUTATIONS = (
         wrong="in slabs the bias is added after rounding",
     ),
     Mutation(
-        file="lora_lab/quant/linear4bit.py",
-        before="layer.in_features % layer.block_size == 0",
-        after="layer.in_features % 2 == 0",
+        file="lora_lab/quant/slabs.py",
+        before="columns % block_size == 0",
+        after="columns % 2 == 0",
         test="tests/quant/test_linear4bit.py::test_a_large_weight_whose_rows_are_no_whole_blocks_is_not_cut",
         wrong="rows that are no whole blocks are cut into slabs",
     ),
@@ -88,8 +88,8 @@ MUTATIONS = (
     ),
     Mutation(
         file="lora_lab/quant/slabs.py",
-        before="absmax[:, start // block : part.stop // block]",
-        after="absmax[:, : (part.stop - start) // block]",
+        before="absmax[:, part.start // weight.block_size : part.stop // weight.block_size]",
+        after="absmax[:, : (part.stop - part.start) // weight.block_size]",
         test="tests/quant/test_linear4bit.py::test_a_slab_is_a_part_of_the_weight_bit_for_bit_and_no_larger_than_it_says"
         "[64-dtype0]",
         wrong="each slab of columns takes the constants of the first",

@@ -1,0 +1,157 @@
+"""The kernels for a CPU: the loops of `loops`, shared out among threads.
+
+A large tensor is cut into runs of whole blocks, one for each of torch's threads. The threads live as long as the call:
+a pool would not survive a fork, and Numba's own may serve one caller only.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
+from itertools import pairwise
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lora_lab.quant.codebooks import EXACTLY, Codebook
+from lora_lab.quant.kernels import loops
+from lora_lab.quant.kernels.choice import DoubleConstants, Part
+from lora_lab.quant.lookup import byte_table
+
+NAME = f"Numba {numba.__version__}"
+
+FORMATS = {torch.float32: loops.FLOAT32, torch.bfloat16: loops.BFLOAT16, torch.float16: loops.FLOAT16}
+
+A_THREAD = 2**19
+"""Values that are worth a thread: to start one takes as long as to restore a quarter of them."""
+
+
+def restore(
+    packed: Tensor, constants: Tensor | DoubleConstants, codebook: Codebook, block_size: int, out: Tensor
+) -> None:
+    """Write codebook[code] · absmax to `out`, double quantization included.
+
+    Args:
+        packed: uint8 [ceil(n / 2)], two codes a byte, the first in the high nibble.
+        constants: absmax, float32 [blocks], or its parts after double quantization.
+        codebook: symmetric, of at most 16 levels.
+        out: n values, contiguous, any shape; float32, bfloat16 or float16. The last block may be short.
+    """
+    flat, whole = out.view(1, -1), out.numel() // block_size
+    if whole:
+        restore_part(packed, constants, codebook, block_size, flat[:, : whole * block_size], Part(0, 1, 0))
+    if rest := out.numel() - whole * block_size:
+        block = out.new_empty(1, block_size)
+        restore_part(packed, constants, codebook, block_size, block, Part(whole, 1, 0))
+        flat[:, -rest:] = block[:, :rest]
+
+
+def restore_part(
+    packed: Tensor,
+    constants: Tensor | DoubleConstants,
+    codebook: Codebook,
+    block_size: int,
+    out: Tensor,
+    part: Part,
+) -> None:
+    """The same for some whole blocks of a weight, `out` [rows, columns]: `part` says where they stand."""
+    weight = _array(packed), _pairs(codebook), _constants(constants), block_size, (part.first, part.across)
+    if out.dtype == torch.float32:
+        loop = partial(loops.restore, *weight, _array(out.view(part.rows, -1)))
+    else:
+        loop = partial(loops.restore16, *weight, FORMATS[out.dtype], _bits(out).reshape(part.rows, -1))
+    _share(loop, out.numel() // part.rows // block_size, out.numel())
+
+
+def quantize(values: Tensor, codebook: Codebook, block_size: int) -> tuple[Tensor, Tensor]:
+    """The packed codes and absmax of each block.
+
+    Args:
+        values: [n], contiguous; float32, bfloat16 or float16.
+        codebook: symmetric, of at most 16 levels.
+
+    Returns:
+        uint8 [ceil(n / 2)] and float32 [blocks]. Where a block holds NaN or infinity, its absmax is not finite.
+    """
+    n, blocks = len(values), -(-len(values) // block_size)
+    packed, absmax = torch.empty(-(-n // 2), dtype=torch.uint8, device="cpu"), torch.empty(blocks, **EXACTLY)
+    arguments = _bits(values), _midpoints(codebook), block_size, FORMATS[values.dtype], _array(packed), _array(absmax)
+    _share(partial(loops.quantize, *arguments), blocks, n)
+    return packed, absmax
+
+
+def product(
+    x: Tensor,
+    packed: Tensor,
+    constants: Tensor | DoubleConstants,
+    codebook: Codebook,
+    block_size: int,
+    shape: tuple[int, int],
+    transposed: bool,
+) -> Tensor:
+    """x · Ŵᵀ, or, transposed, x · Ŵ, with Ŵ as `restore` makes it in the dtype of x, but never made.
+
+    Args:
+        x: [tokens, d_in], or [tokens, d_out] if transposed; float32, bfloat16 or float16.
+        shape: d_out and d_in, a multiple of the block size.
+
+    Returns:
+        float32 [tokens, d_out], or [tokens, d_in] if transposed: the sum, not yet rounded to the dtype of x.
+    """
+    rows, columns = shape
+    loop, parts = (loops.product_transposed, columns // block_size) if transposed else (loops.product, rows)
+    y = torch.zeros(len(x), columns if transposed else rows, **EXACTLY)
+    weight = _array(packed), _pairs(codebook), _constants(constants), block_size, FORMATS[x.dtype]
+    _share(partial(loop, *weight, _array(x.float().contiguous()), _array(y)), parts, rows * columns)
+    return y
+
+
+def _share(loop: Callable[[int, int], None], count: int, values: int) -> None:
+    """Let `loop` do its `count` parts, in as many threads as torch uses if there is work for them."""
+    threads = max(1, min(torch.get_num_threads(), values // A_THREAD, count))
+    if threads == 1:
+        loop(0, count)
+        return
+    cuts = [count * k // threads for k in range(threads + 1)]
+    with ThreadPoolExecutor(threads) as pool:
+        for part in [pool.submit(loop, *cut) for cut in pairwise(cuts)]:
+            part.result()  # or what it raised, such as that there is no memory
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().numpy()
+
+
+def _bits(tensor: Tensor) -> np.ndarray:
+    """The values of a contiguous tensor as integers of as many bits."""
+    return tensor.detach().view(-1).view(torch.int32 if tensor.element_size() == 4 else torch.int16).numpy()
+
+
+_NONE = np.empty(0, np.float32)
+
+
+def _constants(constants: Tensor | DoubleConstants) -> tuple[np.ndarray, ...]:
+    """Both kinds of constants in one shape: absmax, then codes, scale, mean and table of double quantization."""
+    if not isinstance(constants, DoubleConstants):
+        return _array(constants), np.empty(0, np.uint8), _NONE, _NONE, _NONE
+    codes, scale, mean, second = constants
+    return _NONE, _array(codes), _array(scale), _array(mean).reshape(1), _levels(second)
+
+
+@lru_cache
+def _levels(codebook: Codebook) -> np.ndarray:
+    """256 levels, so that any code is inside."""
+    return _array(F.pad(codebook.values, (0, 256 - len(codebook))))
+
+
+@lru_cache
+def _pairs(codebook: Codebook) -> np.ndarray:
+    return _array(byte_table(codebook, torch.device("cpu")).view(torch.int64))
+
+
+@lru_cache
+def _midpoints(codebook: Codebook) -> np.ndarray:
+    """Fifteen, filled up with one that no value lies above."""
+    return _array(F.pad(codebook.midpoints, (0, 16 - len(codebook)), value=torch.inf))

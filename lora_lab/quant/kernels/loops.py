@@ -1,0 +1,232 @@
+"""Block-wise quantization on a CPU, in Numba: loops as short as their equations, which pass over memory once.
+
+What a loop needs between two steps, a block or a row, stays in the innermost cache. Codes come in, weights go out, or
+the other way round; the product reads codes and makes no weight at all. Values of 16 bits are handed over as they lie
+in memory, as int16, and widened or rounded one by one.
+
+Each loop does the parts `start` to `stop` of its work, so that several threads can share it; no value depends on where
+the work is cut. All of them stand in one file, because what Numba keeps of a function is looked up by its file's date.
+How fast: `benchmarks/bench_kernels_cpu.py`.
+"""
+
+from functools import partial
+
+import numba
+import numpy as np
+
+kernel = partial(numba.njit, nogil=True, cache=True, error_model="numpy")  # 1 / 0 is infinite, as in NumPy
+adding = partial(kernel, fastmath={"reassoc", "contract"})  # a sum may take its terms in any order; no more than that
+
+FLOAT32, BFLOAT16, FLOAT16 = range(3)
+
+
+@kernel
+def restore(packed, pairs, constants, size, part, values, start, stop):
+    """ŵ = levels[code] · absmax, where absmax is stored or is table[code] · scale + mean.
+
+    It is lesson 33's loop with three things more: a byte is one look-up, of both its levels; the constants may be
+    quantized, in groups of 256; and it does a part of the work, so that threads can share it.
+
+    packed: uint8 [bytes]; pairs: int64 [256], the two levels of each byte, side by side, as one number of 64 bits.
+    constants: absmax, or, if that is empty, the codes, scale, mean and table of double quantization; size: of a block.
+    values: float32 [rows, n], some rows of a weight, or some of its columns, in whole blocks: the blocks `start` to
+    `stop` of each row are written. part: which block of the weight is the first, and how many lie between two rows.
+    """
+    absmax, codes, scale, mean, table = constants
+    first, across = part
+    pair = values.view(np.int64)
+    for row in range(len(values)):
+        for k in range(start, stop):
+            block = first + row * across + k
+            byte = packed[block * size // 2 : (block + 1) * size // 2]
+            two = pair[row, k * size // 2 : (k + 1) * size // 2]
+            for i in range(len(byte)):
+                two[i] = pairs[byte[i]]
+            largest = table[codes[block]] * scale[block // 256] + mean[0] if len(codes) else absmax[block]
+            value = values[row, k * size : (k + 1) * size]
+            for i in range(len(value)):
+                value[i] *= largest
+
+
+@kernel
+def restore16(packed, pairs, constants, size, part, format, out, start, stop):
+    """The same in 16 bits, int16 [rows, n]: in runs of blocks that are restored in float32 first."""
+    first, across = part
+    run = min(stop - start, max(1, 1024 // size))
+    values = np.empty((1, run * size), np.float32)
+    for row in range(len(out)):
+        for k in range(start, stop, run):
+            some = out[row, k * size : min(k + run, stop) * size]
+            restore(packed, pairs, constants, size, (first + row * across + k, 0), values, 0, len(some) // size)
+            _store(values[0, : len(some)], format, some)
+
+
+@kernel
+def quantize(source, middle, size, format, packed, absmax, start, stop):
+    """absmax = max |w| of a block, code = the number of midpoints below w / absmax.
+
+    source: [n], as int32 or int16; middle: float32 [15]; packed: uint8 [bytes]; absmax: float32 [blocks].
+    """
+    values, codes = np.zeros(size, np.float32), np.empty(size, np.int32)
+    bits = values.view(np.int32)
+    for block in range(start, stop):
+        part = source[block * size : (block + 1) * size]
+        _load(part, format, values)
+        largest = np.int32(0)  # without its sign a float is ordered as its bits are, NaN above infinity
+        for i in range(len(part)):
+            largest = max(largest, bits[i] & np.int32(0x7FFFFFFF))
+        absmax.view(np.int32)[block] = largest
+        _divide(values, absmax[block])
+        for i in range(size):
+            code = np.int32(0)
+            for m in range(15):
+                code += np.int32(values[i] > middle[m])
+            codes[i] = code
+        codes[len(part) :] = 0
+        two = packed[block * size // 2 : (block + 1) * size // 2]
+        for i in range(len(two)):
+            two[i] = codes[2 * i] * 16 + codes[2 * i + 1]
+
+
+@kernel
+def _divide(values, absmax):
+    """w · (1 / absmax); where the reciprocal overflows, w / absmax, and 0 for a block of zeros: as `lookup.divide`."""
+    inverse = np.float32(1) / absmax
+    if inverse < np.inf:
+        for i in range(len(values)):
+            values[i] *= inverse
+    elif absmax > 0:
+        for i in range(len(values)):
+            values[i] /= absmax
+
+
+@kernel
+def product(packed, pairs, constants, size, format, x, y, start, stop):
+    """y = x · Ŵᵀ for the rows `start` to `stop` of Ŵ, of which one exists at a time, or a few short ones.
+
+    x: float32 [tokens, d_in]; y: float32 [tokens, d_out].
+    """
+    n = x.shape[1]
+    rows = max(1, 4096 // n)
+    weight, rounded = np.empty((1, rows * n), np.float32), np.empty(rows * n, np.int16)
+    for first in range(start, stop, rows):
+        some = min(rows, stop - first)
+        _restore_rounded(packed, pairs, constants, size, format, first * n // size, rounded[: some * n], weight)
+        _dot(x, weight.reshape(rows, n)[:some], y[:, first : first + some])
+
+
+@kernel
+def product_transposed(packed, pairs, constants, size, format, g, y, start, stop):
+    """y = g · Ŵ for the block columns `start` to `stop` of Ŵ.
+
+    Sums of 64 rows each are added up first, so that less is rounded.
+
+    g: float32 [tokens, d_out]; y: float32 [tokens, d_in], of zeros.
+    """
+    blocks, columns = y.shape[1] // size, slice(start * size, stop * size)
+    weight = np.empty((1, (stop - start) * size), np.float32)
+    rounded = np.empty(weight.shape[1], np.int16)
+    group = np.empty((len(g), weight.shape[1]), np.float32)
+    for first in range(0, g.shape[1], 64):
+        group[:] = 0
+        for row in range(first, min(first + 64, g.shape[1])):
+            _restore_rounded(packed, pairs, constants, size, format, row * blocks + start, rounded, weight)
+            for token in range(len(g)):
+                _add(g[token, row], weight[0], group[token])
+        for token in range(len(g)):
+            _add(np.float32(1), group[token], y[token, columns])
+
+
+@kernel
+def _restore_rounded(packed, pairs, constants, size, format, first, rounded, values):
+    """`restore` for as many values as `rounded` has, and rounded as in the format of the product."""
+    restore(packed, pairs, constants, size, (first, 0), values, 0, len(rounded) // size)
+    if format != FLOAT32:
+        _store(values[0], format, rounded)
+        _load(rounded, format, values[0])
+
+
+@adding
+def _dot(x, weight, y):
+    """y = x · weightᵀ"""
+    for row in range(len(weight)):
+        for token in range(len(x)):
+            a, b, total = x[token], weight[row], np.float32(0)
+            for i in range(len(a)):
+                total += a[i] * b[i]
+            y[token, row] = total
+
+
+@adding
+def _add(factor, values, total):
+    for i in range(len(values)):
+        total[i] += factor * values[i]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Formats of 16 bits
+
+
+@kernel
+def _store(values, format, out):
+    """Write float32 values as the bits of a format of 16, rounded to nearest, ties to even."""
+    if format == BFLOAT16:
+        for i in range(len(out)):
+            out[i] = _to_bfloat16(values[i])
+    else:
+        for i in range(len(out)):
+            out[i] = _to_float16(values[i])
+
+
+@kernel
+def _load(source, format, values):
+    """Read the bits of a format as float32 values."""
+    if format == FLOAT32:
+        for i in range(len(source)):
+            values[i] = np.int32(source[i]).view(np.float32)
+    elif format == BFLOAT16:
+        for i in range(len(source)):
+            values[i] = np.int32(np.int32(source[i]) << np.int32(16)).view(np.float32)
+    else:
+        for i in range(len(source)):
+            values[i] = _from_float16(source[i])
+
+
+@kernel
+def _to_bfloat16(value):
+    """The upper half of a float32, after half a unit of it has been added; a little less than half where it is even."""
+    bits = np.float32(value).view(np.int32)
+    if value != value:
+        return np.int32(0x7FC0)
+    return (bits + np.int32(0x7FFF) + ((bits >> np.int32(16)) & np.int32(1))) >> np.int32(16)
+
+
+@kernel
+def _to_float16(value):
+    """Five bits of exponent, biased by 15 where float32 has 127, and ten of the fraction."""
+    bits = np.float32(value).view(np.int32)
+    sign, bits = (bits >> np.int32(16)) & np.int32(-0x8000), bits & np.int32(0x7FFFFFFF)
+    if bits > 0x7F800000:  # NaN
+        half = np.int32(0x7E00)
+    elif bits >= 0x47800000:  # 65536 and more
+        half = np.int32(0x7C00)
+    elif bits < 0x38800000:  # below 2^-14 numbers are multiples of 2^-24
+        half = np.int32(np.rint(abs(value) * np.float32(2**24)))
+    else:
+        half = (
+            bits - np.int32((127 - 15) << 23) + np.int32(0xFFF) + ((bits >> np.int32(13)) & np.int32(1))
+        ) >> np.int32(13)
+    return sign | half
+
+
+@kernel
+def _from_float16(half):
+    half = np.int32(half)
+    sign, half = (half & np.int32(0x8000)) << np.int32(16), half & np.int32(0x7FFF)
+    if half >= 0x7C00:
+        bits = (half << np.int32(13)) | np.int32(0x7F800000)
+    elif half < 0x400:
+        bits = np.float32(np.float32(half) * np.float32(2**-24)).view(np.int32)
+    else:
+        bits = (half << np.int32(13)) + np.int32((127 - 15) << 23)
+    return np.int32(bits | sign).view(np.float32)

@@ -1,0 +1,84 @@
+"""Wrong kernels for a CPU, and wrong work around them; here Numba leaves its functions to the interpreter."""
+
+import importlib.util
+
+from tests.mutants.library.mutation import Mutation
+
+TESTS = ("tests/quant/test_kernels_cpu.py",)
+HERE = "tests/quant/test_kernels_cpu.py::"
+
+MUTATIONS: tuple[Mutation, ...] = (
+    Mutation(
+        file="lora_lab/quant/kernels/loops.py",
+        before="* scale[block // 256] + mean[0] if",
+        after="* scale[block // 256] if",
+        test=HERE + "test_a_short_block_and_a_last_half_byte_are_those_of_the_readable_path[torch.float32-True-130]",
+        wrong="a kernel does not add the mean of the constants again",
+    ),
+    Mutation(
+        file="lora_lab/quant/kernels/loops.py",
+        before="np.int32(values[i] > middle[m])",
+        after="np.int32(values[i] >= middle[m])",
+        test=HERE + "test_a_value_on_a_midpoint_takes_the_lower_level_in_a_kernel_too[NF4]",
+        wrong="a value on a midpoint takes the upper level in a kernel",
+    ),
+    Mutation(
+        file="lora_lab/quant/kernels/loops.py",
+        before="        codes[len(part) :] = 0\n",
+        after="",
+        test=HERE + "test_a_short_block_and_a_last_half_byte_are_those_of_the_readable_path[torch.float32-False-33]",
+        wrong="a kernel leaves a code in the half of a byte that no value has",
+    ),
+    Mutation(
+        file="lora_lab/quant/kernels/loops.py",
+        before="    if inverse < np.inf:",
+        after="    if absmax > 0:",
+        test=HERE + "test_zeros_and_the_smallest_and_largest_magnitudes_are_those_of_the_readable_path[torch.float32]",
+        wrong="a kernel multiplies by a reciprocal that has overflowed",
+    ),
+    Mutation(
+        file="lora_lab/quant/kernels/loops.py",
+        before="np.int32(0x7FFF) + ((bits >> np.int32(16)) & np.int32(1))) >> np.int32(16)",
+        after="np.int32(0x8000)) >> np.int32(16)",
+        test=HERE + "test_a_tie_is_rounded_to_the_even_number[torch.bfloat16]",
+        wrong="ties in bf16 are rounded up",
+    ),
+    Mutation(
+        file="lora_lab/quant/kernels/loops.py",
+        before="row * blocks + start, rounded, weight)",
+        after="row * blocks, rounded, weight)",
+        test=HERE + "test_no_bit_depends_on_the_number_of_threads",
+        wrong="every thread multiplies with the first columns",
+    ),
+    Mutation(
+        file="lora_lab/quant/kernels/loops.py",
+        before="(first + row * across + k, 0)",
+        after="(first + k, 0)",
+        test=HERE + "test_slabs_are_restored_bit_for_bit[1-torch.bfloat16-False]",
+        wrong="in 16 bits each row of a slab is the first",
+    ),
+    Mutation(
+        file="lora_lab/quant/kernels/cpu.py",
+        before="max(1, min(torch.get_num_threads(), values // A_THREAD, count))",
+        after="max(1, min(2, values // A_THREAD, count))",
+        test=HERE + "test_kernels_use_as_many_threads_as_torch_and_none_afterwards",
+        wrong="kernels take two threads whatever torch takes",
+    ),
+    Mutation(
+        file="lora_lab/quant/linear4bit.py",
+        before="return (y if bias is None else y + bias).to(x.dtype)",
+        after="return y.to(x.dtype) if bias is None else y.to(x.dtype) + bias",
+        test=HERE + "test_one_rounding_per_product_in_16_bits_too",
+        wrong="after a product without a weight the bias is added to what was rounded",
+    ),
+    Mutation(
+        file="lora_lab/quant/kernels/choice.py",
+        before="part.numel() == count and",
+        after="",
+        test=HERE + "test_a_layer_whose_constants_were_replaced_by_others_is_no_matter_for_a_kernel[2]",
+        wrong="a kernel reads past the end of constants that are too few",
+    ),
+)
+
+if importlib.util.find_spec("numba") is None:  # then the tests above are skipped
+    MUTATIONS = ()

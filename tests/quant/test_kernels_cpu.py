@@ -1,0 +1,530 @@
+"""Numba's kernels give the numbers of the readable path, bit for bit; their products, the error of a BLAS or less."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lora_lab import quant
+from lora_lab.commands import hardware
+from lora_lab.quant import linear4bit, slabs
+from lora_lab.quant.kernels import choice
+
+if importlib.util.find_spec("numba") is None:
+    pytest.skip("numba is not installed (extra `fast`), so there are no kernels to test", allow_module_level=True)
+
+from lora_lab.quant.kernels import cpu  # noqa: E402
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+BOOKS = (quant.NF4, quant.FP4_E2M1, quant.FP4_BNB, quant.FP4_E3M0, quant.INT4, quant.normal_float(2))
+BLOCKS = (16, 64, 256, 4096)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def in_use(monkeypatch):
+    """Kernels for tensors of any size, and everything as it was afterwards."""
+    monkeypatch.setattr(choice, "_MODULES", {"cpu": "lora_lab.quant.kernels.cpu"})
+    monkeypatch.setattr(choice, "_LEAST", {})
+    monkeypatch.setattr(choice, "_on", True)
+    yield
+    choice._tried.cache_clear()
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """The names of the kernels that are called, in order, after those by which they are tried."""
+    names = []
+    for dtype in DTYPES:
+        choice._tried(CPU, dtype, choice._restores)
+        choice._tried(CPU, dtype, choice._multiplies)
+    for name in ("restore", "restore_part", "quantize", "product"):
+        kernel = getattr(cpu, name)
+        monkeypatch.setattr(cpu, name, lambda *args, n=name, k=kernel: names.append(n) or k(*args))
+    return names
+
+
+def normal(*shape, dtype=torch.float32, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def readable(call):
+    """What `call` returns on the readable path."""
+    before = choice._on
+    quant.use_kernels(False)
+    try:
+        return call()
+    finally:
+        quant.use_kernels(before)
+
+
+def same(a, b):
+    return a.dtype == b.dtype and a.shape == b.shape and torch.equal(a, b)
+
+
+cases = st.tuples(
+    st.sampled_from(DTYPES), st.sampled_from(BOOKS), st.sampled_from(BLOCKS), st.integers(1, 9000), st.integers(0, 99)
+)
+
+
+# ── restore and quantize ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@settings(max_examples=60)
+@given(cases, st.sampled_from([False, True, quant.FP8_E4M3, quant.INT8]), st.sampled_from(DTYPES))
+def test_restoring_by_a_kernel_is_the_readable_path_bit_for_bit(case, double, to):
+    dtype, book, block, n, seed = case
+    q = readable(lambda: quant.quantize(normal(n, dtype=dtype, seed=seed), book, block, double))
+    constants = q.constants.parts if double else q.constants
+    out = torch.empty(n, dtype=to)
+    cpu.restore(q.packed, constants, book, block, out)
+    assert same(out, readable(lambda: q.dequantize(to)))
+
+
+@settings(max_examples=60)
+@given(cases)
+def test_quantizing_by_a_kernel_is_the_readable_path_bit_for_bit(case):
+    dtype, book, block, n, seed = case
+    tensor = normal(n, dtype=dtype, seed=seed)
+    packed, absmax = cpu.quantize(tensor, book, block)
+    wanted = readable(lambda: quant.quantize(tensor, book, block))
+    assert same(packed, wanted.packed) and same(absmax, wanted.absmax)
+
+
+@pytest.mark.parametrize("n", [1, 33, 130])
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_short_block_and_a_last_half_byte_are_those_of_the_readable_path(dtype, double, n):
+    tensor = normal(n, dtype=dtype)
+    packed, absmax = cpu.quantize(tensor, quant.NF4, 64)
+    wanted, q = (readable(lambda: quant.quantize(tensor, double_quant=each)) for each in (False, double))  # noqa: B023
+    assert same(packed, wanted.packed) and same(absmax, wanted.absmax)
+    out = torch.empty_like(tensor)
+    cpu.restore(q.packed, q.constants.parts if double else q.constants, quant.NF4, 64, out)
+    assert same(out, readable(q.dequantize))
+
+
+@pytest.mark.parametrize("to", [torch.bfloat16, torch.float16], ids=str)
+def test_a_tie_is_rounded_to_the_even_number(to):
+    ties = 1 + torch.arange(8) * torch.finfo(to).eps / 2
+    if to == torch.float16:
+        ties = torch.cat([ties, torch.arange(8) * 2.0**-25])  # among subnormal numbers
+    out = torch.empty(len(ties), 16, dtype=to)
+    cpu.restore(torch.full((out.numel() // 2,), 0xFF, dtype=torch.uint8), ties, quant.NF4, 16, out)
+    assert same(out[:, 0].contiguous(), ties.to(to))
+
+
+def test_quantize_and_dequantize_call_the_kernels_once_each(called):
+    q = quant.quantize(normal(1000), double_quant=True)
+    q.dequantize(torch.bfloat16)
+    assert [name for name in called if name != "restore_part"] == ["quantize", "restore"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_every_number_of_16_bits_is_quantized_as_the_readable_path_does(dtype):
+    """Each finite one, in an order in which large and small ones share a block."""
+    if dtype == torch.float32:
+        bits = torch.arange(-(2**31), 2**31 - 1, 2**15 - 1, dtype=torch.int64).to(torch.int32).view(dtype)
+    else:
+        bits = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(dtype)
+    values = bits[torch.isfinite(bits)]
+    for order in (values, values[torch.randperm(len(values), generator=torch.Generator().manual_seed(0))]):
+        made, wanted = cpu.quantize(order, quant.NF4, 64), readable(lambda: quant.quantize(order))  # noqa: B023
+        assert same(made[0], wanted.packed) and same(made[1], wanted.absmax)
+
+
+@pytest.mark.parametrize("to", [torch.bfloat16, torch.float16], ids=str)
+def test_sixteen_bits_are_rounded_as_torch_does_also_ties_subnormals_overflow_and_nan(to):
+    """A block's constant passes through where its level is 1, so any float32 can be asked for."""
+    every = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(to)
+    every = every[torch.isfinite(every)].sort().values.float()
+    halves = (every[1:].double() + every[:-1].double()).div(2).float()
+    reach = torch.tensor([65519.996, 65520, 1e30, 3.4e38, 1e-45, torch.inf, -torch.inf, torch.nan])
+    wanted = torch.cat([every, halves, halves.nextafter(torch.tensor(torch.inf)), halves.nextafter(-every[-1:]), reach])
+    out = torch.empty(len(wanted), 16, dtype=to)
+    packed = torch.full((out.numel() // 2,), 0xFF, dtype=torch.uint8)
+    cpu.restore(packed, wanted, quant.NF4, 16, out)
+    assert torch.equal(out.isnan(), wanted.isnan()[:, None].expand_as(out))
+    assert torch.equal(out.nan_to_num(1.5), wanted.to(to)[:, None].expand_as(out).nan_to_num(1.5))
+
+
+@pytest.mark.parametrize("book", BOOKS, ids=lambda book: book.name)
+def test_a_value_on_a_midpoint_takes_the_lower_level_in_a_kernel_too(book):
+    middle = book.midpoints[book.midpoints.abs() < 1]
+    around = [middle, middle.nextafter(torch.tensor(torch.inf)), middle.nextafter(torch.tensor(-torch.inf))]
+    values = torch.cat([torch.ones(1), *around, -torch.ones(1)])
+    packed, _ = cpu.quantize(values, book, 64)
+    assert torch.equal(quant.unpack(packed, len(values)), book.encode(values))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_zeros_and_the_smallest_and_largest_magnitudes_are_those_of_the_readable_path(dtype):
+    tensor = normal(32, 64) * torch.logspace(-45, 37, 32)[:, None]
+    tensor[5:9] = 0
+    tensor = tensor.to(dtype).nan_to_num().flatten()
+    packed, absmax = cpu.quantize(tensor, quant.NF4, 64)
+    wanted = readable(lambda: quant.quantize(tensor))
+    assert same(packed, wanted.packed) and same(absmax, wanted.absmax)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), -float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_kernel_refuses_what_is_not_finite_in_the_words_of_the_readable_path(bad, dtype, called):
+    tensor = normal(1000, dtype=dtype)
+    tensor[777] = bad
+    for way in (lambda call: call(), readable):
+        with pytest.raises(ValueError, match="the tensor holds NaN or infinity, which would spoil its block: repair"):
+            way(lambda: quant.quantize(tensor))
+    assert called == ["quantize"]
+
+
+def test_memory_that_is_not_aligned_is_restored():
+    q = readable(lambda: quant.quantize(normal(640)))
+    odd = torch.cat([q.packed[:1], q.packed])[1:]
+    out = torch.empty(640)
+    cpu.restore(odd, q.constants, quant.NF4, 64, out)
+    assert same(out, readable(q.dequantize))
+
+
+# ── a layer ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def layer_of(d_in, d_out, dtype, double):
+    linear = torch.nn.Linear(d_in, d_out).to(dtype)
+    with torch.no_grad():
+        linear.weight.copy_(normal(d_out, d_in, dtype=dtype))
+        linear.bias.copy_(normal(d_out, dtype=dtype))
+    return quant.Linear4bit.from_linear(linear, double_quant=double)
+
+
+def step(layer, x, grad_y):
+    x = x.detach().requires_grad_()
+    y = layer(x)
+    y.backward(grad_y)
+    return y.detach(), x.grad
+
+
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("tokens", [1, 3, linear4bit.FEW])
+def test_the_product_that_makes_no_weight_errs_no_more_than_a_product_with_it(tokens, dtype, double, called):
+    """Against float64 with the same weight, in units of the sum of magnitudes; both ways round, bias included."""
+    layer = layer_of(256, 200, dtype, double)
+    x, grad_y = normal(tokens, 256, dtype=dtype), normal(tokens, 200, dtype=dtype, seed=1)
+    called.clear()
+    made, plain = step(layer, x, grad_y), readable(lambda: step(layer, x, grad_y))
+    assert called == ["product", "product"]
+    weight, bias = readable(layer.dequantize).double(), layer.bias.detach().double()
+    exact = x.double() @ weight.T + bias, grad_y.double() @ weight
+    reach = x.double().abs() @ weight.T.abs() + bias.abs(), grad_y.double().abs() @ weight.abs()
+    for ours, theirs, right, scale in zip(made, plain, exact, reach):
+        assert ours.dtype == dtype
+        error, other = (((each.double() - right).abs() / scale).max() for each in (ours, theirs))
+        one_rounding = (
+            0.0 if dtype == torch.float32 else float(((right.to(dtype).double() - right).abs() / scale).max())
+        )
+        assert error <= max(1.5 * other, one_rounding, 2**-22)
+
+
+def test_one_rounding_per_product_in_16_bits_too(called):
+    layer = layer_of(128, 64, torch.bfloat16, False)
+    x = normal(2, 128, dtype=torch.bfloat16)
+    exact = x.double() @ readable(layer.dequantize).double().T + layer.bias.detach().double()
+    y = layer(x).detach()
+    assert "product" in called
+    assert (y == exact.bfloat16()).float().mean() > 0.98  # but where the exact sum lies on the edge between two numbers
+    assert (y.double() - exact).abs().max() <= 1.01 * (exact.bfloat16().double() - exact).abs().max()
+
+
+def test_more_tokens_and_broken_rows_are_multiplied_with_the_restored_weight_bit_for_bit(called):
+    for d_in, tokens in ((256, linear4bit.FEW + 1), (100, 2)):
+        layer = layer_of(d_in, 48, torch.float32, True)
+        x, grad_y = normal(tokens, d_in), normal(tokens, 48)
+        made, plain = step(layer, x, grad_y), readable(lambda: step(layer, x, grad_y))  # noqa: B023
+        assert all(map(same, made, plain))
+    assert "product" not in called
+
+
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dim", [0, 1])
+def test_slabs_are_restored_bit_for_bit(dtype, double, dim, monkeypatch, called):
+    monkeypatch.setattr(slabs, "SIZE", 70 * 64)
+    weight = readable(lambda: layer_of(320, 33, dtype, double)).weight_quantized
+    parts = [(part, slab.clone()) for part, slab in slabs.cut(weight, dtype, dim)]
+    assert called == ["restore_part"] * len(parts) and len(parts) > 1
+    whole = readable(weight.dequantize)
+    assert all(same(slab, whole[part] if dim == 0 else whole[:, part]) for part, slab in parts)
+
+
+def test_gradients_through_the_product_are_exact_and_gradients_of_gradients_too(called):
+    layer = layer_of(64, 48, torch.float32, True)
+    x = normal(2, 64).requires_grad_()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # float32: the product is linear, so a step of 1 is exact
+        assert torch.autograd.gradcheck(layer, x, eps=1, atol=1e-3, rtol=1e-3, nondet_tol=0)
+        assert torch.autograd.gradgradcheck(layer, x, eps=1, atol=1e-3, rtol=1e-3)
+    assert "product" in called
+
+
+def test_only_the_input_has_a_gradient_and_a_frozen_one_costs_no_product(called):
+    layer = layer_of(64, 48, torch.float32, False)
+    layer(normal(2, 64)).sum()
+    assert called.count("product") == 1 and layer.packed.grad is None
+
+
+def test_bad_input_is_refused_in_the_same_words():
+    layer = layer_of(64, 48, torch.float32, True)
+    for bad in (torch.ones(2, 63), torch.ones(2, 64, dtype=torch.int64)):
+        said = []
+        for way in (lambda call: call(), readable):
+            with pytest.raises((ValueError, TypeError)) as caught:
+                way(lambda: layer(bad))  # noqa: B023
+            said.append((type(caught.value), str(caught.value)))
+        assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("tokens", [2, 20])
+def test_a_layer_whose_constants_were_replaced_by_others_is_no_matter_for_a_kernel(tokens, called):
+    """A kernel would read past their end; the readable path says what does not fit."""
+    layer = layer_of(64, 48, torch.float32, False)
+    layer.absmax = layer.absmax[:-1]
+    for way in (lambda call: call(), readable):
+        with pytest.raises(RuntimeError):
+            way(lambda: layer(normal(tokens, 64)))
+    layer.absmax = torch.ones(48, dtype=torch.float64)
+    assert same(layer(normal(tokens, 64)), readable(lambda: layer(normal(tokens, 64))))
+    assert not called[1:]
+
+
+# ── threads and processes ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def everything():
+    """Results of each kernel."""
+    q = quant.quantize(normal(1101), double_quant=True)
+    layer = layer_of(256, 12, torch.float32, True)
+    products = step(layer, normal(2, 256), normal(2, 12))
+    return [q.packed, q.absmax, q.dequantize(), q.dequantize(torch.bfloat16), *products]
+
+
+def test_no_bit_depends_on_the_number_of_threads(monkeypatch):
+    before = torch.get_num_threads()
+    alone = everything()
+    monkeypatch.setattr(cpu, "A_THREAD", 64)
+    try:
+        for threads in (1, 2, 3, 5):
+            torch.set_num_threads(threads)
+            assert all(map(same, everything(), alone))
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_what_a_thread_raises_is_raised_by_the_call(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+
+    def loop(start, stop):
+        if start:
+            raise MemoryError("no room for a row")
+
+    with pytest.raises(MemoryError, match="no room"):
+        cpu._share(loop, 100, 10**7)
+
+
+def test_kernels_use_as_many_threads_as_torch_and_none_afterwards(monkeypatch):
+    before, seen, alive = torch.get_num_threads(), set(), threading.active_count()
+    monkeypatch.setattr(cpu, "A_THREAD", 64)
+    try:
+        for wanted in (1, 3):
+            torch.set_num_threads(wanted)
+            seen.clear()
+            cpu._share(lambda start, stop: seen.add(threading.get_ident()) or time.sleep(0.01), 100, 10**6)
+            assert len(seen) == wanted and threading.active_count() == alive
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_what_is_small_is_worth_no_thread():
+    seen = set()
+    cpu._share(lambda start, stop: seen.add((start, stop)), 100, cpu.A_THREAD)
+    assert seen == {(0, 100)}
+
+
+def test_several_callers_at_once_each_get_their_numbers(monkeypatch):
+    monkeypatch.setattr(cpu, "A_THREAD", 256)
+    wanted, wrong = everything(), []
+
+    def call():
+        for _ in range(10):
+            if not all(map(same, everything(), wanted)):
+                wrong.append(1)
+
+    callers = [threading.Thread(target=call) for _ in range(4)]
+    for each in callers:
+        each.start()
+    for each in callers:
+        each.join()
+    assert not wrong
+
+
+def run(code):
+    """A process of its own."""
+    settings = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    code = f"import os, sys, time\n{code}"
+    return subprocess.run([sys.executable, "-c", code], env=settings, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_a_process_forked_after_kernels_have_run_can_run_them():
+    """As a DataLoader's workers and the grader do."""
+    done = run("""
+import torch
+from lora_lab import quant
+from lora_lab.quant.kernels import cpu
+torch.set_num_threads(2)
+cpu.A_THREAD = 2**12
+layer = quant.Linear4bit.from_linear(torch.nn.Linear(256, 256))
+x = torch.ones(2, 256)
+wanted, ways = layer(x), []
+for _ in range(3):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if torch.equal(layer(x), wanted) and len(quant.quantize(torch.ones(2**15)).packed) else 1)
+    end = time.monotonic() + 60
+    while (way := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < end:
+        time.sleep(0.01)
+    ways.append(way[1] if way[0] else "hangs")
+print(ways)
+""")
+    assert done.stdout.strip() == "[0, 0, 0]", done.stderr
+
+
+def test_a_cache_that_cannot_be_written_costs_one_warning_and_no_number(monkeypatch):
+    """The package lies in a read-only place, and so does the user's folder."""
+    from numba.core import caching
+
+    from lora_lab.quant import kernels
+
+    layer, x = layer_of(64, 48, torch.float32, True), normal(2, 64)
+    monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
+    for name in ("loops", "cpu"):  # to be imported anew
+        monkeypatch.delitem(sys.modules, f"lora_lab.quant.kernels.{name}")
+        monkeypatch.delattr(kernels, name)
+    choice._tried.cache_clear()
+    with pytest.warns(UserWarning, match="the readable path does the work") as said:
+        y, again = layer(x), layer(x)
+    assert len(said) == 1 and "cannot cache function" in str(said[0].message)
+    assert same(y, again) and same(y, readable(lambda: layer(x)))
+
+
+def test_the_library_is_imported_without_numba():
+    done = run("""
+import torch
+from lora_lab import lora, quant
+quant.quantize(torch.ones(1000)).dequantize()
+assert "numba" not in sys.modules
+""")
+    assert done.returncode == 0, done.stderr
+
+
+# ── which kernels serve ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_kernels_can_be_switched_off_and_on(called):
+    quant.use_kernels(False)
+    quant.quantize(normal(100)).dequantize()
+    assert called == []
+    quant.use_kernels(True)
+    quant.quantize(normal(128)).dequantize()
+    assert called == ["quantize", "restore", "restore_part"]
+
+
+def test_small_tensors_wake_no_compiler(called, monkeypatch):
+    monkeypatch.setattr(choice, "_LEAST", {"cpu": 2**14})
+    quant.quantize(normal(2**14 - 1)).dequantize()
+    assert called == []
+    quant.quantize(normal(2**14))
+    assert called == ["quantize"]
+
+
+@pytest.mark.parametrize("book", [quant.INT4_ASYMMETRIC, quant.INT8], ids=lambda book: book.name)
+def test_codebooks_that_no_kernel_serves_are_left_to_the_readable_path(book, called):
+    assert same(
+        quant.quantize(normal(100), book).dequantize(), readable(lambda: quant.quantize(normal(100), book).dequantize())
+    )
+    assert called == []
+
+
+def test_float64_and_function_transforms_are_left_to_the_readable_path(called):
+    layer = layer_of(64, 48, torch.float32, True)
+    called.clear()
+    assert layer(normal(2, 64).double()).dtype == torch.float64
+    torch.func.vmap(layer)(normal(3, 2, 64))
+    assert called == []
+
+
+def _broken(*args):
+    raise OSError("no space left in the cache")
+
+
+def _wrong(packed, constants, codebook, block_size, out):
+    out.zero_()
+
+
+@pytest.mark.parametrize(("kernel", "reason"), [(_broken, "OSError: no space left in the cache"),
+                                                (_wrong, "their numbers are not those of the formula")])  # fmt: skip
+def test_a_kernel_that_fails_or_errs_costs_one_warning_and_no_number(monkeypatch, kernel, reason):
+    choice._tried.cache_clear()
+    q = readable(lambda: quant.quantize(normal(100)))
+    monkeypatch.setattr(cpu, "restore", kernel)
+    with pytest.warns(UserWarning, match=reason):
+        restored = q.dequantize()
+    assert same(restored, readable(q.dequantize))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert same(q.dequantize(), restored)
+
+
+def test_a_product_that_errs_is_refused_while_the_others_serve(monkeypatch):
+    choice._tried.cache_clear()
+    exact = cpu.product
+    monkeypatch.setattr(cpu, "product", lambda *args: exact(*args) * 1.001)
+    layer = readable(lambda: layer_of(64, 48, torch.float32, True))
+    with pytest.warns(UserWarning, match="their numbers are not those of the formula"):
+        y = layer(normal(2, 64))
+    assert same(y, readable(lambda: layer(normal(2, 64))))
+    assert choice._tried(CPU, torch.float32, choice._restores) is cpu
+
+
+def test_a_first_call_says_what_takes_its_time(monkeypatch, capsys):
+    choice._tried.cache_clear()
+    monkeypatch.setattr(choice, "_PATIENCE", 0.01)
+    monkeypatch.setattr(choice, "_quiet", False)
+    exact = cpu.quantize
+    monkeypatch.setattr(cpu, "quantize", lambda *args: time.sleep(0.2) or exact(*args))
+    quant.quantize(normal(100))
+    assert capsys.readouterr().err == "Numba compiles kernels for this CPU, once: it keeps them …\n"
+    quant.quantize(normal(100))
+    assert capsys.readouterr().err == ""
+
+
+def test_the_doctor_says_which_kernels_are_in_use(monkeypatch):
+    assert hardware.kernels().detail == f"{cpu.NAME} on cpu"
+    quant.use_kernels(False)
+    assert "switched off by use_kernels(False)" in hardware.kernels().detail
+    quant.use_kernels(True)
+    choice._tried.cache_clear()
+    monkeypatch.setattr(cpu, "restore", _broken)
+    assert "cannot serve here (OSError: no space left in the cache)" in hardware.kernels().detail
+    monkeypatch.setattr(choice, "_MODULES", {"cpu": "not_there_at_all"})
+    choice._tried.cache_clear()
+    assert hardware.kernels().detail == "none, because Numba cannot be imported: the readable path does the work"
