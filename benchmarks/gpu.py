@@ -10,6 +10,7 @@ crashes, does not fit or takes too long loses nothing but itself. The file says 
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -29,7 +30,7 @@ import torch  # noqa: E402
 from on_gpu.common import Run, Skip  # noqa: E402
 
 from lora_lab.commands import installed, machine  # noqa: E402
-from lora_lab.disk import atomic_path  # noqa: E402
+from lora_lab.disk import read_json, write_json  # noqa: E402
 from lora_lab.units import first_line  # noqa: E402
 
 RESULT = HERE / "results" / "gpu.json"
@@ -44,16 +45,18 @@ SECTIONS = {  # name: module and function; and the seconds that it may take, on 
     "memory": ("bench_memory_cuda:rows", 90),
     "qlora_step": ("on_gpu.steps:qlora_step", 200),
     "real": ("on_gpu.real:rows", 160),
+    "lesson": ("on_gpu.lesson:rows", 150),
     "paged": ("on_gpu.paged:rows", 60),
 }
 QUIET = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "PYTHONWARNINGS": "ignore"}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, or join what was measured; 0 unless a section failed."""
+    """The command line: 0 when all is well, 1 for a section that failed or was stopped, 2 for what cannot be read or
+    written, in one sentence."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=", ".join(SECTIONS))
-    parser.add_argument("--seconds", type=float, help="limit of each section, instead of its own")
+    parser.add_argument("--seconds", type=_seconds, help="limit of each section, instead of its own")
     parser.add_argument("--toy", action="store_true", help="toy sizes on the CPU, as without a GPU")
     parser.add_argument("--real", type=Path, help="folder of SmolLM2-135M-Instruct, as a GGUF file or as saved")
     parser.add_argument("--out", type=Path, help="where the JSON goes, instead; README.md is left alone")
@@ -63,20 +66,59 @@ def main(arguments: list[str] | None = None) -> int:
     toy = args.toy or not torch.cuda.is_available()
     if args.section:
         return _measure(args.section, Run("cpu" if toy else "cuda", toy, args.seconds, args.real))
+    if args.real and not args.real.is_dir():
+        parser.error(f"--real: there is no folder '{args.real}'")
     out = args.out or (TOY if toy and not args.join else RESULT)
+    if out.is_dir():
+        parser.error(f"--out: '{out}' is a folder, name a file in it")
+    try:
+        return _made(args, out, toy)
+    except (ValueError, OSError) as error:
+        print(f"gpu.py: {error}", file=sys.stderr)
+        return 2
+
+
+def _made(args: argparse.Namespace, out: Path, toy: bool) -> int:
+    """Do what was asked for; 1 if a section of it failed or was stopped. What else the file has does not count."""
     if args.join:
-        _write(out, joined(json.loads(path.read_text()) for path in args.join))
+        record = joined(map(stored, args.join))
+        names = list(record["sections"])
+        _write(out, record)
     else:
-        record = json.loads(out.read_text()) if args.only and out.exists() else {"sections": {}}
-        record |= {"machine": describe(toy), "toy": toy, "command": command(args.only or SECTIONS)}
-        for name in args.only or SECTIONS:
+        names = args.only or list(SECTIONS)
+        record = stored(out) if args.only and out.exists() else {"sections": {}}
+        record |= {"machine": describe(toy), "toy": toy, "command": command(names)}
+        _write(out, record)  # what cannot be written is known before anything is measured
+        for name in names:
             _run(name, record, out, args.seconds or SECTIONS[name][1] * (4 if toy else 1), toy, args.real)
     if out == RESULT:
         import report
 
         report.write()
-    sections = json.loads(out.read_text())["sections"]
-    return int(any(section["status"].startswith(("failed", "stopped")) for section in sections.values()))
+    return int(any(record["sections"][name]["status"].startswith(("failed", "stopped")) for name in names))
+
+
+def stored(path: Path) -> dict[str, Any]:
+    """What an earlier run has written.
+
+    Raises:
+        OSError, ValueError: for a file that is missing, damaged, or another's.
+    """
+    way_out = "name a file that gpu.py wrote"
+    record = read_json(path, way_out, finite=False)
+    sections = record.get("sections")
+    if not isinstance(sections, dict) or not all(
+        isinstance(section, dict) and isinstance(section.get("status"), str) for section in sections.values()
+    ):
+        raise ValueError(f"{path} has no sections with a status each: {way_out}")
+    return record
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no time: give seconds, such as 60")
+    return seconds
 
 
 def describe(toy: bool) -> dict[str, Any]:
@@ -132,14 +174,18 @@ def _run(name: str, record: dict[str, Any], out: Path, seconds: float, toy: bool
             child.kill()
 
         timer = threading.Timer(seconds, stop)
+        timer.daemon = True
         timer.start()
-        for line in child.stdout or ():
-            said = json.loads(line)
-            section["rows"] += [said["row"]] if "row" in said else []
-            section["status"] = said.get("status", "")
-            _write(out, record)
-        child.wait()
-        timer.cancel()
+        try:
+            for line in child.stdout or ():
+                said = json.loads(line)
+                section["rows"] += [said["row"]] if "row" in said else []
+                section["status"] = said.get("status", "")
+                _write(out, record)
+            child.wait()
+        finally:  # a disk that is full ends the run, and not only when the section's time is over
+            timer.cancel()
+            child.kill()
     if stopped.is_set():
         section["status"] = f"stopped after {seconds:g} s; what was measured until then stands"
     elif not section["status"]:
@@ -169,8 +215,7 @@ def _measure(name: str, run: Run) -> int:
 
 def _write(out: Path, record: dict[str, Any]) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(out) as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n")
+    write_json(out, record, finite=False)
 
 
 def _driver() -> str:

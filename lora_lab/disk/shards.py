@@ -61,7 +61,7 @@ class Checkpoint:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.headers: dict[str, Header] = {}
-        for file, names in _shards(self.folder).items():
+        for file, names in shards(self.folder).items():
             headers = _headers(file)
             if names is not None and (differing := names ^ headers.keys()):
                 raise ValueError(
@@ -91,8 +91,12 @@ def damaged(path: Path, reason: object) -> ValueError:
     return ValueError(f"{path} is damaged ({reason}): {AGAIN}")
 
 
-def _shards(folder: Path) -> dict[Path, set[str] | None]:
-    """Each file, with the names that it must hold where an index says so."""
+def shards(folder: Path) -> dict[Path, set[str] | None]:
+    """Each file, with the names that it must hold where an index says so.
+
+    Raises:
+        FileNotFoundError, ValueError: as `Checkpoint`; no file of weights is opened.
+    """
     if (folder / WEIGHTS).is_file():
         return {folder / WEIGHTS: None}
     if not (folder / INDEX).is_file():
@@ -103,14 +107,15 @@ def _shards(folder: Path) -> dict[Path, set[str] | None]:
     weight_map = read_json(folder / INDEX, AGAIN).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise damaged(folder / INDEX, "it has no weight_map")
-    shards: dict[Path, set[str] | None] = {}
-    for shard in dict.fromkeys(weight_map.values()):
+    for shard in weight_map.values():
         if not isinstance(shard, str) or Path(shard).name != shard:
             raise damaged(folder / INDEX, f"{shard!r} is not the name of a file beside it")
         if not (folder / shard).is_file():
             raise ValueError(f"{folder} lacks the shard {shard} that {INDEX} names: download it, or write it again")
-        shards[folder / shard] = {name for name, file in weight_map.items() if file == shard}
-    return shards
+    held: dict[Path, set[str] | None] = {}
+    for shard in dict.fromkeys(weight_map.values()):
+        held[folder / shard] = {name for name, file in weight_map.items() if file == shard}
+    return held
 
 
 def _headers(file: Path) -> dict[str, Header]:

@@ -21,10 +21,12 @@ TYPE_CHECKING = False  # as editors and mypy know it
 if TYPE_CHECKING:
     from lora_lab.models.base import EMBEDDED_FOLDER, load, load_base, load_embedded
     from lora_lab.models.export import save_merged
+    from lora_lab.models.room import free
     from lora_lab.models.to_gguf import save_gguf
 else:
     _MODULES = {
         "EMBEDDED_FOLDER": "base",
+        "free": "room",
         "load": "base",
         "load_base": "base",
         "load_embedded": "base",
@@ -35,7 +37,7 @@ else:
     def __getattr__(name):
         if name in _MODULES:
             return getattr(importlib.import_module(f"lora_lab.models.{_MODULES[name]}"), name)
-        if name in ("base", "checksums", "export", "from_gguf", "hub", "limits", "real", "to_gguf"):
+        if name in ("base", "checksums", "export", "from_gguf", "hub", "limits", "real", "refusals", "room", "to_gguf"):
             return importlib.import_module(f"lora_lab.models.{name}")
         raise AttributeError(f"module 'lora_lab.models' has no attribute {name!r}")
 
@@ -49,6 +51,7 @@ __all__ = [
     "TierName",
     "choose_dtype",
     "detect_tier",
+    "free",
     "get_tier",
     "load",
     "load_base",

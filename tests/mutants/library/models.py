@@ -6,14 +6,136 @@ _MODELS, _CLI = "tests/models/test_models.py", "tests/commands/test_cli.py"
 _WARNED = f"{_MODELS}::test_what_transformers_only_warns_of_is_damage"
 
 _REAL = "tests/models/test_real.py"
+_TIERS, _HUB = "tests/models/test_tiers.py", "tests/models/test_hub.py"
 
 TESTS = (
     "tests/models/test_models.py",
     "tests/models/test_real.py",
+    "tests/models/test_tiers.py",
+    "tests/models/test_hub.py",
     "tests/commands/test_cli.py",
 )
 
 MUTATIONS = (
+    Mutation(
+        file="lora_lab/models/refusals.py",
+        before="in (401, 403) and huggingface_hub.get_token():",
+        after="in (401, 403):",
+        test=f"{_HUB}::test_what_the_hub_or_a_proxy_refuses_is_no_token_no_network_and_no_disk",
+        wrong="a proxy that blocks the hub is called a wrong token",
+    ),
+    Mutation(
+        file="lora_lab/models/base.py",
+        before="delete the folder '{home(name)}' and",
+        after="delete the folder '{home(name) / 'snapshots'}' and",
+        test=f"{_HUB}::test_a_damaged_download_is_whole_again_after_what_its_sentence_says",
+        wrong="the client links the damaged file anew, for ever",
+    ),
+    Mutation(
+        file="lora_lab/models/hub.py",
+        before="    _require_inside(place, folder)\n",
+        after="",
+        test=f"{_HUB}::test_a_mirror_that_names_files_outside_of_the_cache_is_refused",
+        wrong="what a mirror had written elsewhere is loaded without a word",
+    ),
+    Mutation(
+        file="lora_lab/models/base.py",
+        before="isinstance(layers, int) and tensors and layers > tensors",
+        after="False",
+        test=f"{_MODELS}::test_a_config_of_far_more_layers_than_weights_is_refused_before_they_are_built",
+        wrong="a config can keep a machine busy for hours",
+    ),
+    Mutation(
+        file="lora_lab/models/base.py",
+        before="if errno.ENOMEM in numbers or any(",
+        after="if any(",
+        test=f"{_MODELS}::test_too_little_memory_is_no_damage",
+        wrong="a model is called damaged because memory is short",
+    ),
+    Mutation(
+        file="lora_lab/models/tiers.py",
+        before="    need, free = 4 * tier.parameters, free_memory()\n",
+        after="    need, free = 2 * tier.parameters, free_memory()\n",
+        test=f"{_TIERS}::test_a_tier_of_a_gpu_is_held_against_this_machines_memory_where_there_is_none",
+        wrong="a model is loaded in float32 into a memory that holds half of it",
+    ),
+    Mutation(
+        file="lora_lab/models/room.py",
+        before="if self.free + size >= need]",
+        after="if size]",
+        test=f"{_TIERS}::test_only_what_would_be_enough_is_offered",
+        wrong="a way out is offered that leads nowhere",
+    ),
+    Mutation(
+        file="lora_lab/models/tiers.py",
+        before="    wanted = ALIASES.get(wanted, wanted)\n",
+        after="",
+        test=f"{_TIERS}::test_a_card_that_runs_what_another_does_is_its_alias[a10-l4]",
+        wrong="an A10 has no tier",
+    ),
+    Mutation(
+        file="lora_lab/models/tiers.py",
+        before="return max(self.weight_bytes, self.peaks.get(method, 0))",
+        after="return self.peaks.get(method, 0)",
+        test=f"{_TIERS}::test_loading_counts_where_it_needs_more_than_training",
+        wrong="16-bit weights that do not fit are loaded, because the training would",
+    ),
+    Mutation(
+        file="lora_lab/models/room.py",
+        before="return held if held > CONTEXT else 0",
+        after="return held",
+        test=f"{_TIERS}::test_our_own_context_is_nobody_elses",
+        wrong="a learner is sent looking for another process that is their own",
+    ),
+    Mutation(
+        file="lora_lab/models/room.py",
+        before="    gc.collect()  # a model and its hooks refer to one another in circles\n",
+        after="",
+        test=f"{_TIERS}::test_what_nobody_holds_is_given_back_before_the_room_is_measured",
+        wrong="a model that was let go still takes its memory",
+    ),
+    Mutation(
+        file="lora_lab/models/room.py",
+        before="if tier.needs(other) < tier.needs(method) and tier.needs(other) <= room:",
+        after="if tier.needs(other) < tier.needs(method):",
+        test=f"{_TIERS}::test_another_method_of_the_same_tier_is_offered_first",
+        wrong="a method is offered that would not fit either",
+    ),
+    Mutation(
+        file="lora_lab/models/base.py",
+        before="    room.require(chosen, method)\n",
+        after="",
+        test=f"{_TIERS}::test_what_needs_more_than_the_card_is_refused_with_the_tier_that_fits",
+        wrong="30 GB are downloaded for a card that cannot hold them",
+    ),
+    Mutation(
+        file="lora_lab/models/base.py",
+        before="snapshot(chosen.model, chosen.revision, chosen.weight_bytes)",
+        after="snapshot(chosen.model, None, chosen.weight_bytes)",
+        test=f"{_HUB}::test_the_tiers_pin_commits",
+        wrong="the course changes when somebody else's repository does",
+    ),
+    Mutation(
+        file="lora_lab/models/hub.py",
+        before="return bool(shards(folder))  # or it raises, where one is missing",
+        after="return True",
+        test=f"{_HUB}::test_a_shard_that_did_not_come_makes_a_download_half",
+        wrong="half of a model counts as downloaded",
+    ),
+    Mutation(
+        file="lora_lab/models/refusals.py",
+        before="if status in (401, 403) and",
+        after="if status in (403,) and",
+        test=f"{_HUB}::test_a_wrong_token_is_named_as_such_even_for_a_model_that_needs_none",
+        wrong="a wrong token is called a problem of the network or the disk",
+    ),
+    Mutation(
+        file="lora_lab/models/hub.py",
+        before="needed = size - sum(file.stat().st_size for file in begun)",
+        after="needed = size",
+        test=f"{_HUB}::test_a_disk_that_is_too_small_is_said_before_a_byte_comes",
+        wrong="what was downloaded before is asked room for again",
+    ),
     Mutation(
         file="lora_lab/models/real.py",
         before="return folder.is_dir() and verify(folder) > 0",
@@ -44,7 +166,7 @@ MUTATIONS = (
     ),
     Mutation(
         file="lora_lab/models/hub.py",
-        before="return folder if whole else None",
+        before="return folder if _whole(folder) else None",
         after="return folder",
         test=f"{_REAL}::test_what_the_hub_gave_before_is_taken_without_asking_anybody",
         wrong="half of a hub model passes for the whole",
@@ -114,8 +236,8 @@ MUTATIONS = (
     ),
     Mutation(
         file="lora_lab/models/tiers.py",
-        before='        ranges.choice("method", method, METHODS)\n',
-        after="",
+        before='ranges.choice("method", method, METHODS)\n        return self.full_lr',
+        after="return self.full_lr",
         test=f"{_MODELS}::test_a_method_that_no_tier_knows_has_no_rate",
         wrong="a typo gets the adapters' rate",
     ),

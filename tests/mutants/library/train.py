@@ -19,6 +19,14 @@ TESTS = (
 
 MUTATIONS = (
     Mutation(
+        file="lora_lab/train/recipes.py",
+        before="    size = max(1, min(size, LOGITS // (longest * (vocabulary(model) or 1))))\n",
+        after="",
+        test="tests/train/test_recipes.py::"
+        "test_the_loss_of_answers_is_measured_in_pieces_whose_logits_a_small_gpu_holds",
+        wrong="64 answers of a model with 150,000 tokens fill a T4",
+    ),
+    Mutation(
         file=RESTORING,
         before="""    _clear(model, parameters)
     try:
