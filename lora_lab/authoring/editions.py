@@ -23,6 +23,7 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from lora_lab.authoring import set_up
 from lora_lab.authoring.gaps import Gap, blank, fill
 from lora_lab.authoring.percent import Cell
 from lora_lab.authoring.tags import NAMED, Exercise, Lesson, gaps
@@ -37,21 +38,6 @@ METADATA = {
 BADGE_ID, SETUP_ID = "colab-badge", "set-up"  # the two cells that no master holds
 FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}  # in Colab, and in JupyterLab
 REVEAL_TITLE = "#@title The answer: run this cell"
-SETUP = """\
-#@title Set-up: run this cell first
-import os
-
-if "COLAB_RELEASE_TAG" in os.environ:  # only in Colab; what it ships (torch, numpy, ipywidgets) stays as it is
-    import subprocess
-    import sys
-
-    packages = ["lora_lab @ git+{address}@{ref}", "bitsandbytes"]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *packages], check=True)
-
-from lora_lab import models
-
-print(models.tier_in_words())"""
-
 _FOLD = "<details><summary>{label}</summary>\n\n{text}\n\n</details>"
 _FOLDED_HINT = re.compile(r"<details><summary>(?P<label>[^\n]*?)</summary>\n\n(?P<text>.*?)\n\n</details>", re.DOTALL)
 _LINK = r"""((?:\]\(|(?:href|src)=["']))"""  # what stands before a link
@@ -116,7 +102,8 @@ def notebook(cells: list[Cell], name: str, repository: dict[str, str], kind: Kin
     link = f"{colab}/blob/{repository['ref']}/{kind.learners}/{name}.ipynb"
     badge = f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({link})"
     ignored = {"tags": ["nbval-ignore-output"]}  # what the set-up prints depends on the machine
-    setup = new_code_cell(SETUP.format(**repository), id=SETUP_ID, metadata={**FOLDED, **ignored})
+    source = set_up.source(repository, [cell.source for cell in cells if cell.kind == "code"])
+    setup = new_code_cell(source, id=SETUP_ID, metadata={**FOLDED, **ignored})
     opening, *body = _named(cells)
     badges = [new_markdown_cell(badge, id=BADGE_ID)] * kind.in_repository
     return new_notebook(cells=[opening, *badges, setup, *body], metadata=METADATA)

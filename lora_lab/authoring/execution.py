@@ -12,7 +12,8 @@ import lora_lab
 from lora_lab.authoring import editions
 
 CELL_SECONDS = 600  # a cell that takes longer is stuck
-ENVIRONMENT = {"LORA_LAB_MODEL": "embedded", "LORA_LAB_PROGRESS": "off"}  # outputs depend on no cache, no learner
+ENVIRONMENT = {"LORA_LAB_MODEL": "embedded", "LORA_LAB_PROGRESS": "off", "LORA_LAB_KERNELS": "quiet"}
+"""Outputs depend on no cache, of a model or of a compiler, and on no learner."""
 LIBRARY = Path(lora_lab.__file__).resolve().parents[1]
 
 

@@ -104,7 +104,7 @@ def stored(path: Path) -> NotebookNode | None:
     """A notebook as it lies in its folder. Raises ValueError for one that is damaged, as by a merge."""
     try:
         return nbformat.read(path, as_version=4) if path.exists() else None
-    except nbformat.reader.NotJSONError as error:
+    except (nbformat.ValidationError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is no notebook any more: delete it and build it again") from error
 
 

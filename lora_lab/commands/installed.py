@@ -1,5 +1,6 @@
 """What is installed on disk, and what the project asks for."""
 
+import re
 from importlib import metadata
 
 from packaging.requirements import Requirement
@@ -43,11 +44,15 @@ def satisfied(need: Requirement, found: str) -> bool:
 
 
 def same_version(one: str, other: str) -> bool:
-    """Whether two spellings name one release: 2.13.0+cpu is 2.13.0."""
+    """Whether two spellings name one release: 2.13.0+cpu is 2.13.0, and 2026.10.19.post1 is 2026.10.19 packed anew."""
     try:
-        return Version(Version(one).public) == Version(Version(other).public)
+        return _release(one) == _release(other)
     except InvalidVersion:
         return one == other
+
+
+def _release(version: str) -> Version:
+    return Version(re.sub(r"\.post\d+", "", Version(version).public))
 
 
 def _asked(need: Requirement, extra: str) -> bool:

@@ -5,6 +5,7 @@ import json
 import peft
 import pytest
 import torch
+from packaging.version import Version
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import LlamaConfig, LlamaForSequenceClassification, RobertaConfig, RobertaForSequenceClassification
@@ -249,6 +250,8 @@ def test_a_head_in_four_bits_is_not_trained_in_full_but_named():
 def test_biases_are_peft_s_in_outputs_gradients_and_folders(make, bias, tmp_path):
     """PEFT lost those of "lora_only" on saving for years, since it looked for them beside the base layer; 0.21 saves
     them."""
+    if bias == "lora_only" and Version(peft.__version__) < Version("0.21"):
+        pytest.skip("this PEFT loses them when it saves")
     targets = TARGETS[make]
     config = LoRAConfig(r=3, alpha=5, target_modules=targets, bias=bias, modules_to_save=())
     options = {"target_modules": list(targets), "bias": bias}
@@ -412,7 +415,7 @@ def test_peft_adds_the_weight_below_an_adapter_which_must_be_the_model_s(targets
     theirs = moved(peft.get_peft_model(untied(), peft.LoraConfig(r=3, target_modules=targets))).eval()
     theirs.save_pretrained(tmp_path)
     path = tmp_path / "adapter_model.safetensors"
-    stored = load_file(path)
+    stored = {key: tensor.clone() for key, tensor in load_file(path).items()}  # not mapped: the file is written anew
     bases = [key for key in stored if "base_layer" in key]
     assert len(bases) == len(set(targets) & {"embed_tokens", "lm_head"})
     ours = lora.load_adapter(untied(), tmp_path)
