@@ -4,7 +4,7 @@ Light: no torch, so that the doctor can ask where torch is broken.
 """
 
 from lora_lab.network.downloading import File, download
-from lora_lab.network.indexes import addresses
+from lora_lab.network.indexes import Offer, addresses, offers
 from lora_lab.network.pip_settings import PYPI, PipSettings, package_index
 
-__all__ = ["PYPI", "File", "PipSettings", "addresses", "download", "package_index"]
+__all__ = ["PYPI", "File", "Offer", "PipSettings", "addresses", "download", "offers", "package_index"]

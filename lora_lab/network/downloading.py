@@ -38,7 +38,7 @@ class File:
             return hashlib.file_digest(stream, "sha256").hexdigest() == self.sha256
 
 
-def download(file: File, addresses: Iterable[str], folder: Path, settings: PipSettings) -> Path:
+def download(file: File, addresses: Iterable[str], folder: Path, settings: PipSettings, *, quiet: bool = False) -> Path:
     """The file in a folder; one that lies there already, whole, is not asked for again.
 
     Until it is whole it lies beside it as NAME.part, which stays when the download is interrupted or breaks off.
@@ -48,6 +48,7 @@ def download(file: File, addresses: Iterable[str], folder: Path, settings: PipSe
         addresses: where it may be had; they are tried in turn.
         folder: where it is put; it must exist.
         settings: pip's.
+        quiet: without a bar, where there is one for many files.
 
     Raises:
         ConnectionError: if no address gives it whole, with what each of them said.
@@ -60,7 +61,7 @@ def download(file: File, addresses: Iterable[str], folder: Path, settings: PipSe
     said = []
     for address in addresses:
         try:
-            _from(address, file, part, settings)
+            _from(address, file, part, settings, quiet)
         except (*web.FAILURES, ValueError) as error:
             said.append(f"{web.host(address)}: {web.reason(error)}")
             continue
@@ -75,12 +76,12 @@ def download(file: File, addresses: Iterable[str], folder: Path, settings: PipSe
     raise ConnectionError("; ".join(said) or f"nobody has {file.name}")
 
 
-def _from(address: str, file: File, part: Path, settings: PipSettings) -> None:
+def _from(address: str, file: File, part: Path, settings: PipSettings, quiet: bool) -> None:
     """The whole file from one address, in the part."""
     for _ in range(TRIES):
         before = _size(part)
         try:
-            _go_on(address, file, part, settings)
+            _go_on(address, file, part, settings, quiet)
         except urllib.error.HTTPError as error:
             if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise
@@ -97,7 +98,7 @@ def _from(address: str, file: File, part: Path, settings: PipSettings) -> None:
     raise ConnectionError(f"it broke off {TRIES} times")
 
 
-def _go_on(address: str, file: File, part: Path, settings: PipSettings) -> None:
+def _go_on(address: str, file: File, part: Path, settings: PipSettings, quiet: bool) -> None:
     """Add to the part what the server sends; it begins anew if the server, or a local file, cannot go on."""
     if _size(part) > file.size:
         part.unlink()
@@ -108,7 +109,7 @@ def _go_on(address: str, file: File, part: Path, settings: PipSettings) -> None:
     with web.ask(address, settings, asked) as answer:
         goes_on = str(answer.headers.get("Content-Range", "")).startswith(f"bytes {start}-")
         start = start if goes_on and answer.status == 206 else 0
-        bar = tqdm(total=file.size, initial=start, desc=file.name[:24], unit="B", unit_scale=True)
+        bar = tqdm(total=file.size, initial=start, desc=file.name[:24], unit="B", unit_scale=True, disable=quiet)
         with bar, errors_named(part, FULL), open(part, "ab" if start else "wb") as stream:
             while chunk := _read(answer, min(_CHUNK, file.size - start)):
                 stream.write(chunk)

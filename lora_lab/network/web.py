@@ -4,6 +4,7 @@ What comes back is compared with a known hash, or leads to something that is; so
 """
 
 import base64
+import functools
 import http.client
 import netrc
 import os
@@ -96,10 +97,16 @@ def _context(parts: SplitResult, settings: PipSettings) -> ssl.SSLContext:
     trusted = settings.get("trusted-host").split()
     if parts.hostname in trusted or parts.netloc.rpartition("@")[2] in trusted:
         return ssl._create_unverified_context()
+    named = (settings.get("cert"), os.environ.get("REQUESTS_CA_BUNDLE"), os.environ.get("CURL_CA_BUNDLE"))
+    return _trusting(tuple(path for path in named if path and os.path.exists(path)))
+
+
+@functools.cache
+def _trusting(named: tuple[str, ...]) -> ssl.SSLContext:
+    """Made once: reading all certificates takes longer than asking for a page."""
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
-    for named in (settings.get("cert"), os.environ.get("REQUESTS_CA_BUNDLE"), os.environ.get("CURL_CA_BUNDLE")):
-        if named and os.path.exists(named):
-            with suppress(OSError):  # ssl.SSLError is one
-                context.load_verify_locations(**{"capath" if os.path.isdir(named) else "cafile": named})
+    for path in named:
+        with suppress(OSError):  # ssl.SSLError is one
+            context.load_verify_locations(**{"capath" if os.path.isdir(path) else "cafile": path})
     return context
