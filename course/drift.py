@@ -6,6 +6,7 @@ from pathlib import Path
 
 import contract
 import contract_of_exercises
+import contract_of_slides
 from nbformat import NotebookNode
 
 from lora_lab.authoring import editions, tags
@@ -36,6 +37,9 @@ def _drift(page: Page) -> Iterator[str]:
     broken = contract.lesson if page.kind is LESSON else contract_of_exercises.exercise
     for finding in broken(new.notebook, page.name):
         yield f"{page.master.relative_to(page.root)}: {finding}"
+    if page.kind is LESSON:
+        findings = contract_of_slides.slides(new.notebook, new.lesson)
+        yield from (f"{page.master.relative_to(page.root)}: {finding}" for finding in findings)
     text = page.master.read_text(encoding="utf-8")
     if render(parse(text)) != text:
         yield f"{page.master.relative_to(page.root)}: is not tidy (blank lines, line ends): run course/build.py"
@@ -58,6 +62,8 @@ def _differences(path: Path, old: NotebookNode | None, new: NotebookNode, page: 
         return
     findings = contract.outputs(old) if path == page.notebook else contract.no_outputs(old)
     yield from (f"{where}: {finding}" for finding in findings)
+    if path == page.notebook and page.kind is LESSON:
+        yield from (f"{where}: {finding}" for finding in contract_of_slides.outputs(old))
     stripped = editions.bare(old)
     for number, (old_cell, new_cell) in enumerate(zip(stripped.cells, new.cells, strict=False)):
         if old_cell != new_cell:

@@ -1,7 +1,7 @@
 """A small master in the form of a lesson, which keeps the whole contract."""
 
 LESSON = """\
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # # A lesson
 #
 # A team pays for 131 GB. You will see why, and how to pay for less.
@@ -10,18 +10,18 @@ LESSON = """\
 # |---|---|---|
 # | 1 | 1 GB | [01](01_svd.ipynb) |
 
-# %% [markdown] tags=["minutes:6"]
+# %% [markdown] tags=["minutes:6", "slide"]
 # ## 1. The first idea
 #
 # Text with a [syllabus](../course/syllabus.md), and a picture: ![a circle](https://example.org/circle.png)
 
-# %% tags=["guess:energy", "guess:rank"]
+# %% tags=["slide", "guess:energy", "guess:rank"]
 energy = 40     #? directions of 192 | 192: full rank sounds as if all were needed | 16: the rank that papers use
 rank = 8        #? rank of an update
 # | 1: one direction is not enough
 # | 64: more is not always better
 
-# %% tags=["reveal", "nbval-ignore-output"]
+# %% tags=["reveal", "nbval-ignore-output", "slide"]
 from lora_lab.exercises import check, guesses, results
 
 guessed = guesses(energy=energy, rank=rank)
@@ -35,7 +35,7 @@ show.block_diagram(3)
 #
 # $$h = W x$$
 
-# %% tags=["turn:double"]
+# %% tags=["slide", "turn:double"]
 def double(x):
     #> twice as much: one line
     return 2 * x
@@ -72,7 +72,7 @@ assert double(scaling) == 4
 # %%
 results("05")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## What I can now decide
 #
 # ## What was not shown
