@@ -63,7 +63,7 @@ def text() -> str:
         "",
         "Claims about LoRA and QLoRA, and what they are when somebody computes them. Each names a page that we have",
         "opened; what stands in “ ” stands there. An *exercise* names none: true or false? Every figure in the second",
-        "column is computed by a function that [folklore.py](folklore.py) names, in the same order, with this course's",
+        "column is computed by a function that `course/folklore.py` names, in the same order, with this course's",
         "library; GB means 10⁹ bytes. The last column says where it is shown at length: the lesson, and its cell or",
         "section.",
         "",

@@ -111,6 +111,17 @@ def test_what_only_an_instructors_notebooks_need_is_in_a_wheel_and_in_no_learner
     assert "repository.toml" not in learner.files()
 
 
+def test_an_instructors_guide_comes_only_with_the_solutions_and_brings_its_sheets(learner):
+    guide = {"instructor_guide.md", "polls.html", "poll_answers.html"}
+    learner.gets(lesson(), instructor_guide="[sheets](polls.html), [answers](poll_answers.html)")
+    for sheet in guide - {"instructor_guide.md"}:
+        (learner.root / "course" / sheet).write_text("<p>")
+    learner.again()
+    assert not guide & {*learner.files()}
+    learner.again(executed=True)
+    assert guide <= {*learner.files()}
+
+
 def test_the_material_of_a_wheel_is_found_before_what_lies_beside_the_package(tmp_path, monkeypatch):
     monkeypatch.setattr(material, "PACKAGE", tmp_path / "lora_lab")
     with pytest.raises(FileNotFoundError, match="install lora_lab again"):

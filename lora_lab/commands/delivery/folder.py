@@ -37,7 +37,8 @@ def deliver(folder: Path, items: Sequence[Item], executed: bool = False, reset: 
     Args:
         folder: made if it is not there.
         items: all that the course has.
-        executed: the lessons with their answers, too; those that are there already are kept up to date anyway.
+        executed: what has answers, too: executed lessons, an instructor's guide; what is there already is kept up to
+            date anyway.
         reset: one that starts afresh; the learner's is kept beside it.
 
     Raises:
@@ -52,7 +53,7 @@ def deliver(folder: Path, items: Sequence[Item], executed: bool = False, reset: 
             if reset:
                 said += _set_aside(folder / reset.name, known, reset)
             for item in items:
-                if executed or not item.is_executed or item.name in known:
+                if executed or not item.has_answers or item.name in known:
                     known[item.name], sentences = _bring(folder / item.name, item, known.get(item.name, Entry()), done)
                     said += sentences
             said += _gone(folder, known, items)

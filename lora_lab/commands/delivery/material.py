@@ -14,6 +14,9 @@ PACKAGE = Path(__file__).resolve().parents[2]
 SHIPPED = "material"  # the package's folder for it, in a wheel only
 WORKBOOK, EXECUTED, DOCUMENTS = PurePosixPath("course/workbook"), PurePosixPath("notebooks"), PurePosixPath("course")
 EXERCISES, SOLVED = PurePosixPath("exercises"), PurePosixPath("solutions")
+CONSTRAINTS = PurePosixPath("constraints.txt")
+TEACHING = ("instructor_guide.md", "polls.html", "poll_answers.html")
+"""What is for instructors: it tells what lessons let learners guess."""
 _LINK = re.compile(r"\]\(([\w./-]+)")  # within the project: no address, no heading
 _BEFORE = rb"""((?:\]\(|(?:href|src)=\\?["']))"""  # what stands before a link, in markdown and in a notebook's file
 _TO_COURSE, _TO_NOTEBOOKS, _TO_EXERCISES = (
@@ -37,6 +40,11 @@ class Item:
     def is_executed(self) -> bool:
         """Whether it is a lesson or an exercise with its answers and outputs."""
         return self.name.startswith((f"{EXECUTED.name}/", f"{SOLVED.name}/"))
+
+    @property
+    def has_answers(self) -> bool:
+        """Whether it comes only into the folder of who asks for solutions."""
+        return self.is_executed or self.name in TEACHING
 
     def content(self) -> bytes:
         """The file, with links that lead from where it goes."""
@@ -64,7 +72,7 @@ def root() -> Path:
 
 def items(root: Path) -> list[Item]:
     """What a learner can get, in the order of names: lessons and exercises to work in, executed ones, documents."""
-    return [Item(_place(file), root / file) for file in files(root) if file.suffix != ".toml"]
+    return [Item(_place(file), root / file) for file in files(root) if file.suffix not in (".toml", ".txt")]
 
 
 def files(root: Path) -> list[PurePosixPath]:
@@ -77,6 +85,7 @@ def files(root: Path) -> list[PurePosixPath]:
         *_below(root, SOLVED, "*.ipynb"),
         *_below(root, DOCUMENTS, "*.md"),
         *_below(root, DOCUMENTS, "repository.toml"),  # what an instructor's own notebooks install
+        *_below(root, PurePosixPath(), CONSTRAINTS.name),  # the versions that were tested, which a classroom installs
     }
     return sorted(found | {linked for file in found for linked in _linked(root, file)})
 
