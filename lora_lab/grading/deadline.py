@@ -40,7 +40,7 @@ def within(seconds: float, end_process: float | None = None) -> Iterator[None]:
     alarm.daemon = True
     with contextlib.ExitStack() as stack:
         if end_process is not None:
-            nowhere = stack.enter_context(open(os.devnull, "w"))
+            nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
             faulthandler.dump_traceback_later(end_process, exit=True, file=nowhere)
             stack.callback(faulthandler.cancel_dump_traceback_later)
         alarm.start()

@@ -15,6 +15,7 @@ from typing import Any
 import lora_lab
 from lora_lab import disk, ranges
 from lora_lab.disk.names import refuse_no_name, require_file
+from lora_lab.units import command_line
 
 COURSE = Path(lora_lab.__file__).parent / "exercises"
 _GENERATED = COURSE / "generated" / "exercises"
@@ -80,7 +81,7 @@ def private(path: str | Path) -> tuple[list[Exercise], Sources]:
         raise FileNotFoundError(f"there is no '{path}': give a Python file with checks, or a folder that was built")
     drawn: dict[str, Any] = {}
     if place.is_dir():
-        way_out = f"run 'lora-lab exercises build {path}' first"
+        way_out = f"run `{command_line(['lora-lab', 'exercises', 'build', str(path)])}` first"
         if not (place / BUILT).is_dir():
             raise ValueError(f"'{path}' has no folder '{BUILT}', so it is none that was built: {way_out}")
         exercises, drawn = _built(place / BUILT, way_out)

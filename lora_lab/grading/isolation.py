@@ -64,14 +64,15 @@ def enter_namespaces() -> None:
     _call("unshare", _NEWUSER | _NEWPID | _NEWNS | _NEWIPC | _NEWNET)
     _show()  # else what lies in /proc/self belongs to root, and cannot be written
     for file, line in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
-        Path(f"/proc/self/{file}").write_text(line)
+        Path(f"/proc/self/{file}").write_text(line, encoding="utf-8")
     hide()
 
 
 def furnish(limits: Limits) -> None:
     """Empty places to write in, no sight of other processes, no way back to privileges: in process 1, as it starts."""
     _show()
-    Path("/proc/sys/user/max_user_namespaces").write_text("0")  # or it would be root of one, and mount what it likes
+    nested = Path("/proc/sys/user/max_user_namespaces")
+    nested.write_text("0", encoding="utf-8")  # or it would be root of one, and mount what it likes
     _call("mount", b"none", b"/", None, _REC | _PRIVATE, None)
     room = f"size={limits.file},nr_inodes=4096,mode=1777".encode()
     for place in (b"/tmp", b"/dev/shm"):

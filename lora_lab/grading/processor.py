@@ -20,7 +20,7 @@ def _running(process: int) -> float:
 
 def _children(process: int) -> list[int]:
     try:
-        lists = [file.read_text() for file in Path(f"/proc/{process}/task").glob("*/children")]
+        lists = [file.read_text(encoding="utf-8") for file in Path(f"/proc/{process}/task").glob("*/children")]
     except OSError:  # another system, or it has just ended
         return []
     return [int(number) for text in lists for number in text.split()]
@@ -28,7 +28,7 @@ def _children(process: int) -> list[int]:
 
 def _of(process: int) -> float:
     try:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
         return 0.0
     return sum(map(int, fields[11:15])) / _CLOCK  # user, system, and both of children that have ended

@@ -97,6 +97,7 @@ def _start(paths: list[str], allow: list[str], descriptor: int, sandboxed: bool,
 def _environment() -> list[str]:
     """Nothing of the judge's: it may hold secrets. One thread, so that the server can fork."""
     known = {"HOME": "/tmp", "LANG": "C.UTF-8", "LD_LIBRARY_PATH": "/python/lib"}
+    known["LORA_LAB_KERNELS"] = "off"  # a compiler's second would be spent anew in each sandbox
     known |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     return ["--clearenv", *(part for name, value in known.items() for part in ("--setenv", name, value))]
 

@@ -60,7 +60,9 @@ def processes(judge: Judge) -> set[int]:
     parents = {}
     for entry in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
-            parents[int(entry)] = int(Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[1])
+            parents[int(entry)] = int(
+                Path(f"/proc/{entry}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1]
+            )
     below = {server.pid} if server else set()
     while more := {child for child, parent in parents.items() if parent in below} - below:
         below |= more
@@ -75,7 +77,7 @@ def surroundings() -> Iterator[None]:
             local.bind("\0sentinel")
             local.listen()
         with tempfile.TemporaryDirectory(prefix=SECRET, dir="/var/tmp") as folder:
-            Path(folder, "secret").write_text(SECRET)
+            Path(folder, "secret").write_text(SECRET, encoding="utf-8")
             os.environ["HOSTILE_SECRET"] = SECRET
             yield
             port.settimeout(0)

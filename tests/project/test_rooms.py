@@ -78,7 +78,7 @@ def test_an_editor_knows_every_room():
 # Floors
 
 
-GROUND = {"units", "ranges", "patterns", "matching", "wrappers", "moved"}
+GROUND = {"units", "ranges", "ram", "patterns", "matching", "wrappers", "moved"}
 """What every room may use: no ideas of their own, only the words for them."""
 
 FLOORS = (
@@ -90,7 +90,7 @@ FLOORS = (
     {"memory", "train", "serving", "model_merging"},
     {"show"},
     {"exercises"},
-    {"authoring", "grading"},
+    {"authoring", "classroom", "grading"},
     {"commands"},
 )
 """From the ground. A room imports from lower floors, never from its own or from above; for annotations only, from its

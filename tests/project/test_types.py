@@ -70,7 +70,7 @@ PAIRS = [  # misspelled, right
      'b2: nn.Sequential = quant.load_bitsandbytes(nn.Sequential(), "x")'),
     ('quant.quantize_model(model, codebook="NF4")', 'quant.quantize_model(model, codebook=quant.NF4)'),
     ('models.load_base("cuda")', 'models.load_base("cpu")'),
-    ('models.get_tier("a10")', 'models.get_tier("a100")'),
+    ('models.get_tier("a12")', 'models.get_tier("a100")'),
     ('models.get_tier().lr("qlorra")', 'models.get_tier().lr("qlora")'),
     ('models.choose_dtype("gpu")', 'models.choose_dtype("cuda")'),
     ('world.stranger(random.Random(0), "held out")', 'world.stranger(random.Random(0), "heldout")'),
