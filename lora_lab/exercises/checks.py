@@ -105,7 +105,8 @@ def drawn_from(seed: int) -> Iterator[None]:
     import torch
 
     state = random.getstate()
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    used = torch.cuda.device_count() if torch.cuda.is_initialized() else 0  # to ask the others would take their memory
+    with torch.random.fork_rng(devices=range(used)):
         torch.manual_seed(seed)
         random.seed(seed)
         try:

@@ -26,6 +26,7 @@ from lora_lab.show.finetuning import methods
 from lora_lab.show.fitting import lever_prices, levers_schematic
 from lora_lab.show.formats import bits_schematic, number_lines
 from lora_lab.show.gauge import memory_gauge
+from lora_lab.show.kernels import passes_schematic, program_schematic, roofline
 from lora_lab.show.kept import checkpointing_schematic, kept_schematic
 from lora_lab.show.levels import levels_under_normal, relative_errors
 from lora_lab.show.matrices import cuts, layers, svd_schematic
@@ -81,9 +82,9 @@ __all__ = [
     "kept_schematic",
     "ladder",
     "layers",
-    "lever_prices",
     "levels_over_constants",
     "levels_under_normal",
+    "lever_prices",
     "levers_schematic",
     "library_calls_schematic",
     "lora_explorer",
@@ -101,16 +102,19 @@ __all__ = [
     "number_lines",
     "paired",
     "parts_by_rank",
+    "passes_schematic",
     "picture",
     "predicted_against_measured",
+    "program_schematic",
+    "qlora_schematic",
     "quantizer",
     "quantizer_explorer",
-    "qlora_schematic",
     "rank_explorer",
     "rate_curves",
     "reach_and_shadow",
     "relative_errors",
     "rivals",
+    "roofline",
     "runs",
     "scaling_schematic",
     "scores_by_size",
@@ -118,13 +122,13 @@ __all__ = [
     "slowdown_by_tokens",
     "stopping_curves",
     "style",
-    "svd_schematic",
     "subspace_schematic",
+    "svd_schematic",
     "table",
     "tabulate",
+    "two_libraries",
     "usage_bars",
     "weight_histograms",
     "weight_to_file_schematic",
-    "two_libraries",
     "wrapped",
 ]

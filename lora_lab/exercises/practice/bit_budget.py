@@ -76,7 +76,8 @@ def _least_error(sizes: list[list[int]], errors: list[list[float]], budget: int)
         ways = []
         for bytes_, more in zip(size, error):
             shifted = torch.full_like(least, math.inf)
-            shifted[bytes_:] = least[: budget + 1 - bytes_] + more
+            if bytes_ <= budget:
+                shifted[bytes_:] = least[: budget + 1 - bytes_] + more
             ways.append(shifted)
         least = torch.stack(ways).amin(0)
     return float(least[budget])

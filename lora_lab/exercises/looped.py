@@ -1,0 +1,49 @@
+"""What the checks of lesson 33 share: a drawn weight as codes in NumPy arrays, and the compiler of answers."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lora_lab.exercises.tasks import Wrong
+
+Floats = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+
+
+class Weight:
+    """A drawn weight [d_out, d_in] as codes, in whole blocks within its rows."""
+
+    def __init__(self, d_out: int, d_in: int, block_size: int) -> None:
+        n = d_out * d_in
+        self.d_out, self.d_in, self.block_size = d_out, d_in, block_size
+        self.codes = torch.randint(16, (n,)).numpy()
+        self.codes[:2] = 3, 12  # the first byte tells its two halves apart
+        self.packed = (16 * self.codes[0::2] + self.codes[1::2]).astype(np.uint8)
+        self.absmax = (0.5 + torch.randperm(n // block_size)).float().numpy()  # no two alike
+        self.levels = torch.linspace(-1, 1, 16).pow(3).numpy()
+
+    def restored(self, codes: NDArray[Any] | None = None, absmax: Any = None) -> Floats:
+        """The weight, flat; with other codes or other constants of each number."""
+        constants = np.repeat(self.absmax, self.block_size) if absmax is None else absmax
+        return (self.levels[self.codes if codes is None else codes] * constants).astype(np.float32)
+
+    def handed(self) -> tuple[Bytes, Floats, Floats, int]:
+        return self.packed.copy(), self.absmax.copy(), self.levels.copy(), self.block_size
+
+
+def compiled(answer: Any, *given: Any) -> None:
+    """A right answer must also pass the compiler, which the lesson hands it to next."""
+    try:
+        import numba
+    except ImportError:  # the lesson itself says so
+        return
+    try:
+        numba.njit(answer)(*given)
+    except Exception as error:  # of its own, and of whatever it cannot import
+        raise Wrong(
+            f"right in Python, but Numba cannot compile it ({type(error).__name__}). Plain loops over single numbers: "
+            "no lists, no @, no np.stack, no slice as an index, and in place of “a if … else b” between two codes two "
+            "lines, each of which looks up its level"
+        ) from error

@@ -1,0 +1,100 @@
+"""Lesson 33: one output of a product, read from codes, without the weight ever being made."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lora_lab.exercises.looped import Bytes, Floats, Weight, compiled
+from lora_lab.exercises.tasks import Wrong, task
+
+
+def _dot_codes(
+    row: int, x: Floats, packed: Bytes, absmax: Floats, levels: Floats, block_size: int, values: Floats
+) -> np.float32:
+    half, blocks, total = block_size // 2, len(x) // block_size, np.float32(0)
+    for column in range(blocks):
+        block, part = row * blocks + column, np.float32(0)
+        two, some = packed[block * half : (block + 1) * half], x[column * block_size : (column + 1) * block_size]
+        for i in range(half):
+            values[2 * i] = levels[two[i] >> 4]
+            values[2 * i + 1] = levels[two[i] & 15]
+        for i in range(block_size):
+            part += values[i] * some[i]
+        total += part * absmax[block]
+    return total
+
+
+@task(reference=lambda: _dot_codes)
+def dot_codes(dot_codes: Any) -> None:
+    """One output of x Ŵᵀ: its row's blocks, each restored into `values`, times x's numbers there."""
+    for d_out, d_in, size in ((3, 32, 16), (2, 24, 8), (4, 16, 16)):
+        weight, x = Weight(d_out, d_in, size), torch.randn(d_in).numpy()
+        matrix = weight.restored().reshape(d_out, d_in).astype(np.float64)
+        for row in (d_out - 1, 0):
+            values = np.full(size, np.nan, dtype=np.float32)
+            try:
+                found = dot_codes(row, x.copy(), *weight.handed(), values)
+            except IndexError as error:
+                raise Wrong(
+                    f"row {row} of [{d_out}, {d_in}] in blocks of {size}: yours asks for something that is not there "
+                    f"({error}). A row has len(x) // block_size blocks, and row {row} begins after those before it"
+                ) from error
+            if found is None:
+                raise Wrong("yours gives None, wanted one number: return total")
+            if isinstance(found, np.ndarray) and found.ndim:
+                raise Wrong(f"yours gives an array of the shape {found.shape}, wanted one number, the sum")
+            wanted = float(matrix[row] @ x)
+            if not np.isclose(float(found), wanted, rtol=1e-3, atol=1e-3):
+                raise Wrong(_why_dot(float(found), row, x, weight), yours=float(found), wanted=wanted)
+    compiled(dot_codes, 0, np.ones(16, np.float32), *Weight(1, 16, 16).handed(), np.empty(16, np.float32))
+
+
+def _why_dot(found: float, row: int, x: Floats, weight: Weight) -> str:
+    d_in, size = weight.d_in, weight.block_size
+    inside = slice(row * d_in, (row + 1) * d_in)
+    codes, constants = weight.codes[inside], np.repeat(weight.absmax, size)[inside]
+    swapped = codes.reshape(-1, 2)[:, ::-1].reshape(-1)
+    terms = weight.restored(codes, constants).astype(np.float64) * x
+    slips = {
+        "the constants are missing: each block's part times its absmax": weight.restored(codes, np.ones(d_in)) @ x,
+        "every block has the first one's codes: two[i], not packed[i]": (
+            weight.restored(np.tile(weight.codes[:size], d_in // size), constants) @ x
+        ),
+        "it is always row 0: the first block of a row is row · (blocks of a row)": weight.restored()[:d_in] @ x,
+        "the constants are those of row 0": weight.restored(codes, np.repeat(weight.absmax, size)[:d_in]) @ x,
+        "the two codes of a byte are the wrong way round": weight.restored(swapped, constants) @ x,
+        "every block meets the first numbers of x: those of block c begin at c · block_size": (
+            weight.restored(codes, constants) @ np.tile(x[:size], d_in // size)),
+        "nothing is added: is part added up, and added to total?": 0.0,
+        "the constant is that of block number `row`: absmax[block]": (
+            weight.restored(codes, np.full(d_in, weight.absmax[row])) @ x
+        ),
+        "only half of each block is added up: the second loop runs over block_size numbers": (
+            terms.reshape(-1, size)[:, : size // 2].sum()
+        ),
+        "both numbers of a byte are its high half": weight.restored(np.repeat(codes[0::2], 2), constants) @ x,
+        "both numbers of a byte are its low half": weight.restored(np.repeat(codes[1::2], 2), constants) @ x,
+        "the constant is multiplied in twice": weight.restored(codes, constants**2) @ x,
+        "the total is multiplied by each constant, and with it the blocks before: part times constant, then add": (
+            _total_scaled(terms.reshape(-1, size).sum(1), constants[::size])
+        ),
+        "part is added to total after every number: once, after the second loop": (
+            (np.cumsum(terms.reshape(-1, size), axis=1)).sum()
+        ),
+        "only the last block arrives: add each block's part to the total": terms[-size:].sum(),
+        "only the first block arrives: return after the loop": terms[:size].sum(),
+    }  # fmt: skip
+    for words, slip in slips.items():
+        if np.isclose(found, float(slip), rtol=1e-4, atol=1e-5):
+            return f"row {row}: {words}"
+    return f"row {row} of x Ŵᵀ is another number: try it by hand with two blocks of two"
+
+
+def _total_scaled(parts: NDArray[Any], constants: Floats) -> float:
+    """What total *= constant gives, after each block's part without its constant has been added."""
+    total = 0.0
+    for part, constant in zip(parts, constants):
+        total = (total + part / constant) * constant
+    return total

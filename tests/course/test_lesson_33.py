@@ -1,0 +1,127 @@
+"""Lesson 33: its loops give the library's numbers, whatever the shape, and the record holds what its prose says."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lora_lab import quant, records
+from lora_lab.show.kernels import roofline
+from tests.helpers import lessons
+
+NAME = "33_kernels"
+ROOT = Path(__file__).resolve().parents[2]
+LOOP = lessons.function(NAME, "restore_loop")
+PROGRAM = lessons.function(NAME, "restore_program", np=np)
+DOT = lessons.function(NAME, "dot_codes", np=np)
+SHAPES = [(2, 16, 16), (3, 96, 32), (5, 64, 64), (1, 256, 64)]
+
+
+def drawn(d_out: int, d_in: int, block_size: int) -> tuple[quant.QuantizedTensor, tuple[np.ndarray, ...]]:
+    torch.manual_seed(d_in)
+    stored = quant.quantize(torch.randn(d_out, d_in), block_size=block_size)
+    return stored, (stored.packed.numpy(), stored.absmax.numpy(), quant.NF4.values.numpy())
+
+
+@pytest.mark.parametrize(("d_out", "d_in", "block_size"), SHAPES)
+def test_the_loop_restores_what_the_library_restores_bit_for_bit(d_out: int, d_in: int, block_size: int) -> None:
+    stored, arrays = drawn(d_out, d_in, block_size)
+    found = LOOP(*arrays, block_size, np.empty(d_out * d_in, np.float32))
+    assert np.array_equal(found, stored.dequantize().flatten().numpy())
+
+
+@pytest.mark.parametrize(("d_out", "d_in", "block_size"), SHAPES)
+def test_programs_in_any_order_write_what_the_loop_writes(d_out: int, d_in: int, block_size: int) -> None:
+    _, arrays = drawn(d_out, d_in, block_size)
+    out = np.empty(d_out * d_in, np.float32)
+    for block in reversed(range(len(arrays[1]))):
+        PROGRAM(block, *arrays, block_size, out)
+    assert np.array_equal(out, LOOP(*arrays, block_size, np.empty_like(out)))
+
+
+@pytest.mark.parametrize(("d_out", "d_in", "block_size"), SHAPES)
+def test_a_product_from_codes_is_the_product_with_the_restored_weight(d_out: int, d_in: int, block_size: int) -> None:
+    stored, arrays = drawn(d_out, d_in, block_size)
+    x, values = torch.randn(d_in), np.empty(block_size, np.float32)
+    wanted = stored.dequantize().double() @ x.double()
+    found = [float(DOT(row, x.numpy(), *arrays, block_size, values)) for row in range(d_out)]
+    assert np.allclose(found, wanted.numpy(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["restore_loop", "dot_codes"])
+def test_a_compiler_of_loops_takes_them_and_changes_no_number(name: str) -> None:
+    numba = pytest.importorskip("numba", reason="numba is not installed: pip install numba")
+    stored, arrays = drawn(3, 64, 64)
+    if name == "restore_loop":
+        made = numba.njit(LOOP)(*arrays, 64, np.empty(192, np.float32))
+        assert np.array_equal(made, stored.dequantize().flatten().numpy())
+    else:
+        x, values = np.ones(64, np.float32), np.empty(64, np.float32)
+        made = numba.njit(DOT)(1, x, *arrays, 64, values)
+        assert made == pytest.approx(float(DOT(1, x, *arrays, 64, values)), rel=1e-5)
+
+
+def test_the_bytes_of_the_three_lines_are_those_of_their_tensors() -> None:
+    """Counted from the operations as torch runs them: what each takes and what it gives."""
+    packed = torch.zeros(2048, dtype=torch.uint8)
+    high, low = packed >> 4, packed & 15
+    codes = torch.stack([high, low], dim=1)
+    whole = codes.int()
+    read = 2 * packed.nbytes + high.nbytes + low.nbytes + codes.nbytes
+    written = high.nbytes + low.nbytes + codes.nbytes + whole.nbytes
+    assert (read / 4096, written / 4096) == (3.0, 6.0)
+    assert (whole.nbytes / 4096, 4.0) == (4.0, 4.0)  # looked up: float32 from int32
+    assert 4 + 4 / 64 == 4.0625 and 0.5 + 4 / 64 == 0.5625
+
+
+def test_on_the_gpu_torchs_operations_take_17_copies_of_as_many_bytes_and_the_kernel_one() -> None:
+    (plain,) = records.tried("kernels", what="restore", shape=[8192, 8192], dtype="bfloat16")
+    ms, launches = plain["ms"], plain["launches"]
+    assert round(ms["readable"] / ms["copy"]) == 17
+    assert 0.95 < ms["copy"] / ms["kernel"] < 1
+    assert launches["readable"] > 1 and launches["kernel"] == 1
+    assert round(100 * ms["copy"] / ms["readable"]) == 6
+
+
+def test_for_one_token_bitsandbytes_fuses_in_two_thirds_of_the_time() -> None:
+    (one,) = records.tried("kernels", what="Linear4bit forward, 1 tokens", shape=[4096, 4096], dtype="bfloat16")
+    assert one["launches"]["bitsandbytes"] == 1
+    assert one["ms"]["bitsandbytes"] / one["ms"]["kernel"] == pytest.approx(2 / 3, abs=0.02)
+
+
+def test_the_roof_says_how_far_each_dot_is_below_it() -> None:
+    _, alt = roofline(10e9, 40e9, {"half": (1, 5e9), "top": (100, 40e9)}, "half", "A title")
+    assert alt.startswith("A title. ") and "up to 4.0 operations a byte" in alt
+    assert "half: 1 operations a byte, 5 billion a second, 50% of it" in alt and "100% of it" in alt
+
+
+TRITON = """
+import torch
+from lora_lab import quant
+from program import restore_program
+
+stored = quant.quantize(torch.randn(6, 64), block_size=32)
+out = torch.empty(6 * 64)
+restore_program[(12,)](stored.packed, stored.absmax, quant.NF4.values, out, SIZE=32)
+assert torch.equal(out.view(6, 64), stored.dequantize())
+"""
+
+
+def test_the_triton_program_in_its_text_restores_a_weight(tmp_path: Path) -> None:
+    if importlib.util.find_spec("triton") is None:
+        pytest.skip("triton is not installed, which is for Linux on x86-64 only")
+    text = (lessons.MASTERS / f"{NAME}.py").read_text(encoding="utf-8")
+    (fence,) = re.findall(r"# ```python\n(# @triton\.jit\n.*?)# ```", text, re.DOTALL)
+    program = "import triton\nimport triton.language as tl\n\n\n" + re.sub(r"^# ?", "", fence, flags=re.MULTILINE)
+    (tmp_path / "program.py").write_text(program, encoding="utf-8")
+    script = tmp_path / "run.py"
+    script.write_text(TRITON, encoding="utf-8")
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
