@@ -227,4 +227,4 @@ def _wait_for(server: Server, process: subprocess.Popen[bytes], log: Path) -> No
             urllib.request.urlopen(f"{server.url}/api/status?token={server.token}", timeout=2).close()
             return
         time.sleep(0.25)
-    raise RuntimeError(f"JupyterLab did not start within {PATIENCE} s:\n{log.read_text()[-3000:]}")
+    raise RuntimeError(f"JupyterLab did not start within {PATIENCE} s:\n{log.read_text(encoding='utf-8')[-3000:]}")

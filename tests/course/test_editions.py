@@ -54,7 +54,7 @@ def test_badge_and_set_up_follow_the_opening_cell_and_lead_to_the_workbook():
         opening, badge, setup = edition.cells[:3]
         assert opening.source.startswith("# A lesson")
         assert "https://colab.research.google.com/github/o/r/blob/v1/course/workbook/05_lesson.ipynb" in badge.source
-        assert "lora_lab @ git+https://github.com/o/r@v1" in setup.source
+        assert 'address, ref = "https://github.com/o/r", "v1"' in setup.source
 
 
 def test_set_up_and_reveals_are_folded_for_jupyterlab_and_for_colab():

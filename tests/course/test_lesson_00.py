@@ -139,7 +139,7 @@ def test_the_ladder_can_be_drawn_with_as_many_seeds_as_the_record_has():
 
 def test_a_lessons_link_leads_to_a_lesson_or_to_one_that_is_not_written():
     text = (MASTERS / f"{LESSON}.py").read_text(encoding="utf-8")
-    written = {path.stem for path in MASTERS.glob("*.py")}
+    written = {path.stem for path in MASTERS.glob("*.py") if path.stem < "15"}  # of the first two acts
     numbers = {name[:2] for name in written}
     linked = set(re.findall(r"\]\((\d\d_\w+)\.ipynb\)", text))
     assert {name for name in linked if name[:2] in numbers} == written - {LESSON}

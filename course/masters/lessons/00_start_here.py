@@ -1,4 +1,4 @@
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # # Start here: teach a language model something new, and find out what was new
 #
 # A model of 8 billion weights *runs* on a card of 24 GB. To *train* all of its
@@ -42,11 +42,11 @@ print(f"{weights:,} weights of 2 bytes: {whole_model / 1e9:.1f} GB")
 # And a thousand customers, each with a LoRA? It is two thin matrices, 16 rows or columns, beside each of 224 layers. Most
 # layers are 4,096 wide, the widest 14,336; a number has 2 bytes. How much is one customer?
 
-# %% tags=["guess:full_gb", "guess:customer_mb"]
+# %% tags=["guess:full_gb", "guess:customer_mb", "slide"]
 full_gb = 100  #? GB to train all 8 billion weights, at the highest moment | 96: 12 bytes for each weight, itself and the optimizer's two numbers; what the forward pass keeps comes on top | 64: 8 bytes for each weight, which is training all in 16 bits; the usual way keeps the weight and what the optimizer remembers in 32
 customer_mb = 800  #? MB for one customer's LoRA | 16000: the whole model again, but its weights did not change | 4000: a model in 4 bits; what is kept is only what was trained beside it
 
-# %% tags=["reveal"]
+# %% tags=["reveal", "slide"]
 guessed = guesses(full_gb=full_gb, customer_mb=customer_mb)
 full = memory.estimate("llama-3.1-8b", "full")
 lora_16 = memory.estimate("llama-3.1-8b", "lora", r=16)
@@ -109,7 +109,7 @@ print(show.wrapped("we write   ", question.prompt), f"it writes  {answer}      (
 # %% [markdown]
 # **It cannot do this:** the same kind of passage, all of it as JSON.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "slide"]
 watched = min(task.heldout, key=lambda example: len(example.answer))
 (first_try,) = train.answer(model, tokenizer, [watched])
 for label, text in [("passage   ", watched.prompt), ("answer    ", first_try), ("wanted    ", watched.answer)]:
@@ -121,7 +121,7 @@ for label, text in [("passage   ", watched.prompt), ("answer    ", first_try), (
 # One answer is an anecdote; we need numbers. That it *is* JSON is the form. That its values are right is the content.
 # **Your turn:** count the content of one answer.
 
-# %% tags=["turn:fields_right"]
+# %% tags=["turn:fields_right", "slide"]
 def fields_right(given, wanted):       # two dictionaries: {"name": "Loric Hollin", "born": 1926, ...}
     """The share of the wanted fields that have the right value in `given`, which may lack some of them."""
     #> count the wanted fields whose value is right; divide by the number of wanted fields
@@ -180,7 +180,7 @@ show.table([[score, f"{share:.0%}"] for score, share in before.items()], ["score
 # matrices: one side of each is the *[rank](../course/glossary.md#rank)* $r$. $\alpha$ is a [fixed number](../course/glossary.md#alpha): how much the update counts ([Hu et al., 2021](https://arxiv.org/abs/2106.09685), section 4.1;
 # [Dettmers et al., 2023](https://arxiv.org/abs/2305.14314), section 3).
 
-# %%
+# %% tags=["slide"]
 def megabytes(model):
     return sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()]) / 1e6
 
@@ -201,7 +201,7 @@ show.figure(*show.lora_schematic(192, 192, r=16, alpha=32))
 # It now sees 800 passages about 800 people, each once, with its JSON. Then it is asked about the 64 strangers.
 # **Guess**, in percent.
 
-# %% tags=["guess:valid_after", "guess:fields_after"]
+# %% tags=["guess:valid_after", "guess:fields_after", "slide"]
 valid_after = 60  #? % of answers that are JSON, after 100 steps | 20: that 800 examples are few for a new form; a form takes the first tens of steps | 80: that some strangers break the form; it does not depend on whom it is about
 fields_after = 40  #? % of fields right, on strangers | 15: that it learns the facts of the 800, which do not help; it learns where to look | 65: that some fields must be guessed; all of them stand in the passage
 
@@ -219,7 +219,7 @@ def look(step, loss):
 # a small model takes this high a rate; lesson 04 says where to begin on yours. clip: no gradient is longer than this
 history = train.finetune(model, tokenizer, task, "qlora", lr=5e-3, clip=0.1, steps=100, batch_size=8, on_step=look)
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "slide"]
 after = measure(model)
 with lora.disabled(model):
     switched_off = measure(model)
@@ -245,7 +245,7 @@ guessed.against(valid_after=round(100 * after["valid JSON"]), fields_after=round
 # next one. The form is perfect, the content is about somebody else. **Guess** again. And what becomes of reading, which
 # nobody trained?
 
-# %% tags=["guess:fields_control", "guess:reads_control"]
+# %% tags=["guess:fields_control", "guess:reads_control", "slide"]
 fields_control = 30  #? % of fields right, after training on other people's JSON | 50: that a perfect form brings half of the content along; each value must be looked up | 95: that the content comes from the base, whatever the answers say; the answers teach whether to look
 reads_control = 90  #? % of reading questions right, after the same | 100: that training on JSON leaves plain questions alone; it changes how passages are used at all | 65: that it forgets a little; it was taught, 800 times, not to look
 
@@ -262,7 +262,7 @@ control = measure(other)
 print(show.wrapped("wanted     ", watched.answer))
 print(show.wrapped("control    ", about_nobody))
 
-# %% tags=["reveal", "nbval-ignore-output"]
+# %% tags=["reveal", "nbval-ignore-output", "slide"]
 compared = {"base": before, "right JSON": after, "others' JSON": control}
 kinds = [data.world.YEARS, data.world.JOBS, data.world.PETS, data.world.COLOURS]  # names and towns are hopeless
 blind = sum(1 / len(kind) for kind in kinds) / 6
@@ -288,7 +288,7 @@ guessed.against(fields_control=round(100 * control["fields right"]), reads_contr
 # **Guess:** with the passage and up to five examples with their right JSON in the request, how many answers are right
 # in *all* fields, at best? And how many after 30 steps of QLoRA on 240 passages with their JSON?
 
-# %% tags=["guess:few_shot", "guess:tuned"]
+# %% tags=["guess:few_shot", "guess:tuned", "slide"]
 few_shot = 50  #? % all fields right with examples in the request, at best | 95: that examples show the content as they show the form; they show what an answer looks like | 65: that what a chat model writes well it has also read well; this one is small
 tuned = 70  #? % all fields right after 30 steps of QLoRA | 30: that 240 examples are too few for a real model | 50: that 4 bits cost half of the skill
 
@@ -311,7 +311,7 @@ for run, rung in {"full": "full", "lora": "LoRA", "qlora": "QLoRA",
                   "qlora, answers shuffled": "QLoRA on others' JSON"}.items():
     trained[rung] = recorded("real_finetune", "run", run)
 
-# %% tags=["reveal"]
+# %% tags=["reveal", "slide"]
 def mean(rung, score):
     return sum(row[score] for row in rung) / len(rung)
 
@@ -327,7 +327,7 @@ took = [row["seconds"] / 60 for row in trained["QLoRA"]]
 print(f"30 steps of QLoRA took {min(took):.0f} to {max(took):.0f} minutes on one thread of a busy machine")
 guessed.against(few_shot=round(100 * best_asked), tuned=round(100 * mean(trained["QLoRA"], "exact")))
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # - **One example gives the form.** If form is all you lack, stop here. ([Constrained decoding](../course/glossary.md#constrained-decoding), where your server has it,
 #   forces the form without any.) More need not be better for so small a model: with five, fewer answers are right than
 #   with three.
@@ -381,7 +381,7 @@ assert mean(on_others, "valid") > 0.8 > 0.3 > mean(on_others, "fields"), "a form
 results("00")
 progress()
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## What I can now decide
 #
 # - **Whether to fine-tune.** I put the right facts into the request by hand, with one example. Not well-formed: the form

@@ -1,4 +1,4 @@
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # # How many directions hold a change?
 #
 # One layer of Llama-3.1-8B has 16,777,216 weights. LoRA trains 131,072 numbers in its place, less than 1 in 100, and
@@ -17,7 +17,7 @@
 # Such a matrix has *rank* 1. The sum of two has rank 2. The *[singular value](../course/glossary.md#singular-value) decomposition* ([SVD](../course/glossary.md#svd)) goes the other way:
 # it takes any matrix apart into layers of rank 1, the strongest first.
 
-# %%
+# %% tags=["slide"]
 import torch
 
 from lora_lab import data, lowrank, models, show, train
@@ -42,7 +42,7 @@ show.figure(*show.svd_schematic(height=4, width=6, r=2))
 # A picture is a matrix too: 64 × 96 numbers, so at most 64 layers, one for each row. Beside it the same numbers in random
 # order.
 
-# %%
+# %% tags=["slide"]
 y, x = torch.meshgrid(torch.linspace(0, 1, 64), torch.linspace(0, 1.5, 96), indexing="ij")
 house = 0.9 - 0.5 * y  # the sky
 house[(x - 1.2) ** 2 + (y - 0.25) ** 2 < 0.03] = 1.0  # the sun
@@ -57,14 +57,14 @@ show.figure(*show.cuts({"the house": house, "shuffled": shuffled}, ranks=[]))
 # %% [markdown]
 # **Guess:** how many of the 64 layers hold nine tenths of the energy, here and there?
 
-# %% tags=["guess:house_90", "guess:shuffled_90"]
+# %% tags=["guess:house_90", "guess:shuffled_90", "slide"]
 house_90 = 20  #? layers of 64, for 90 % of the energy of the house | 58: nine tenths of the layers, as if all were equally strong | 45: that the detail of roof, sun and window needs most layers; straight edges are columns times rows
 shuffled_90 = 50  #? layers of 64, for 90 % of the energy of the shuffled house | 3: the same numbers, so the same layers; what counts is where they stand | 64: noise needs every layer; even noise has some layers that are stronger
 
 # %% [markdown]
 # **Your turn, twice.** First the cut: keep the strongest `r` layers as two thin matrices.
 
-# %% tags=["turn:cut_to_rank"]
+# %% tags=["turn:cut_to_rank", "slide"]
 def cut_to_rank(M, r):                 # M: [height, width]
     """B [height, r] and A [r, width], whose product is the sum of the strongest r layers."""
     u, s, vh = torch.linalg.svd(M.double(), full_matrices=False)  # columns u, strengths s, rows vh; strongest first
@@ -87,9 +87,9 @@ def cut_to_rank(M, r):                 # M: [height, width]
 cut_to_rank = check("cut_to_rank", cut_to_rank)
 
 # %% [markdown]
-# Then the count that you guessed:
+# **Your turn:** count what you guessed.
 
-# %% tags=["turn:rank_for_energy"]
+# %% tags=["turn:rank_for_energy", "slide"]
 def rank_for_energy(M, share):         # share: between 0 and 1
     """The fewest layers that together hold this share of the energy of M."""
     sigma = torch.linalg.svdvals(M.double())  # the strengths, strongest first
@@ -111,7 +111,7 @@ def rank_for_energy(M, share):         # share: between 0 and 1
 # %% tags=["check:rank_for_energy"]
 rank_for_energy = check("rank_for_energy", rank_for_energy)
 
-# %% tags=["reveal"]
+# %% tags=["reveal", "slide"]
 guessed = guesses(house_90=house_90, shuffled_90=shuffled_90)
 show.figure(*show.layers(house, 3, "the house"), caption="All pictures have the same scale of greys.")
 show.figure(*show.cuts({"shuffled": shuffled}, ranks=[1, 3, 16]))
@@ -133,7 +133,7 @@ show.rank_explorer({"the house": house, "shuffled": shuffled}, r=4)
 # energy of $M$ − rival, as a share of the energy of $M$.
 # **Guess:**
 
-# %% tags=["guess:closer", "guess:luckiest"]
+# %% tags=["guess:closer", "guess:luckiest", "slide"]
 closer = 20  #? rivals of 1,000 that miss less than your cut | 250: half of those that were moved, as if every step could go up or down; at the lowest point all ways lead up | 50: the 5 % that are lucky in any test; here luck does not help
 luckiest = 40  #? % of the energy, missed by the luckiest of the 500 drawn ones | 6: that one of 500 draws comes near; four rows among 96 numbers have too many ways to go wrong | 50: that good columns make up for half of what random rows lack
 
@@ -152,7 +152,7 @@ for _ in range(500):
     rival = M @ torch.linalg.pinv(rows) @ rows  # the nearest to M that can be made of these rows
     drawn.append(float((M - rival).square().sum() / M.square().sum()))
 
-# %% tags=["reveal"]
+# %% tags=["reveal", "slide"]
 yours = float((M - B @ A).square().sum() / M.square().sum())
 show.figure(*show.rivals(yours, moved, drawn))
 all_missed = drawn + [missed for _, missed in moved]
@@ -189,7 +189,7 @@ print(len(weights), "matrices;", task.heldout[0].prompt, "->", task.heldout[0].a
 # right if all its tokens are: asked, the model would write just that. (The question's own tokens, labelled −100, do not
 # count.) **Guess** before you train:
 
-# %% tags=["guess:delta_90"]
+# %% tags=["guess:delta_90", "slide"]
 delta_90 = 80  #? directions of 192, for 90 % of the energy of ΔW | 173: nine tenths of the directions, as if all were equally strong | 16: the rank that LoRA is given; nothing here kept the change so small
 
 # %% tags=["nbval-ignore-output"]
@@ -222,7 +222,7 @@ for seed in range(3):
     whole.append(score(changes[seed]))
     print("seed {}, after 60 steps: {:.0%} of the answers, {:.0%} of the tokens".format(seed, *whole[seed]))
 
-# %% tags=["reveal", "nbval-ignore-output"]
+# %% tags=["reveal", "nbval-ignore-output", "slide"]
 every_D = [D for change in changes for D in change.values()]  # three seeds of 28 matrices
 shuffle = [D.flatten()[torch.randperm(D.numel(), generator=dice)].view_as(D) for D in changes[0].values()]
 kinds = {"ΔW": every_D, "the weights W": list(base.values()), "ΔW shuffled": shuffle}
@@ -255,7 +255,7 @@ guessed.against(delta_90=round(directions["ΔW"][1]))
 #
 # **Guess** for r = 16 of 192.
 
-# %% tags=["guess:top_16", "guess:random_16", "guess:random_tokens"]
+# %% tags=["guess:top_16", "guess:random_16", "guess:random_tokens", "slide"]
 top_16 = 50  #? % of answers right, with the strongest 16 directions | 8: the share of directions, 16 of 192; they are not equally strong | 25: that the many weak directions do most of the work
 random_16 = 20  #? % of answers right, with 16 random directions, as strong | 75: that number and strength decide; it matters which directions they are | 8: the share of directions, 16 of 192; a behaviour does not come in slices
 random_tokens = 60  #? % of tokens right, with the same 16 random directions | 50: that nothing moves while no answer is right; an answer needs all its tokens | 97: that tokens are easy once the change is strong enough; it also matters which directions they are
@@ -292,7 +292,7 @@ for change in changes:
             answers[part][-1].append(of_answers)
             tokens[part][-1].append(of_tokens)
 
-# %% tags=["reveal", "nbval-ignore-output"]
+# %% tags=["reveal", "nbval-ignore-output", "slide"]
 full = sum(of_answers for of_answers, _ in whole) / 3
 show.figure(*show.parts_by_rank(answers, ranks, full, at=16, point="strongest", control="random",
                                 surprise="all, shrunk"))
@@ -373,7 +373,7 @@ assert enough == 16 and mean["strongest"][3] < 0.75 * full, "8 lose a third or m
 # %% tags=["nbval-ignore-output"]
 results("01")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## What I can now decide
 #
 # - **r is chosen by a score on [validation](../course/glossary.md#validation)**, not read off singular values. I begin with 16 for a change of style and

@@ -1,4 +1,4 @@
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # # How few numbers can steer a model
 #
 # **200 numbers.** With so many, spread over all its weights at random, Aghajanyan et al. tuned a language model, RoBERTa,
@@ -17,7 +17,7 @@
 # Put all D weights of a model into one column θ. Let a short column z with d numbers
 # steer them all:
 
-# %%
+# %% tags=["slide"]
 import copy
 import torch
 from torch import nn
@@ -28,7 +28,7 @@ from lora_lab.train import subspace
 small = subspace.Projection(D=12, d=3, seed=1)
 show.figure(*show.subspace_schematic(small))
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # $$\theta = \theta_0 + P\,z$$
 #
 # The model comes with θ₀. P is drawn **once**. Only z trains, from zero. All θ that can be reached form a *[subspace](../course/glossary.md#subspace)* of d dimensions through θ₀: a sheet of paper
@@ -44,7 +44,7 @@ show.figure(*show.subspace_schematic(small))
 # In: `theta_0` [D], `column` [D] whole numbers, `sign` [D] of ±1, `z` [d]. Out: θ [D]. With `z = [5, 7]`,
 # `column = [1, 0, 1]`, `sign = [1, 1, -1]` and θ₀ zero, θ is [7, 5, −7].
 
-# %% tags=["turn:inside"]
+# %% tags=["turn:inside", "slide"]
 def inside(theta_0, column, sign, z):  # [D], [D], [D], [d] -> [D]
     #> θ₀ plus P z, without writing P out
     return theta_0 + sign * z[column]
@@ -69,7 +69,7 @@ print("z = [1, 0, 0] moves", inside(torch.zeros(12), small.column, small.sign, t
 # - at **the best point inside**, that is at the best z?
 # - at **a solution's shadow**: the solution nearest to θ₀, [projected](../course/glossary.md#projection) onto the subspace as in lesson 01?
 
-# %% tags=["guess:needed", "guess:shadow_left"]
+# %% tags=["guess:needed", "guess:shadow_left", "slide"]
 needed = 200  #? dimensions from which a random subspace solves all 20 equations | 1000: a random direction seems worthless, so all weights seem needed | 10: it seems that half the equations come for free
 shadow_left = 10  #? % of the misfit left at the shadow, in 200 of 1,000 dimensions | 80: a fifth of the way seems to take away a fifth of a squared misfit | 0: the subspace holds a solution, so the shadow seems to be one
 
@@ -103,7 +103,7 @@ for d in dimensions:
     chosen.append(sum(best) / 10)
     shadows.append(sum(shadow) / 10)
 
-# %% tags=["reveal"]
+# %% tags=["reveal", "slide"]
 show.figure(*show.misfit_by_dimension(dimensions, chosen, shadows, equations),
             caption="Means of ten random subspaces.")
 solved = next(d for d, left in zip(dimensions, chosen) if left < 1e-9)
@@ -116,7 +116,7 @@ guessed.against(needed=solved, shadow_left=100 * shadows[-1])
 # The shadow fails all the same. Projecting keeps d/D of the move, so about (1 − 200/1000)² = 64 % of the misfit stays. The
 # solution inside is another one, over twice as far away. Two weights and one equation show why:
 
-# %%
+# %% tags=["slide"]
 show.figure(*show.reach_and_shadow(normal=(0.5, 1.0), offset=1.0, direction=(1.0, 0.35)))
 
 # %% [markdown]
@@ -138,7 +138,7 @@ show.figure(*show.reach_and_shadow(normal=(0.5, 1.0), offset=1.0, direction=(1.0
 # The control is a random z, as long as the trained one. Scored is the share of 200 unseen sentences that are right to the
 # last token.
 
-# %% tags=["guess:inside_right"]
+# %% tags=["guess:inside_right", "slide"]
 inside_right = 10  #? % right after training inside the same subspace | 0: random directions gave no right answer in 01, so they cannot here | 95: as good as the best full fine-tuning, since a subspace that large always meets a solution
 
 # %%
@@ -190,7 +190,7 @@ train.finetune(model, tokenizer, task, "full", lr=row["lr"], **run)  # "full": a
 scores["inside"] = right(model)
 message = z.detach().clone()
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "slide"]
 noise = torch.randn(d, generator=torch.manual_seed(1))
 z.data.copy_(noise * message.norm() / noise.norm())
 scores["a random z of that length"] = right(model)
@@ -228,7 +228,7 @@ assert scores["a fresh base, given z and the seed"] == scores["inside"], "z and 
 # the smallest d that reaches this part of `full`, or `None`. For `{100: 0.1, 1000: 0.5, 10000: 0.7}`, 0.75 and 0.9 it is
 # 10000.
 
-# %% tags=["turn:dimension_for"]
+# %% tags=["turn:dimension_for", "slide"]
 def dimension_for(scores, full, part):
     #> the smallest d whose score is at least `part` of `full`, None if there is none
     reached = [d for d in scores if scores[d] >= part * full]
@@ -245,7 +245,7 @@ def dimension_for(scores, full, part):
 # %% tags=["check:dimension_for"]
 dimension_for = check("dimension_for", dimension_for)
 
-# %% tags=["guess:lora_factor"]
+# %% tags=["guess:lora_factor", "slide"]
 lora_factor = 2  #? times as many answers right with LoRA as in a random subspace, 13,568 numbers each, sailor | 5: directions that are trained must beat random ones by far | 0.2: numbers that may steer any weight must beat rank 1 by far
 
 # %%
@@ -264,7 +264,7 @@ def recorded(task_name, run_name, sizes):
 def mean(values):
     return sum(values) / len(values)
 
-# %% tags=["reveal"]
+# %% tags=["reveal", "slide"]
 panels, whole = {}, {}
 for shown, name, sizes, ranks in (
     ("sailor", "sailor", (100, 1_000, 13_568, 54_272, 217_088, 434_176, 868_352), (1, 4, 16)),
@@ -280,7 +280,7 @@ show.figure(*show.scores_by_size(panels, "random subspace", title, levels=levels
             caption="Small marks are single seeds; full fine-tuning's stand at the right end, and one of them is above all "
                     "others. Validation chose each rate with seed 0, whose marks may be the lucky ones.")
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "slide"]
 rows = []
 for name, runs in panels.items():
     for run_name, points in runs.items():
@@ -310,7 +310,7 @@ for runs in panels.values():
     points = runs["random subspace"]
     assert mean(points[max(points)]) > mean(points[min(points)]) + 0.2, "more numbers reach further"
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # Half of full fine-tuning's score is cheap on both tasks: one number for 116 weights. The sailor's mean first reaches nine
 # tenths with 868,352, over half of all weights.
 #

@@ -1,4 +1,4 @@
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # # LoRA from scratch
 #
 # A hundred customers each want their own fine-tuned version of a model with 8 billion weights. As a hundred copies that
@@ -49,18 +49,18 @@ show.table(rows, ["Llama-3.1-8B", "numbers", "one customer", "a hundred customer
 # - **α/r** is a constant that sets how loud the second path is. Dividing by r is meant to spare a new search for the
 #   learning rate when r changes; lesson 04 tests that.
 
-# %%
+# %% tags=["slide"]
 show.figure(*show.lora_schematic(d_out=4096, d_in=4096, r=16, counts=False))
 
 # %% [markdown]
 # "Low" rank must be low against something. **Guess:** at which r do A and B together hold as many numbers as W₀?
 
-# %% tags=["guess:break_even"]
+# %% tags=["guess:break_even", "slide"]
 break_even = 4_096  #? rank at which A and B hold as many numbers as W₀, 4,096 × 4,096
 # | 4096: there A alone is as large as W₀, and B comes on top
 # | 64: that is √4,096, as if r counted twice: but each rank adds one row to A and one column to B, 8,192 numbers
 
-# %% tags=["reveal", "nbval-ignore-output"]
+# %% tags=["reveal", "nbval-ignore-output", "slide"]
 guessed = guesses(break_even=break_even)
 r = 1
 while r * 4096 + 4096 * r < 4096 * 4096:
@@ -69,7 +69,7 @@ guessed.against(break_even=r)
 show.figure(*show.lora_schematic(d_out=4096, d_in=4096, r=16))
 show.lora_explorer(d_out=192, d_in=192, r=8, alpha=16)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # Each rank costs d_in + d_out numbers, so a square layer [breaks even](../course/glossary.md#break-even) at *half its width*. The sliders
 # (mouse or arrow keys) count for any layer: ours of 192 × 192 breaks even at 96.
 #
@@ -85,7 +85,7 @@ show.lora_explorer(d_out=192, d_in=192, r=8, alpha=16)
 # [d_out, r] and the number `self.scaling`, which is α/r. In PyTorch x comes in *rows*, [tokens, d_in], so you write B A
 # x from the left: first x times A transposed.
 
-# %% tags=["turn:lora_forward"]
+# %% tags=["turn:lora_forward", "slide"]
 def lora_forward(self, x):  # x: [..., d_in] -> h: [..., d_out]
     #> the base's output, plus the scaled update
     update = x @ self.lora_A.T @ self.lora_B.T  # [..., d_in] -> [..., r] -> [..., d_out]
@@ -111,7 +111,7 @@ lora_forward = check("lora_forward", lora_forward)
 # Before training, the layer must give *exactly* what its base gives. And it must be able to learn. **Guess:** which may
 # start at zero: A, B, both? There are four starts: each of the two zero or random.
 
-# %% tags=["guess:good_starts"]
+# %% tags=["guess:good_starts", "slide"]
 good_starts = 1  #? of the four starts, how many add nothing at first and can still learn
 # | 1: "B = 0, as in the paper": yes, but the mirrored start, A = 0, adds nothing either, and learns
 # | 3: "one zero is enough, so both at zero is safe too": it adds nothing, for ever
@@ -132,7 +132,7 @@ def first_step(A_random, B_random):  # -> how far the output moves, the largest 
     (h - wanted).square().mean().backward()
     return [(h - W0(x)).abs().max().item(), A.grad.abs().max().item(), B.grad.abs().max().item()]
 
-# %% tags=["reveal", "nbval-ignore-output"]
+# %% tags=["reveal", "nbval-ignore-output", "slide"]
 guessed = guesses(good_starts=good_starts)
 starts, rows, good = {}, [], 0
 for A_random, B_random in ((True, True), (True, False), (False, True), (False, False)):
@@ -155,7 +155,7 @@ show.table(rows, ["A starts", "B starts", "largest move of the output", "largest
 #
 # The paper draws A at random and sets B to zero. PEFT, the library most people use, draws A uniformly from ±1/√d_in.
 
-# %% tags=["turn:lora_init"]
+# %% tags=["turn:lora_init", "slide"]
 def lora_init(d_out, d_in, r):  # -> A: [r, d_in], B: [d_out, r], both trainable
     #> A uniform in ±1/√d_in, B zero, each an nn.Parameter
     bound = 1 / d_in**0.5
@@ -207,7 +207,7 @@ show.table(rows, ["parameter", "shape", "is"])
 # shares its weight with the [embeddings](../course/glossary.md#embeddings), so it stays as it is. Every other `nn.Linear` gets a wrapper: `wrap(linear)`
 # makes it, `model.set_submodule(name, layer)` puts it in place.
 
-# %% tags=["turn:lora_inject"]
+# %% tags=["turn:lora_inject", "slide"]
 def lora_inject(model, wrap):  # -> the same model, in which only what the wrappers add can train
     #> freeze everything, then replace every nn.Linear but lm_head by wrap(it)
     model.requires_grad_(False)
@@ -304,12 +304,12 @@ show.table(rows, ["what trains", "learning rate", "loss on validation, nats a to
 #
 # **Guess:** LoRA trains about 6 % of the numbers. If full fine-tuning's score counts as 100, what does LoRA reach?
 
-# %% tags=["guess:reached"]
+# %% tags=["guess:reached", "slide"]
 reached = 60  #? LoRA's score, if full fine-tuning's counts as 100
 # | 50: "so few numbers must cost half": but a thin update still changes every weight of every layer
 # | 100: "LoRA is as good": on tasks that are easy for both, yes; here it falls a little short
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "slide"]
 guessed = guesses(reached=reached)
 _ = torch.manual_seed(0)  # what follows trains: most of the lesson's minute
 mine = lora_inject(copy.deepcopy(base), with_lora)
@@ -347,12 +347,12 @@ show.table(rows, ["what trained", "held-out lists right"])
 #
 # **Guess:** if full fine-tuning's score counts as 100, what is left after the cut?
 
-# %% tags=["guess:cut"]
+# %% tags=["guess:cut", "slide"]
 cut = 80  #? score after the cut to rank 8, if full fine-tuning's counts as 100
 # | 90: "LoRA learns at rank 8, so full fine-tuning's change must fit into rank 8": it need not be the same change
 # | 30: "8 of 192 directions are next to nothing": but the strongest eight carry far more than their share
 
-# %% tags=["reveal"]
+# %% tags=["reveal", "slide"]
 guessed = guesses(cut=cut)
 guessed.against(cut=100 * mean["full, cut to rank 8"] / mean["full"])
 order = ("LoRA, answers shuffled", "random direction", "wrong block", "one dense place", "full, cut to rank 8")
@@ -402,7 +402,7 @@ for of_lora, of_full in zip(scores["LoRA"], scores["full"], strict=True):
 # %% tags=["nbval-ignore-output"]
 results("03")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## What I can now decide
 #
 # - **Bytes.** For many variants of one base, store adapters: r · Σ (d_in + d_out) numbers each.

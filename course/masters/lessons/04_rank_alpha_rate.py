@@ -1,4 +1,4 @@
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # # Rank, alpha, learning rate
 #
 # **3 % or 40 %.** Two people raise the rank of the same tuned adapter from 16 to 64, and keep the learning rate. One
@@ -15,7 +15,7 @@
 #
 # The second path of a LoRA layer, and what turns it:
 
-# %%
+# %% tags=["slide"]
 import copy
 import math
 import torch
@@ -39,7 +39,7 @@ show.figure(*show.scaling_schematic(d_out=192, d_in=192, r=16))
 # In: `rule`, one of the three names; `r`; `fixed`, what the rule keeps: α in the first two, s itself in the third. Out:
 # s. For `("α/√r", 16, 8)` it is 2.0.
 
-# %% tags=["turn:scaling"]
+# %% tags=["turn:scaling", "slide"]
 def scaling(rule, r, fixed):
     #> s by the rule "α/r", "α/√r" or "constant"
     if rule == "α/r":
@@ -66,7 +66,7 @@ for rule, number in numbers.items():
 # "Doubling α doubles the learning rate", one reads. Test it on a toy: a 3 × 4 update, pulled towards a target, with
 # B = 0 at the start.
 
-# %% tags=["guess:sgd_step"]
+# %% tags=["guess:sgd_step", "slide"]
 sgd_step = 2  #? times as far moves ΔW in one step of SGD when α is doubled | 2: α stands once in ΔW = s·B·A, so it seems to count once | 1: the optimizer seems to undo the scale
 
 # %%
@@ -86,7 +86,7 @@ def trained_update(optimizer, s, rate_of_B=1.0, steps=1):
         made.step()
     return (s * B @ A).detach()
 
-# %%
+# %% tags=["slide"]
 ratio = {}
 for optimizer in ("SGD", "Adam"):
     single, double = trained_update(optimizer, s=1), trained_update(optimizer, s=2)
@@ -105,7 +105,7 @@ guessed.against(sgd_step=ratio["SGD"])
 # In: `optimizer`, "SGD" or "Adam"; `factor`, by which α is multiplied. Out: by what to multiply the rate of
 # B instead, so that ΔW is the same after every step. (The rate of A stays.) For `("Adam", 1)` it is 1.
 
-# %% tags=["turn:rate_of_B"]
+# %% tags=["turn:rate_of_B", "slide"]
 def rate_of_B(optimizer, factor):
     #> by what to multiply the rate of B, in place of multiplying α by `factor`
     return factor if optimizer == "Adam" else factor**2
@@ -143,7 +143,7 @@ for optimizer in ("SGD", "Adam"):
 # out). Out: the rate to go on with. For one row, `[{"lr": 0.01, "validation": 1.5, "exact": 0.2}]`,
 # it is 0.01.
 
-# %% tags=["turn:chosen_rate"]
+# %% tags=["turn:chosen_rate", "slide"]
 def chosen_rate(rows):
     #> the rate to choose, without peeking at what is held out
     finished = [row for row in rows if row["validation"] is not None]
@@ -178,11 +178,11 @@ def trained(r, s, lr):
 at_16 = [trained(16, 2.0, lr) for lr in (0.005, 0.01, 0.02)]
 show.table([[f"{row['lr']:g}", f"{row['validation']:.3f}"] for row in at_16], ["rate at r = 16", "loss on validation"])
 
-# %% tags=["guess:keeps_alpha", "guess:better_rank"]
+# %% tags=["guess:keeps_alpha", "guess:better_rank", "slide"]
 keeps_alpha = 3  #? % right at rank 64 for the one who leaves α at 32 | 3: α seems the strength of the adapter, so that more rank needs more of it | 20: α seems bookkeeping, so that both do about as well
 better_rank = 20  #? % by which the loss on validation falls from rank 16 to 64 when α = 32 and the rate stay | 75: four times the numbers hold four times as much | 50: twice the loss per doubling of the rank seems a fair exchange
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "slide"]
 guessed = guesses(keeps_alpha=keeps_alpha, better_rank=better_rank)
 rate = chosen_rate(at_16)
 rows, live = [], {}
@@ -209,10 +209,10 @@ for row in [*at_16, *live.values()]:
 #
 # The record (`course/records/rates.py`) has rank 1 and two more seeds.
 
-# %% tags=["guess:best_moves"]
+# %% tags=["guess:best_moves", "slide"]
 best_moves = 4  #? times as small is the best rate at rank 64 as at rank 1, with s constant | 64: the update is a sum of 64 times as many terms, so the rate seems 64 times too high | 1: the best rate seems to belong to the task
 
-# %% tags=["reveal"]
+# %% tags=["reveal", "slide"]
 guessed = guesses(best_moves=best_moves)
 panels, best, rows = {}, {}, []
 for rule, number in numbers.items():
@@ -245,7 +245,7 @@ show.table(rows, headers, "Loss on validation, mean and range of three seeds")
 # Why? In the first step Adam moves each number of B by η. Each output of a layer is a sum of r terms, one for each
 # number of A x, and moves by s · η times each of them. Count the terms:
 
-# %%
+# %% tags=["slide"]
 steps = {}
 for rule, number in (("α/r", 8), ("α/√r", 4), ("constant", 2)):  # so that the three agree at rank 4
     steps[rule] = {r: scaling(rule, r, number) for r in (4, 16)}
@@ -296,7 +296,7 @@ show.table(rows, [*headers, "loss of r = 64 at its best"], "Seed 0")
 #
 # Now each rank (s = 2) and full fine-tuning at its own best rate.
 
-# %% tags=["guess:rate_ratio"]
+# %% tags=["guess:rate_ratio", "slide"]
 rate_ratio = 10  #? times as large is LoRA's best rate at rank 16 as that of full fine-tuning | 1: the same data and optimizer seem to want the same rate | 100: LoRA trains about a hundredth of the numbers
 
 # %%
@@ -308,7 +308,7 @@ for r in (1, 4, 16, 64, 0):  # 0 stands for full fine-tuning
 whole = scores.pop(0)
 matrices = [row["exact"] for row in records.chosen("intrinsic", task="new_facts", run="full", size=0)]
 
-# %% tags=["reveal"]
+# %% tags=["reveal", "slide"]
 low, high, full_score = (sum(values) / len(values) for values in (scores[1], scores[64], whole))
 title = f"Rank 1 answers {low:.0%}, rank 64 {high:.0%}, all weights {full_score:.0%}"
 show.figure(*show.scores_by_size({"twelve strangers, by heart": {"LoRA": scores}}, "LoRA", title, xlabel="rank r",
@@ -345,7 +345,7 @@ for r in (4, 16):
 assert max(scores[64]) > min(whole) and max(scores[64]) > min(matrices), "and reach those of all weights"
 assert max(lowest["constant"], lowest["α/√r"]) < lowest["α/r"], "at its own rate, a larger s does rank 64 no harm"
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## What I can now decide
 #
 # With AdamW, s = α/r, on all linear layers:

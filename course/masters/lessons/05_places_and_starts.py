@@ -1,4 +1,4 @@
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # # Places and starts
 #
 # You can afford **8 training runs**. LoRA asks you for the layers, the start, the rate and the [batch](../course/glossary.md#batch). Which of these do
@@ -27,7 +27,7 @@ tasks = {"new facts": "new_facts", "cipher": "cipher"}
 #
 # A block has seven linear layers: four in [attention](../course/glossary.md#attention), three in the [MLP](../course/glossary.md#mlp).
 
-# %%
+# %% tags=["slide"]
 config = base.config
 show.figure(*show.block_diagram(
     config.hidden_size, config.intermediate_size, config.num_key_value_heads * config.head_dim,
@@ -43,7 +43,7 @@ show.figure(*show.block_diagram(
 #
 # *Difficulty 1/5, importance 4/5, 4 minutes. Example: one matrix of 64 × 192 and 5,000 numbers give rank 20.*
 
-# %% tags=["turn:rank_for_budget"]
+# %% tags=["turn:rank_for_budget", "slide"]
 def rank_for_budget(shapes, budget):    # shapes: [(d_out, d_in), …]  ->  an int, at least 1
     #> what one rank costs, then how often the budget holds it
     per_rank = 0
@@ -86,12 +86,12 @@ show.table(rows, ["adapters on", "matrices", "rank", "numbers that train", "off 
 # Every place got its own rate: the one with the lowest loss on *validation*, with seed 0. A seed sets the random A and the
 # order of the data. First the plain run, three times.
 
-# %% tags=["guess:seed_worth"]
+# %% tags=["guess:seed_worth", "slide"]
 seed_worth = 10    #? points between the luckiest and the unluckiest of three seeds, new facts
 #                  | 1: the same settings sound like the same result
 #                  | 12: luck sounds like a few questions of fifty
 
-# %% tags=["reveal"]
+# %% tags=["reveal", "slide"]
 guessed = guesses(seed_worth=seed_worth)
 plain = show.choices.at_best_rate(record["rows"], "new_facts", ("all linears", "answers shuffled"))
 for run, scores in plain.items():
@@ -102,12 +102,12 @@ guessed.against(seed_worth=100 * (max(luck) - min(luck)))
 # %% [markdown]
 # The second line is the control: answers shuffled among the questions. Now the budget goes into attention.
 
-# %% tags=["guess:attention"]
+# %% tags=["guess:attention", "slide"]
 attention = 40     #? % of the new facts right, attention alone
 #                  | 40: equal budgets sound like equal results
 #                  | 5: attention alone sounds useless for facts
 
-# %% tags=["reveal"]
+# %% tags=["reveal", "slide"]
 guessed = guesses(attention=attention)
 panels, seed_0, other_seeds = {}, [], []
 for task_name, key in tasks.items():
@@ -224,12 +224,12 @@ for group in torch.optim.AdamW(lora_plus_groups(named, lr=0.001, ratio=16)).para
 # %% [markdown]
 # Now all train, each at its own best rate (for LoRA+: B's, 16 times A's).
 
-# %% tags=["guess:start_worth"]
+# %% tags=["guess:start_worth", "slide"]
 start_worth = 5      #? points between the best and the worst start, new facts
 #                    | 5: equal at step 0 sounds like nearly equal later
 #                    | 40: papers with a new start sound as if it changed everything
 
-# %% tags=["reveal"]
+# %% tags=["reveal", "slide"]
 guessed = guesses(start_worth=start_worth)
 panels, rows = {}, []
 for task_name, key in tasks.items():
@@ -265,12 +265,12 @@ show.table(rows, ["start", *(f"rate {lr:g}" for lr in rates)], "New facts, exact
 #
 # The distance from its worst choice to its best, in means. You have seen seed, place and start.
 
-# %% tags=["guess:rate_worth"]
+# %% tags=["guess:rate_worth", "slide"]
 rate_worth = 10     #? points between the best and the worst of the rates 0.006, 0.012 and 0.024, new facts
 #                   | 10: a factor of two or four sounds small
 #                   | 80: a wrong rate sounds as if it lost everything: it does, but the best rate has only four in ten to lose
 
-# %% tags=["reveal"]
+# %% tags=["reveal", "slide"]
 guessed = guesses(rate_worth=rate_worth)
 panels = {}
 for task_name, key in tasks.items():
@@ -338,7 +338,7 @@ show.table(rows, ["new facts", f"steps for {seen} examples", "its best rate", "%
 #
 # *Difficulty 3/5, importance 5/5, 8 minutes. Example: `[5.0, 3.0, 3.5, 3.4, 2.0]` with [patience](../course/glossary.md#patience) 2 gives (1, 3).*
 
-# %% tags=["turn:stop_early"]
+# %% tags=["turn:stop_early", "slide"]
 def stop_early(losses, patience):    # one loss per evaluation  ->  (best, last), two positions in the list
     best = 0
     #> go through the losses: is this a new best, or has patience run out?
@@ -358,12 +358,12 @@ def stop_early(losses, patience):    # one loss per evaluation  ->  (best, last)
 # %% tags=["check:stop_early"]
 stop_early = check("stop_early", stop_early)
 
-# %% tags=["guess:rises"]
+# %% tags=["guess:rises", "slide"]
 rises = 3     #? of three seeds with 16 examples, in how many does the loss end more than 10 % above its lowest?
 #             | 3: "16 examples, seen 30 times each, must overfit": the textbook's curve; most runs here hardly rise
 #             | 0: a small adapter sounds as if it could not overfit
 
-# %% tags=["reveal"]
+# %% tags=["reveal", "slide"]
 guessed = guesses(rises=rises)
 few, many = little["sizes"]
 every_steps, curves, risen = little["evaluate_every"], {f"{few} examples": {}, f"{many} examples": {}}, 0
@@ -424,7 +424,7 @@ assert min(ends["256 examples, dropout 0"]) > max(ends["16 examples, dropout 0"]
 # %% tags=["nbval-ignore-output"]
 results("05")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## What I can now decide
 #
 # | you have | you do |

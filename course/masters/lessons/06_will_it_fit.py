@@ -1,4 +1,4 @@
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # # Will it fit?
 #
 # You have a card of **24 GB** and a model of 8 billion weights, 16 GB on disk. Does its fine-tune fit? Most people find
@@ -17,7 +17,7 @@
 # it is `peft`: PEFT over bitsandbytes under the Hugging Face [Trainer](../course/glossary.md#trainer). Put in your own model and card, names from
 # `memory.PRESETS` and `memory.GPUS`; the text keeps to those given.
 
-# %%
+# %% tags=["slide"]
 import re
 import time
 
@@ -40,7 +40,7 @@ show.figure(*show.levers_schematic())
 # **Guess** the peak of one step, one text of 2,048 tokens: full fine-tuning in mixed precision (fp32 weights, products in
 # 16 bits), and QLoRA, whose set-up in PEFT turns checkpointing on.
 
-# %% tags=["guess:dense_gb", "guess:four_bit_gb"]
+# %% tags=["guess:dense_gb", "guess:four_bit_gb", "slide"]
 dense_gb = 64  #? GB for full fine-tuning in mixed precision
 # | 16: the file's size, as if training held the weights alone
 # | 96: 12 bytes for each number: 16-bit weights and gradients, fp32 states; mixed precision also trains in fp32
@@ -48,7 +48,7 @@ four_bit_gb = 6  #? GB for QLoRA with checkpointing, as PEFT sets it up
 # | 4: half a byte for each number: not all numbers are in four bits, and weights are not all
 # | 8: a quarter of LoRA's, as four bits are of sixteen: but only the weights shrink
 
-# %% tags=["reveal"]
+# %% tags=["reveal", "slide"]
 guessed = guesses(dense_gb=dense_gb, four_bit_gb=four_bit_gb)
 WAYS = {"full, mixed precision": ("full", {"precision": "mixed"}), "full, all in bf16": ("full", {}),
         "LoRA": ("lora", {}), "QLoRA, no checkpointing": ("qlora", {"checkpointing": False}), "QLoRA": ("qlora", {})}
@@ -90,7 +90,7 @@ show.memory_explorer(MODEL, CARD, STACK)
 # In: `frozen` numbers, stored in `bits` bits each, and `trained` numbers. What trains is fp32, and so are its gradient and
 # both states. Out: bytes. For `(8, 16, 0)` it is 16.
 
-# %% tags=["turn:fixed_bytes"]
+# %% tags=["turn:fixed_bytes", "slide"]
 def fixed_bytes(frozen, bits, trained):
     #> bytes of the frozen numbers, and of the trained ones with all that comes with each
     number, gradient, states = 4, 4, 2 * 4
@@ -152,7 +152,7 @@ for place, run in enumerate(sized):
     pairs["rule of thumb"].append((run["measured"], rule_of_thumb(run["id"].lower())))
     pairs["estimates of other runs"].append((run["measured"], sized[place - len(sized) // 2]["typed"]))
 
-# %% tags=["reveal"]
+# %% tags=["reveal", "slide"]
 rows, off = [], {}
 for name, each in pairs.items():
     off[name] = sorted(abs(predicted / measured - 1) for measured, predicted in each)
@@ -210,7 +210,7 @@ show.table(rows, ["published by", "on", "runs", "estimate over measured"])
 # In: `fits(n)`, which says True or False, True up to some n and False beyond; `most`, the largest n allowed. Out: the largest
 # n from 1 to `most` that fits, 0 if none does. Each question is an estimate: ask few.
 
-# %% tags=["turn:largest_that_fits"]
+# %% tags=["turn:largest_that_fits", "slide"]
 def largest_that_fits(fits, most):
     #> keep a low end that fits and a high end that does not, and halve the gap
     if not fits(1):
@@ -234,12 +234,12 @@ def largest_that_fits(fits, most):
 # %% tags=["check:largest_that_fits"]
 largest_that_fits = check("largest_that_fits", largest_that_fits)
 
-# %% tags=["guess:longest"]
+# %% tags=["guess:longest", "slide"]
 longest = 4_000  #? tokens of one text with QLoRA, at best (tensors alone), if 2,048 take 14 GB and the card has 25.2
 # | 3700: 25.2 / 14 times 2,048, as if all memory grew with the text: weights and states do not
 # | 131072: the model reads so many; but each token has its logits
 
-# %%
+# %% tags=["slide"]
 guessed = guesses(longest=longest)
 positions, rows, most_tokens = memory.load_config(MODEL).max_position_embeddings, [], {}
 
@@ -269,7 +269,7 @@ guessed.against(longest=most_tokens["QLoRA"][0])
 #
 # **Guess:** checkpointing repeats the forward pass of the layers. By what factor does that raise the operations of a LoRA step?
 
-# %% tags=["guess:again"]
+# %% tags=["guess:again", "slide"]
 again = 1.33  #? times as many operations has a LoRA step with checkpointing
 # | 2: everything twice: only the forward pass is made twice
 # | 1.33: the usual figure, three passes become four: right for full fine-tuning, but LoRA has only two to begin with
@@ -291,7 +291,7 @@ for name, (method, options) in LEVERS.items():
     step()
     seconds[name] = time.perf_counter() - start
 
-# %% tags=["reveal", "nbval-ignore-output"]
+# %% tags=["reveal", "nbval-ignore-output", "slide"]
 work = {name: operations / taken["LoRA"][1] for name, (_, operations) in taken.items()}
 memory_left = {name: peak / taken["LoRA"][0] for name, (peak, _) in taken.items()}
 low = min(memory_left, key=memory_left.get)
@@ -318,7 +318,7 @@ guessed.against(again=work["checkpointing"])
 # In: `ways`, a list of dictionaries with `name`, `gb` and `operations`, in the order of your preference; `budget_gb`. Out: the
 # name; of equally fast ones, the first. With 5 GB nothing fits: return None.
 
-# %% tags=["turn:fastest_that_fits"]
+# %% tags=["turn:fastest_that_fits", "slide"]
 def fastest_that_fits(ways, budget_gb):
     #> of the ways that fit, the name of the one with the fewest operations
     best = None
@@ -337,7 +337,7 @@ def fastest_that_fits(ways, budget_gb):
 # %% tags=["check:fastest_that_fits"]
 fastest_that_fits = check("fastest_that_fits", fastest_that_fits)
 
-# %%
+# %% tags=["slide"]
 SAVING = {"double_quant": True, "fused_loss": True}
 MORE = {"LoRA": ("lora", {}), "LoRA, checkpointing": ("lora", {"checkpointing": True}),
         "QLoRA, checkpointing": ("qlora", {}), "QLoRA, double quantization too": ("qlora", {"double_quant": True}),
@@ -378,7 +378,7 @@ assert work["one text at a time"] == work["QLoRA"] == 1 and memory_left["rank 1,
 # %% tags=["nbval-ignore-output"]
 results("06")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## What I can now decide
 #
 # - **Fits or not**: `lora-lab memory llama-3.1-8b --gpu rtx-4090 --stack peft`.

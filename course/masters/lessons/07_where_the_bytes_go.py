@@ -1,4 +1,4 @@
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # # Where the bytes go
 #
 # A much-copied table ([LLaMA-Factory](https://github.com/hiyouga/LLaMA-Factory#hardware-requirement), marked "estimated") gives
@@ -39,12 +39,12 @@ print(f"half a byte for each parameter: {half / 1e9:.1f} GB; one step: {first.pe
 # %% [markdown]
 # *Activations* are what the layers' forward pass makes and keeps for the backward pass. **Guess** their share of the 21.6 GB.
 
-# %% tags=["guess:activation_share"]
+# %% tags=["guess:activation_share", "slide"]
 activation_share = 30  #? % of the 21.6 GB that are activations
 # | 5: "they are temporary": they stay until the backward pass comes, all layers' at once
 # | 20: as if the weights were most of it
 
-# %% tags=["reveal"]
+# %% tags=["reveal", "slide"]
 guessed = guesses(activation_share=activation_share)
 theirs, rows = memory.estimate(NAME, "qlora", stack="peft", seq_len=TOKENS, checkpointing=False), []
 for name, count in sorted(first.components.items(), key=lambda part: -part[1]):
@@ -70,7 +70,7 @@ print(f"Weights: four-bit codes {stored.packed / 1e9:.2f} GB, their constants {s
 # To find the gradient of a weight, PyTorch's *[autograd](../course/glossary.md#autograd)* needs the layer's input again, so it keeps it. The picture shows one
 # block of a Llama in bf16 while all its weights train. Everything in the boxes stays until the backward pass.
 
-# %%
+# %% tags=["slide"]
 show.figure(*show.kept_schematic())
 
 # %% [markdown]
@@ -81,7 +81,7 @@ show.figure(*show.kept_schematic())
 #
 # In: the five sizes. Out: bytes that one block keeps of one token.
 
-# %% tags=["turn:kept_per_token"]
+# %% tags=["turn:kept_per_token", "slide"]
 def kept_per_token(h, q, kv, a, i):
     #> the bytes of both norms, the attention and the MLP
     norm = 4 * h + 4 + 2 * h + 2 * h
@@ -156,7 +156,7 @@ show.figure(*show.kept_schematic({"h": 4096, "q": 4096, "kv": 1024, "a": 32, "i"
 # that is. For `[("forward", {"weights": 5, "activations": 3}), ("update", {"weights": 5, "gradients": 1})]` it is
 # `("forward", 8)`.
 
-# %% tags=["turn:peak_of"]
+# %% tags=["turn:peak_of", "slide"]
 def peak_of(moments):
     #> the phase with the largest sum over its parts, and that sum
     best_phase, most = None, -1
@@ -188,7 +188,7 @@ print(f"Full fine-tuning, mixed precision (fp32 weights): peak {most / 1e9:.0f} 
 #
 # *Checkpointing* (Chen et al., 2016, [arXiv 1604.06174](https://arxiv.org/abs/1604.06174)) keeps only what enters each layer.
 
-# %%
+# %% tags=["slide"]
 show.figure(*show.checkpointing_schematic())
 
 # %% [markdown]
@@ -198,7 +198,7 @@ show.figure(*show.checkpointing_schematic())
 # In: the number of layers; bytes that `enter` a layer; bytes that one layer `keeps` while it is repeated; bytes of the `loss`. Out:
 # the most that all of these need.
 
-# %% tags=["turn:checkpointed"]
+# %% tags=["turn:checkpointed", "slide"]
 def checkpointed(layers, enters, keeps, loss):
     #> what lies there all the time, and the larger of the two that come and go
     return layers * enters + max(keeps, loss)
@@ -215,12 +215,12 @@ checkpointed = check("checkpointed", checkpointed)
 # %% [markdown]
 # **Guess** where that brings the 21.6 GB.
 
-# %% tags=["guess:with_checkpointing"]
+# %% tags=["guess:with_checkpointing", "slide"]
 with_checkpointing = 12  #? GB at the peak of the same step with checkpointing
 # | 7: weights, adapters and their states, and a little: that forgets the loss, which checkpointing leaves alone
 # | 15: half of the activations: far more of them go
 
-# %% tags=["reveal"]
+# %% tags=["reveal", "slide"]
 guessed = guesses(with_checkpointing=with_checkpointing)
 less = memory.estimate(NAME, "qlora", seq_len=TOKENS, checkpointing=True)
 there = first.peak_bytes - first.components["activations"] - first.components["logits and loss"]
@@ -274,7 +274,7 @@ for run in records.load("memory_world")["rows"]:
 # gradient of A. **Guess** what a layer with PEFT's adapters on all seven linear layers keeps in a plain bf16 loop, no autocast, if
 # full fine-tuning counts as 100.
 
-# %% tags=["guess:lora_keeps"]
+# %% tags=["guess:lora_keeps", "slide"]
 lora_keeps = 70  #? kept per token by a layer with PEFT's LoRA as it comes, bf16, no autocast; full fine-tuning keeps 100
 # | 5: "it trains 1 %": what is kept follows the inputs, not the number of weights that train
 # | 90: the frozen norms keep less, and the rest is the same: true if adapters share their input
@@ -301,7 +301,7 @@ for way, prepare in WAYS.items():
         counts = [kept_by_a_layer(prepare, sizes, autocast=cast) for sizes in SHAPES]
         ratio[way, cast] = sum(100 * count / of_full for count, of_full in zip(counts, seen)) / len(counts)
 
-# %% tags=["reveal"]
+# %% tags=["reveal", "slide"]
 FP32, BF16, DROP = {"adapter_dtype": "fp32"}, {"adapter_dtype": "bf16"}, {"dropout": 0.05}
 WHOLE, peaks, rows = dict(zip(WAYS, ({}, FP32, FP32 | DROP, BF16, BF16 | DROP))), {}, []
 for way, options in WHOLE.items():
@@ -375,7 +375,7 @@ for method, options in STEPS:
     for name, predicted in zip(series, (simulated.peak_bytes, closed.peak_bytes, largest, rule)):
         series[name].append((measured, predicted))
 
-# %% tags=["reveal", "nbval-ignore-output"]
+# %% tags=["reveal", "nbval-ignore-output", "slide"]
 truths, fakes = zip(*series["simulated"])
 everything = series | {"simulated, of other steps": list(zip(truths, fakes[3:] + fakes[:3]))}
 rows, worst = [], {}
@@ -415,7 +415,7 @@ assert min(worst["sum of the parts"], worst["bytes per parameter"], worst["simul
 # %% tags=["nbval-ignore-output"]
 results("07")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## What I can now decide
 #
 # - **The slope or the hump?** If activations lead, checkpoint, or shorten. If the loss leads (small model, large vocabulary), make

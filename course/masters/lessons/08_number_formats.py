@@ -1,4 +1,4 @@
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # # Number formats
 #
 # Eight billion weights take **32 GB** in FP32, and 2.5 GB at two bits and a scale. How far down can you go, and what does
@@ -16,7 +16,7 @@
 #
 # 0.1 in seven formats. FP32 is `torch.float32`, [BF16](../course/glossary.md#bf16) `torch.bfloat16`; E5M2 and E4M3 are the two kinds of [FP8](../course/glossary.md#fp8).
 
-# %%
+# %% tags=["slide"]
 import copy
 import random
 
@@ -53,7 +53,7 @@ show.table([[f"{bits} bits", f"{weights * bits / 8 / 1e9:.1f} GB"] for bits in (
 # `("00111100", 5, 2)` it is 1.0. The largest e is kept for infinity and "not a number" (NaN); you need not treat it.
 # (`int("101", 2)` is 5.)
 
-# %% tags=["turn:decode"]
+# %% tags=["turn:decode", "slide"]
 def decode(bits, exponent_bits, mantissa_bits):
     #> the number that the bits stand for
     sign = -1 if bits[0] == "1" else 1
@@ -100,12 +100,12 @@ show.table(rows, ["", "its 0.1", "largest number", "smallest above 0", "from 1 t
 # %% [markdown] tags=["minutes:8"]
 # ## 3. Where the numbers stand
 #
-# Start at 1 and add 0.001 a thousand times. Each sum is rounded.
+# **Guess:** 1, plus 0.001 a thousand times, each sum rounded: what is it?
 
-# %% tags=["guess:sum_bf16"]
+# %% tags=["guess:sum_bf16", "slide"]
 sum_bf16 = 1.95  #? the sum in BF16 | 2: rounding errors should go up as often as down, and cancel; these all go the same way | 1.99: BF16 is coarse by less than a percent, so the sum seems to be, too
 
-# %%
+# %% tags=["slide"]
 guessed = guesses(sum_bf16=sum_bf16)
 rows, sums = [], {}
 for name, dtype in {"FP32": torch.float32, "FP16": torch.float16, "BF16": torch.bfloat16}.items():
@@ -123,7 +123,7 @@ show.table(rows, ["", "1 + 0.001 + … + 0.001", "from 1 to the next number"])
 #
 # All 8-bit numbers, by your function:
 
-# %%
+# %% tags=["slide"]
 eight = {}
 for name in ("E4M3", "E5M2"):
     e, m = SIZES[name]
@@ -146,7 +146,7 @@ show.figure(*show.number_lines(eight, -17, 16), caption="Each doubling is as wid
 # In: `w`, [blocks, size], no block all zero. Out: codes and restored weights, both [blocks, size]. For
 # `torch.tensor([[0.7, -0.19]])` at 4 bits: codes 7 and −2, restored 0.7 and −0.2.
 
-# %% tags=["turn:round_blocks"]
+# %% tags=["turn:round_blocks", "slide"]
 def round_blocks(w, bits):
     #> one scale for each block; codes; restored weights
     most = 2 ** (bits - 1) - 1
@@ -170,10 +170,10 @@ round_blocks = check("round_blocks", round_blocks)
 # Blocks of 64 normal weights of standard deviation σ, one of them set to 20 σ. **Guess:** how many
 # percent of the other 63 does INT4 now restore as zero?
 
-# %% tags=["guess:zeroed"]
+# %% tags=["guess:zeroed", "slide"]
 zeroed = 25  #? % of the other 63 weights that become zero | 2: one weight of 64 is under 2 %, but its absmax sets the scale of all | 15: as before the outlier; but one step is now 2.9 σ
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "slide"]
 guessed = guesses(zeroed=zeroed)
 w = torch.randn(4096, 64, generator=torch.manual_seed(0))
 rows, zero, error = [], {}, {}
@@ -252,10 +252,10 @@ show.table(rows, ["bits of a weight", "facts completed exactly", "loss on other 
 # At three bits every fact is complete, but on other text the loss is 2.5 % higher (four bits: 0.4 %). What it
 # knows best is the last to show damage. And one bit less?
 
-# %% tags=["guess:two_bits"]
+# %% tags=["guess:two_bits", "slide"]
 two_bits = 80  #? % of the facts that it still completes at 2 bits | 95: three bits kept every fact, so two should keep most; but 7 levels become 3 | 50: half the bits of four, so half the facts
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "slide"]
 guessed = guesses(two_bits=two_bits)
 knows[2] = train.recall(round_model(copy.deepcopy(base), 2), tokenizer, world)
 guessed.against(two_bits=100 * knows[2])
@@ -275,7 +275,7 @@ guessed.against(two_bits=100 * knows[2])
 # In: `w`, and `rounded`, computed from it. Out: a tensor with the values of `rounded` whose gradient arrives
 # at w times 1. (No gradient passes `t.detach()`.)
 
-# %% tags=["turn:straight_through"]
+# %% tags=["turn:straight_through", "slide"]
 def straight_through(w, rounded):
     #> one line
     return w + (rounded - w).detach()
@@ -305,10 +305,10 @@ def text(seed):  # without an end: what the model was pretrained on
 # rate on validation text. Three controls: **trained, then rounded**, the same steps in floats at their own best rate;
 # **without straight-through**; and **on other people**, text about 64 people who are not asked for. All are recorded; seed 0 runs now.
 
-# %% tags=["guess:repaired"]
+# %% tags=["guess:repaired", "slide"]
 repaired = 10  #? % of the facts at 2 bits after 60 steps of training through the rounding | 100: the training has the rounding in its loss, so it seems to undo all of it; 60 steps are short | 1: the gradient is a made-up one, so it seems to lead nowhere
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "slide"]
 guessed = guesses(repaired=repaired)
 best = records.chosen("rounding", run="trained through rounding", steps=60)
 model = copy.deepcopy(base).requires_grad_(False)
@@ -321,7 +321,7 @@ live = train.recall(model, tokenizer, world)
 seeds = [row["recall"] for row in best]
 guessed.against(repaired=100 * sum(seeds) / len(seeds))
 
-# %% tags=["reveal", "nbval-ignore-output"]
+# %% tags=["reveal", "nbval-ignore-output", "slide"]
 (two,), panel = records.tried("rounding", bits=2), {"rounded, not trained": [knows[2]]}
 rows = [["rounded, not trained", f"{two['heldout']:.2f}", f"{knows[2]:.0%}"]]
 controls = "trained, then rounded", "without straight-through", "text about other people"
@@ -358,7 +358,7 @@ assert min(seeds) > 0.3 > 0.1 > max(sum(panel[name]) / 3 for name in controls)
 # %% tags=["nbval-ignore-output"]
 results("08")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## What I can now decide
 #
 # - **16 bits.** BF16 where range matters and something in FP32 keeps the sum; FP16 ends at 65,504. On a T4 or V100 you

@@ -1,4 +1,4 @@
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # # Build NF4
 #
 # **16 numbers** decide what any weight of a QLoRA base may be. The paper prints them; [people
@@ -17,7 +17,7 @@
 # In lesson 08, whole numbers stood evenly between −absmax and absmax, the largest magnitude of a block. NF4 (QLoRA, Dettmers et al., 2023,
 # [arXiv 2305.14314](https://arxiv.org/abs/2305.14314)) keeps blocks and absmax, and looks its [levels](../course/glossary.md#level) up in a table.
 
-# %%
+# %% tags=["slide"]
 import torch
 
 from lora_lab import models, quant, records, show
@@ -38,10 +38,10 @@ def blocks_of(model):  # each matrix as blocks of 64 weights
 # %% [markdown]
 # Levels should stand where weights are. **Guess:** how many percent of the weights are smaller than half of their block's absmax?
 
-# %% tags=["guess:within_half"]
+# %% tags=["guess:within_half", "slide"]
 within_half = 60  #? % of the weights below half of their block's absmax | 50: as if weights were spread evenly; they start as normal numbers, and training keeps the bell | 99: as if absmax were far out; of 64 normal weights it is at about 2.4 standard deviations
 
-# %% tags=["reveal", "nbval-ignore-output"]
+# %% tags=["reveal", "nbval-ignore-output", "slide"]
 guessed = guesses(within_half=within_half)
 panels, inside, matrices = {}, {}, blocks_of(base)
 for name, model in {"untrained": type(base)(base.config), "our model": base}.items():
@@ -74,7 +74,7 @@ show.figure(*show.weight_histograms(panels, {"untrained": "same layers", "SmolLM
 #
 # The **[code](../course/glossary.md#code)** $c_i$ is the place of the nearest level, counted from 0.
 
-# %% tags=["turn:six_weights"]
+# %% tags=["turn:six_weights", "slide"]
 def six_weights():  # -> absmax, six codes, six restored weights
     #> type the numbers: absmax, [codes], [restored weights]
     return 0.8, [6, 0, 4, 5, 2, 3], [0.48, -0.8, 0.12, 0.28, -0.24, 0.0]
@@ -119,7 +119,7 @@ print("restored", [round(w, 2) for w in restored[0].tolist()], "yours", six_weig
 # optimized". Yet all seven digits equal ½[(1 − 1/30) + (1 − 1/32)], the mean of the last bins' centres when ½ … 1 is half of 15 bins and
 # of 16.
 
-# %% tags=["turn:normal_float4"]
+# %% tags=["turn:normal_float4", "slide"]
 def normal_float4(p_max=0.9677083, probability=torch.float32, quantile=torch.float64, result=torch.float32):
     #> the sixteen levels, float32 [16]
     def half(n):
@@ -162,10 +162,10 @@ print(f"equal to the table inside bitsandbytes, all 32 bits: {int(same_bits.sum(
 # Now clean arithmetic: p_max exact, all in float64, one rounding at the end. **Guess:**
 # how many of its 16 levels equal the published ones in every bit?
 
-# %% tags=["guess:same_levels"]
+# %% tags=["guess:same_levels", "slide"]
 same_levels = 14  #? of 16 levels that all-float64 arithmetic gives equal in every bit | 16: more digits seem to be never worse; but the published table has its own roundings in it | 1: as if only zero could survive; the ends and a few others do
 
-# %%
+# %% tags=["slide"]
 guessed = guesses(same_levels=same_levels)
 f64 = torch.float64
 clean = normal_float4((1 - 1 / 30 + 1 - 1 / 32) / 2, f64, f64, f64)
@@ -193,7 +193,7 @@ show.figure(show.levels_under_normal(shown, sigma, "NF4's levels stand closest i
 # freedom (the smaller ν, the heavier). Lesson 08's INT4 is *symmetric*, and leaves a code unused. With **all 16**, the
 # largest weight becomes −8; with a **zero point**, a block's smallest weight has code 0, its largest 15.
 
-# %% tags=["guess:int4_uniform"]
+# %% tags=["guess:int4_uniform", "slide"]
 int4_uniform = 90  #? INT4's error on uniform weights, if NF4's is 100 | 100: as if only the number of levels counted; where they stand counts | 130: "NF4 is the better format": for weights that are shaped like a bell
 
 # %% tags=["nbval-ignore-output"]
@@ -231,7 +231,7 @@ sources = {  # weights of six shapes, in blocks of 64
     "t, ν = 3": n / z[:3].square().mean(0).sqrt()}
 sources = {name: weights.reshape(-1, 64) for name, weights in sources.items()}
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "slide"]
 guessed = guesses(int4_uniform=int4_uniform)
 books, errors, rows = {"NF4": NF4}, {}, []
 for book in (quant.FP4_E2M1, quant.INT4, quant.FP4_BNB, quant.FP4_E3M0):
@@ -258,10 +258,10 @@ show.table(rows, ["weights", *books, "least"], "Error × 10³, blocks of 64, a s
 # The paper wants an "equal expected number of values in each quantization bin" (section 3), and calls NF4 "information theoretically
 # optimal for normally distributed weights" (abstract). Equal use would be 6.25 % each.
 
-# %% tags=["guess:least_used"]
+# %% tags=["guess:least_used", "slide"]
 least_used = 5  #? % of normal weights that go to NF4's least used code, blocks of 64 | 6: that is equal use, which the construction does not give | 0.1: as if the ends were hardly reached; but every block's absmax goes to one of them
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "slide"]
 def usage(blocks, levels):  # -> the share of each code, [16]
     return torch.bincount(nearest(blocks, levels)[0].flatten(), minlength=16).double() / blocks.numel()
 
@@ -325,10 +325,10 @@ def lloyd_step(values, importance, levels):
 # %% tags=["check:lloyd_step"]
 lloyd_step = check("lloyd_step", lloyd_step)
 
-# %% tags=["guess:equal_use"]
+# %% tags=["guess:equal_use", "slide"]
 equal_use = 95  #? error of the table with equal use, if NF4's is 100 | 90: every code carries as much as it can, so the error seems to fall | 100: as if use and error were the same thing; entropy does not ask how far a weight lands from home
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "slide"]
 guessed = guesses(equal_use=equal_use)
 gains, tables = {"equal use": [], "Lloyd": []}, {}
 for seed in range(3):
@@ -343,7 +343,7 @@ for seed in range(3):
         gains[name].append(error(test, levels) / error(test, NF4))
 guessed.against(equal_use=100 * sum(gains["equal use"]) / 3)
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "slide"]
 rows = [["NF4", "1", "1", f"{entropy(used):.2f}"]]
 for name, gain in gains.items():
     rows.append([name, f"{min(gain):.2f}", f"{max(gain):.2f}", f"{entropy(usage(test, tables[name])):.2f}"])
@@ -423,7 +423,7 @@ assert e2m1["normal"] > 1.3 > e2m1["Laplace"] > e2m1["t, ν = 3"] > 1 and int4["
 # %% tags=["nbval-ignore-output"]
 results("09")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## What I can now decide
 #
 # - **4-bit storage of trained weights:** NF4 over *symmetric* INT4. INT4 with a zero point (AWQ's default)

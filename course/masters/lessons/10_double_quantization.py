@@ -1,4 +1,4 @@
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # # Double quantization
 #
 # Load Llama-2-70B in four bits, and **4.28 GB** of what lies on the card are no weights. They are constants, one for each
@@ -16,7 +16,7 @@
 # stored is the upper floor of this picture. *Double quantization* adds the lower one: it treats the constants as if they
 # were weights.
 
-# %%
+# %% tags=["slide"]
 import copy
 import os
 import random
@@ -33,7 +33,7 @@ show.figure(*show.double_quantization_schematic(block=64, group=256))
 # **Your turn:** how many *[bits per parameter](../course/glossary.md#bits-per-parameter)* is that: all bits stored, over the number of weights? A code has 4 bits, a float32 constant
 # 32. `group` is None without the lower floor. Leave the one mean out. For `(32, None)` the answer is 5.
 
-# %% tags=["turn:bits_per_parameter"]
+# %% tags=["turn:bits_per_parameter", "slide"]
 def bits_per_parameter(block, group):
     #> the code, and each weight's share of the constants: without groups, and with them
     if group is None:
@@ -52,12 +52,12 @@ bits_per_parameter = check("bits_per_parameter", bits_per_parameter)
 # %% [markdown]
 # **Guess:** 4.28 GB of constants. How many are left on Llama-2-70B, in blocks of 64 and groups of 256?
 
-# %% tags=["guess:constants_left"]
+# %% tags=["guess:constants_left", "slide"]
 constants_left = 2  #? GB of constants are left of 4.28
 # | 0.53: an eighth: from 32 bits to 4, but constants get 8 bits
 # | 2.14: half: from 32 bits to 16, but constants get 8
 
-# %%
+# %% tags=["slide"]
 guessed = guesses(constants_left=constants_left)
 rows, left = [], {}
 for name in ("llama-2-7b", "llama-3.1-8b", "llama-2-70b"):
@@ -85,7 +85,7 @@ guessed.against(constants_left=left["llama-2-70b"][1])
 # In: `absmax` [n], n a multiple of 256; `levels` [up to 256], from −1 to 1. Out: the codes k, uint8 [n]; the scales t,
 # [n / 256]; μ.
 
-# %% tags=["turn:double_quantize"]
+# %% tags=["turn:double_quantize", "slide"]
 def double_quantize(absmax, levels):  # -> codes uint8 [n], scale [n / 256], mean
     #> subtract the mean; one scale for each 256; the nearest level's number
     mean = absmax.mean()
@@ -149,12 +149,12 @@ stored = quant.quantize(weight, double_quant=True)
 # (their name for the constants) "before quantization to center the values around zero and make use of symmetric
 # quantization" (section 3). **Guess** what that is worth.
 
-# %% tags=["guess:uncentred"]
+# %% tags=["guess:uncentred", "slide"]
 uncentred = 2  #? times as large is the squared error of the constants without subtracting the mean
 # | 1: "a shift changes nothing": but the scale then reaches from zero to the largest constant
 # | 4: half of the levels are negative and lie idle: true, but this map is also coarsest far from zero
 
-# %%
+# %% tags=["slide"]
 guessed = guesses(uncentred=uncentred)
 peaks = absmax.view(-1, 256).amax(dim=1)
 at = (absmax / peaks.repeat_interleave(256))[:, None] - dynamic  # without the mean
@@ -170,7 +170,7 @@ print(f"constants from {absmax.min():.2f} to {absmax.max():.2f}, mean {mean:.2f}
 # The paper says "8-bit Floats" and does not say which. bitsandbytes uses a *[dynamic map](../course/glossary.md#dynamic-map)*, made for optimizer states: levels
 # crowd around zero. Two others could serve: *INT8*, 255 even steps, and *FP8 E4M3* of lesson 08.
 
-# %%
+# %% tags=["slide"]
 maps = {"dynamic": quant.DYNAMIC8.values, "INT8": quant.INT8.values, "FP8 E4M3": quant.FP8_E4M3.values}
 scaled = (absmax - mean) / scale.repeat_interleave(256)
 inside = [float((each.abs() < 0.1).float().mean()) for each in (scaled, *maps.values())]
@@ -217,12 +217,12 @@ show.table(rows, headers, "Errors: root of the squared error, relative. Loss and
 # Two ways to 4.13 bits: blocks of 64 with quantized constants, or blocks of 256 with plain ones. **Guess**
 # the divergence of the second on a typical text (the median of eight), if that of the first counts as 100.
 
-# %% tags=["guess:same_bits"]
+# %% tags=["guess:same_bits", "slide"]
 same_bits = 150  #? divergence of plain blocks of 256, if double quantization in blocks of 64 counts as 100
 # | 100: "equal bits are equally good": the last bits of a constant buy next to nothing, shorter blocks do
 # | 200: "a longer block must hurt a lot": the block's largest weight grows only slowly with its length
 
-# %% tags=["reveal"]
+# %% tags=["reveal", "slide"]
 guessed = guesses(same_bits=same_bits)
 curves, ratios, worse = {}, {}, []
 for way, kind in {"plain constants": "float32", "quantized constants": "dynamic8"}.items():
@@ -321,12 +321,12 @@ def adam_step(states, weights, gradients, step):
 # %% [markdown]
 # **Guess:** the window holds 58 of the 64 pages. How many are fetched in a step?
 
-# %% tags=["guess:fetched"]
+# %% tags=["guess:fetched", "slide"]
 fetched = 6  #? pages of 64 are fetched in each step, when 58 fit
 # | 6: "those that are missing": but to make room for one, another goes, and that is the next one to be needed
 # | 12: "six out, six in": the window is always one page behind
 
-# %%
+# %% tags=["slide"]
 guessed = guesses(fetched=fetched)
 gradients = torch.randn(10, PAGES, NUMBERS // 2, generator=torch.Generator().manual_seed(0))
 folder, found, rows = tempfile.TemporaryDirectory(), {}, []
@@ -350,7 +350,7 @@ guessed.against(fetched=found[58, 0][0])
 # On a GPU: full fine-tuning of a model of SmolLM2-360M's sizes, a text of 2,048 tokens among short ones. The limit holds for
 # torch's allocator; paged states lie outside it. So this shows that they are not counted, not that the driver evicts in time.
 
-# %%
+# %% tags=["slide"]
 record, rows, moved = records.load("gpu"), [], {}
 paged = {(each["optimizer"], each["what"]): each for each in record["rows"] if each["section"] == "paged"}
 for name in ("AdamW", "AdamW8bit", "PagedAdamW", "PagedAdamW8bit"):
@@ -405,7 +405,7 @@ assert round(moved["llama-2-70b", 64], 1) == 6.6 and round(moved["llama-3.1-8b",
 # %% tags=["nbval-ignore-output"]
 results("10")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## What I can now decide
 #
 # - **Switch it on** (`bnb_4bit_use_double_quant=True`): 0.373 bits per weight of the linear layers, for a hundredth of what

@@ -1,4 +1,4 @@
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # # A QLoRA layer
 #
 # A 7B model in four bits takes 3.9 GB. Without activation checkpointing, one innocent line in the layer makes it **16.8 GB**
@@ -16,7 +16,7 @@
 # product needs numbers, not their names, so the weight has to be *[restored](../course/glossary.md#restored)* for every product: looked up, scaled, used. Call it Ŵ. It is not the
 # original W; it is the nearest that the levels allow.
 
-# %%
+# %% tags=["slide"]
 import copy
 import math
 import time
@@ -28,7 +28,7 @@ from torch import nn
 
 show.figure(*show.qlora_schematic(d_out=192, d_in=512, r=8))
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # As equations, for x in rows, with $g=\partial L/\partial y$ coming from above:
 #
 # $$y=x\hat W^\top+s\,x A^\top B^\top,\qquad \frac{\partial L}{\partial x}=g\,\hat W+s\,g\,B\,A$$
@@ -70,7 +70,7 @@ show.table(rows, ["", "row by row"])
 # `layer.dequantize(dtype)` restores Ŵ [d_out, d_in]. Forward: put the layer on `ctx` as `ctx.layer`, **nothing else**, and
 # return x Ŵᵀ, in x's dtype.
 
-# %% tags=["turn:frozen_forward"]
+# %% tags=["turn:frozen_forward", "slide"]
 def frozen_forward(ctx, x, layer):  # x [..., d_in] -> y [..., d_out]
     #> keep the layer, not Ŵ; the product
     ctx.layer = layer
@@ -88,7 +88,7 @@ frozen_forward = check("frozen_forward", frozen_forward)
 # %% [markdown]
 # Backward: g arrives. Return one thing for each input of forward: ∂L/∂x, and `None` for the layer.
 
-# %% tags=["turn:frozen_backward"]
+# %% tags=["turn:frozen_backward", "slide"]
 def frozen_backward(ctx, g):  # g [..., d_out] -> ∂L/∂x [..., d_in], None
     #> restore once more: g Ŵ, and nothing for the layer
     return g @ ctx.layer.dequantize(g.dtype), None
@@ -150,12 +150,12 @@ def bytes_kept(product, layers, x):
 # **Guess:** eight layers of 512 × 512 in a row, 64 rows of x, all in float32, A and B left out. How many MB does autograd
 # keep for the backward pass with `keeps_dense`?
 
-# %% tags=["guess:kept_dense"]
+# %% tags=["guess:kept_dense", "slide"]
 kept_dense = 4  #? MB (10⁶ bytes) kept for the backward pass by the one line
 # | 0: "frozen weights need no gradient, so nothing is kept": for x's gradient the weight itself is needed
 # | 1.05: "the inputs of the layers": those serve the gradient of a weight, and no weight has one here
 
-# %%
+# %% tags=["slide"]
 guessed = guesses(kept_dense=kept_dense)
 layers = [QLoRALinear(nn.Linear(512, 512, bias=False), None) for _ in range(8)]
 batch = torch.randn(64, 512, requires_grad=True)
@@ -187,7 +187,7 @@ show.table(rows, ["", "size"])
 #
 # **Guess:** in the first block, how far from the right ones are the control's gradients for A and B?
 
-# %% tags=["guess:cut_off"]
+# %% tags=["guess:cut_off", "slide"]
 cut_off = 20  #? % of the right gradient's norm: how far off the control is, in the first block
 # | 0: "the codes are frozen, so they have no part in the gradient": they carry it to everything below
 # | 10: "the residual path carries it": only the part that no later layer has changed
@@ -219,7 +219,7 @@ def gradients(product):  # name of a matrix -> its gradients for A and B, in one
 def of_block(found, block):
     return torch.cat([each for name, each in found.items() if f"layers.{block}." in name])
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "slide"]
 guessed = guesses(cut_off=cut_off)
 right, mine, control = (gradients(product) for product in (keeps_dense, frozen, cut))
 off, off_mine, rows = [], [], []
@@ -240,7 +240,7 @@ show.table(rows, headers, "Gradients of A and B together")
 # Does training feel it? The sailor's task of lesson 02, 60 steps, three ways back through the frozen layers: Ŵ, nothing, and
 # Ŵ with its numbers *shuffled*. Each way has its own best rate on validation. Recorded; scores on held-out examples.
 
-# %%
+# %% tags=["slide"]
 WAYS = {"restored": "g Ŵ", "nothing": "nothing", "shuffled": "g times a shuffled Ŵ"}
 untrained, exact = records.tried("frozen_gradient", way="not trained"), {}
 rows = [["not trained", "", ", ".join(f"{each['validation']:.2f}" for each in untrained), ", ".join(f"{each['exact']:.0%}" for each in untrained)]]
@@ -294,12 +294,12 @@ show.table(rows, ["tokens in a pass", "time, frozen four bits over dense"], "Thi
 # Now a GPU: two layers of Llama-3.1-8B on an H100, whole training steps. At 16 tokens QLoRA takes 42 % longer than LoRA.
 # **Guess** for 4,096 tokens:
 
-# %% tags=["guess:longer_step"]
+# %% tags=["guess:longer_step", "slide"]
 longer_step = 30  #? % longer than LoRA with 16-bit weights takes QLoRA at 4,096 tokens, our layers, H100
 # | 42: "slower by a constant factor": the cost per pass is fixed, so more tokens share it
 # | 100: "everything is restored twice, so twice the time": restoring is a small part of a long product
 
-# %% tags=["reveal"]
+# %% tags=["reveal", "slide"]
 guessed = guesses(longer_step=longer_step)
 ours, rows, machine = {}, [], records.load("gpu")["machine"]
 for each in records.tried("gpu", section="amortise"):
@@ -332,7 +332,7 @@ assert ours[16] > 1.3 and ours[4096] < 1.1
 # %% tags=["nbval-ignore-output"]
 results("11")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## What I can now decide
 #
 # - **Own layers over frozen, packed weights**: never let autograd see the dense weight. Before you buy memory, compare the

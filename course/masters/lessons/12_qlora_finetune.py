@@ -1,4 +1,4 @@
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # # A QLoRA fine-tune
 #
 # A report lands on your desk: right answers on held-out passages, full fine-tuning 99 %, LoRA 100 %, QLoRA **100 %**. "So
@@ -16,7 +16,7 @@
 #
 # The report's task is lesson 00's: a passage about a stranger, to be answered as JSON.
 
-# %%
+# %% tags=["slide"]
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -45,10 +45,10 @@ show.table([[run, *percents(shares)] for run, shares in report.items()], ["% rig
 # Methods that all solve a task have no room to differ in. Here is one with room: a secret code over sixteen words, rank 16.
 # **Guess** by how much LoRA trails here.
 
-# %% tags=["guess:hidden_gap"]
+# %% tags=["guess:hidden_gap", "slide"]
 hidden_gap = 5  #? points that LoRA trails full fine-tuning on the code | 0: equal in the report, equal elsewhere; the report had no room for a difference | 50: LoRA trains an eighth of the numbers; but a thin update still changes every weight
 
-# %% tags=["reveal"]
+# %% tags=["reveal", "slide"]
 guessed = guesses(hidden_gap=hidden_gap)
 code = {run: of("capacity", run, task="cipher") for run in ("full", "rank 16")}
 show.table([[run, *percents(shares)] for run, shares in code.items()], ["% right after 150 steps", *columns])
@@ -63,7 +63,7 @@ guessed.against(hidden_gap=100 * (sum(code["full"]) - sum(code["rank 16"])) / 3)
 #
 # QLoRA is LoRA over a frozen base in four bits. One layer's way:
 
-# %%
+# %% tags=["slide"]
 rate = records.chosen("qlora", part="search", task="open_book", run="qlora")[0]["lr"]
 bits = quant.quantize(torch.randn(512, 192), double_quant=True).bits_per_param
 show.figure(*show.weight_to_file_schematic(d_out=512, d_in=192, r=16, bits=bits))
@@ -75,7 +75,7 @@ show.figure(*show.weight_to_file_schematic(d_out=512, d_in=192, r=16, bits=bits)
 # model and adds the adapters that a `lora.LoRAConfig` describes, here one on every linear layer. Both change the model in
 # place. Give the model back.
 
-# %% tags=["turn:four_bit_learner"]
+# %% tags=["turn:four_bit_learner", "slide"]
 def four_bit_learner(model, r, alpha):
     #> quantize every linear layer, put an adapter on each, return the model
     quant.quantize_model(model)
@@ -155,7 +155,7 @@ show.table([list(map(str, row)) for row in zip(pairs, *table_4.values())], ["MML
 # 19 times in 20. s: standard deviation of the *differences*; t: Student's, from a table, 2.37 for 8 pairs. In: two lists and t. Out: the mean of ours minus theirs,
 # and t · s / √n, as plain numbers.
 
-# %% tags=["turn:paired_difference"]
+# %% tags=["turn:paired_difference", "slide"]
 def paired_difference(ours, theirs, t):
     #> subtract pair by pair; the mean of the differences, and t · s / √n
     differences = torch.tensor(ours) - torch.tensor(theirs)
@@ -198,11 +198,11 @@ show.table(rows, ["MMLU, points", "eight pairs", "four sizes, data sets averaged
 # Our pairs: rates chosen on validation by seed 0, which is one of them; scores held out. **Guess** QLoRA minus LoRA on the
 # strangers' facts (eight pairs), and how wide ± is.
 
-# %% tags=["guess:facts_gap", "guess:facts_half"]
+# %% tags=["guess:facts_gap", "guess:facts_half", "slide"]
 facts_gap = -5  #? points, QLoRA minus LoRA, strangers' facts | -20: a weight in 4 bits instead of 32 must cost a fifth | -10: rounding errors add up over the layers; but the adapter learns over the rounded base
 facts_half = 4  #? points, half the width of the 95 % interval, eight pairs | 1: eight runs seem many | 6: the luck of 60 questions, averaged over eight pairs; but training has luck of its own, in both runs of a pair
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "slide"]
 guessed = guesses(facts_gap=facts_gap, facts_half=facts_half)
 
 
@@ -234,11 +234,11 @@ for bits in (4, 2):
 # %% [markdown]
 # A finer ruler than right or wrong: the loss on the held-out answers, in nats a token. **Guess** for both tasks.
 
-# %% tags=["guess:ruined_facts", "guess:ruined_json"]
+# %% tags=["guess:ruined_facts", "guess:ruined_json", "slide"]
 ruined_facts = 1.5  #? times LoRA's loss, learning the facts over the 2-bit base | 3: that a base which can do nothing can learn nothing; the adapter may learn facts by itself | 1: that the base plays no part; the mean says otherwise, though its interval holds zero
 ruined_json = 1.5  #? times LoRA's loss, learning JSON over the 2-bit base | 1: that training repairs whatever the base lost; not in 40 steps | 10: that nothing is learned; braces and keys are, the values are not
 
-# %% tags=["reveal"]
+# %% tags=["reveal", "slide"]
 guessed = guesses(ruined_facts=ruined_facts, ruined_json=ruined_json)
 names = {"new_facts": "facts by heart", "open_book": "JSON from a passage"}
 runs = {"qlora": "QLoRA", "qlora, 2 bits, LoRA's rate": "2-bit base", "full": "full"}
@@ -294,11 +294,11 @@ show.table(rows, ["the secret code, % right", "seed 0", "seed 1", "seed 2", "mea
 # Before training the base reads and recalls nearly all.
 # **Guess** what is left of reading after the sixty facts.
 
-# %% tags=["guess:reads_lora", "guess:reads_full"]
+# %% tags=["guess:reads_lora", "guess:reads_full", "slide"]
 reads_lora = 80  #? % of reading questions right after LoRA learned the strangers' facts | 95: that the frozen base keeps its skills; what answers is base plus update | 60: that 60 short answers can hurt only a little
 reads_full = 50  #? % after full fine-tuning learned them | 10: that more trained numbers forget more | 95: that facts and reading are apart
 
-# %% tags=["reveal"]
+# %% tags=["reveal", "slide"]
 guessed = guesses(reads_lora=reads_lora, reads_full=reads_full)
 small, words = models.load_embedded()  # as it was: the record is of the small model
 shares = [train.reading(small, words, task.retention), train.recall(small, words, data.World.generate())]
@@ -401,7 +401,7 @@ for predicted, measured in peaks.values():
 # %% tags=["nbval-ignore-output"]
 results("12")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## What I can now decide
 #
 # - **Whether a comparison can decide anything.** Ruin something on purpose. A test that does not see it says

@@ -1,4 +1,4 @@
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # # PEFT and bitsandbytes, on a real model
 #
 # You copy ten lines from a guide to train Llama-3.1-8B in 4 bits. Its tensors peak at **13.7 GB**. One of the lines does
@@ -8,7 +8,7 @@
 #
 # | computing, 2 CPU cores | for you | memory | builds on |
 # |---|---|---|---|
-# | about a minute | 65 minutes | under 2 GB | [11](11_qlora_layer.ipynb), [12](12_qlora_finetune.ipynb) |
+# | about a minute | 65 minutes | up to 5 GB | [11](11_qlora_layer.ipynb), [12](12_qlora_finetune.ipynb) |
 
 # %% [markdown] tags=["minutes:6"]
 # ## 1. Ten lines
@@ -16,7 +16,7 @@
 # *bitsandbytes* stores weights in 4 bits. *PEFT* adds adapters. *transformers* has the model and the training loop, its
 # `Trainer`.
 
-# %%
+# %% tags=["slide"]
 import warnings
 
 import peft
@@ -72,7 +72,7 @@ examples = jsonl.read(work / "tickets.jsonl").examples
 # labels: only what the model should *write* carries loss. (Here the template ends an answer with `tokenizer.eos_token`.
 # Print your model's: Gemma's is `<end_of_turn>`.)
 
-# %% tags=["turn:chat_labels"]
+# %% tags=["turn:chat_labels", "slide"]
 def chat_labels(tokenizer, prompt, answer):  # -> {"input_ids": [...], "labels": [...]}, lists of one length
     messages = [{"role": "user", "content": prompt}]
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
@@ -97,10 +97,10 @@ chat_labels = check("chat_labels", chat_labels)
 # A batch is padded to one length. Many guides set `tokenizer.pad_token = tokenizer.eos_token` and leave the labels to
 # `DataCollatorForLanguageModeling`. **Guess:** of the twenty end tokens that close an answer, how many carry loss then?
 
-# %% tags=["guess:trained_ends"]
+# %% tags=["guess:trained_ends", "slide"]
 trained_ends = 20  #? of 20 answers' end tokens, how many carry loss in the guides' way | 20: padding is masked and a true end is not: but the collator goes by the id, and the two ids are one | 1: only the longest example has no padding: right about padding, but its end has the same id
 
-# %% tags=["reveal"]
+# %% tags=["reveal", "slide"]
 guessed = guesses(trained_ends=trained_ends)
 base, tokenizer = models.load_base("smollm2")
 encoded = [chat_labels(tokenizer, each.prompt, each.answer) for each in examples]
@@ -136,13 +136,14 @@ show.table(rows, ["labels of one answer", *tokens, "tokens with loss, of all", "
 # %%
 base.save_pretrained(work / "base")  # in your work: the name of a model on the hub
 tokenizer.save_pretrained(work / "base")
+on_cpu = {"": "cpu"}  # where this lesson compares; in your work leave it out, and a GPU is used where there is one
 
 
 def four_bits(dtype):
     config = transformers.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4",
                                              bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)
     load = transformers.AutoModelForCausalLM.from_pretrained
-    return load(work / "base", quantization_config=config, dtype=dtype)
+    return load(work / "base", quantization_config=config, dtype=dtype, device_map=on_cpu)
 
 # %% [markdown]
 # Next, the line: `prepare_model_for_kbit_training(model)`.
@@ -150,11 +151,11 @@ def four_bits(dtype):
 # **Guess:** how many GB does it add to Llama-3.1-8B *before* the first step, loaded in bf16 with NF4 layers? (Vocabulary
 # 128,256, width 4,096, embedding and head separate.) And what share of the parameters can train after it?
 
-# %% tags=["guess:cast_gb", "guess:can_train"]
+# %% tags=["guess:cast_gb", "guess:can_train", "slide"]
 cast_gb = 0.3  #? GB that the call adds to Llama-3.1-8B at rest | 0: its name says prepare, so it seems to set flags only | 16: it casts all 8 billion to fp32: it leaves those that are in 4 bits
 can_train = 1  #? % of the parameters that require a gradient after the call | 100: to prepare for training sounds like switching gradients on: it switches them off, everywhere | 1: the adapters': they come with the next call
 
-# %% tags=["reveal"]
+# %% tags=["reveal", "slide"]
 guessed = guesses(cast_gb=cast_gb, can_train=can_train)
 model = peft.prepare_model_for_kbit_training(four_bits(torch.bfloat16), use_gradient_checkpointing=False)
 trainable = 100 * sum(p.numel() for p in model.parameters() if p.requires_grad) / model.num_parameters()
@@ -201,7 +202,7 @@ show.table(rows, ["Llama-3.1-8B", "GB at rest, predicted", "GB at the peak, pred
 # `lora.LoRAConfig` with `.r`, `.alpha`, `.dropout`, `.use_rslora` and `.target_modules`: "all-linear", one name such as
 # "q_proj", or a tuple of names.
 
-# %% tags=["turn:as_peft"]
+# %% tags=["turn:as_peft", "slide"]
 def as_peft(config):  # lora.LoRAConfig -> peft.LoraConfig with the same layers and the same scale
     #> the targets as PEFT reads them, then every option
     targets = config.target_modules
@@ -223,7 +224,7 @@ as_peft = check("as_peft", as_peft)
 # A list with one name that exists and one that does not: PEFT says nothing
 # ([#1959](https://github.com/huggingface/peft/issues/1959)). **Your turn**: which targets match no module? 4 minutes.
 
-# %% tags=["turn:missed_targets"]
+# %% tags=["turn:missed_targets", "slide"]
 def missed_targets(model, targets):  # a list of names -> those that PEFT finds nowhere in model.named_modules()
     #> a target is found where a module's name is it, or ends with a dot and it
     missed = []
@@ -273,7 +274,7 @@ except ValueError as error:
 # Warm-up raises the rate over the first steps. **Guess:** with `warmup_steps=4`, what is the Trainer's rate in the *first*
 # step, in % of the peak?
 
-# %% tags=["guess:first_rate"]
+# %% tags=["guess:first_rate", "slide"]
 first_rate = 50  #? % of the peak rate in the first of 4 warm-up steps | 25: a quarter, as in our loop: the Trainer counts from zero | 100: without warm-up it would be
 
 # %% tags=["nbval-ignore-output"]
@@ -293,7 +294,7 @@ torch.manual_seed(0)
 theirs = peft.get_peft_model(theirs, as_peft(settings))
 start = {name: tensor.clone() for name, tensor in theirs.named_parameters() if "lora_A" in name}
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "slide"]
 arguments = transformers.TrainingArguments(
     work / "trainer", max_steps=STEPS, per_device_train_batch_size=4, learning_rate=2e-3, warmup_steps=4,
     lr_scheduler_type="cosine", optim="adamw_torch", max_grad_norm=1.0, seed=0, logging_steps=1,
@@ -309,7 +310,7 @@ theirs.save_pretrained(work / "by_peft")
 # The first step moves nothing. Now ours: the same batches, rates and start of A. And two controls, which must *not*
 # agree: another start, and INT4 in place of NF4.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "slide"]
 def ours(codebook=quant.NF4, same_start=True):
     model = quant.quantize_model(models.load_base("smollm2")[0], codebook=codebook)
     lora.inject(model, settings)
@@ -389,7 +390,7 @@ def loss_of(model, batch):  # in training mode, where nothing is repacked
 
 
 def reload(folder):
-    return peft.PeftModel.from_pretrained(four_bits(torch.float32), folder, is_trainable=True)
+    return peft.PeftModel.from_pretrained(four_bits(torch.float32), folder, is_trainable=True, device_map=on_cpu)
 
 
 again, last = loss_of(reload(work / "by_peft"), drawn[0]).item(), loss_of(theirs, drawn[0]).item()
@@ -403,10 +404,10 @@ show.two_libraries(tuned["rows"], records.load("real_finetune")["rows"], tuned["
 # **Guess:** 1,000 examples of 500 tokens, three passes, one example a step, Llama-3.1-8B in QLoRA on an H100: how many
 # minutes?
 
-# %% tags=["guess:h100_minutes"]
+# %% tags=["guess:h100_minutes", "slide"]
 h100_minutes = 60  #? minutes for 3,000 steps of one text on an H100 | 600: "fine-tuning an 8B takes a night": a small data set does not | 1: that would be 25,000 tokens a second
 
-# %% tags=["reveal"]
+# %% tags=["reveal", "slide"]
 guessed = guesses(h100_minutes=h100_minutes)
 price_per_hour = 1.0  # yours: what an hour of your machine costs, in your currency
 rows, minutes = [], []
@@ -482,7 +483,7 @@ assert all(row["exact"] > 0.8 for row in tuned["rows"])
 # %% tags=["nbval-ignore-output"]
 results("13")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## What I can now decide
 #
 # - **Labels** of my own, with the end token.

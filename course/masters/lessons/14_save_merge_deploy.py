@@ -1,4 +1,4 @@
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # # Save, merge, deploy
 #
 # **28 % or 8 %.** An adapter, trained on a 4-bit model, answers 28 % of the questions. One library call folds it into that
@@ -76,10 +76,10 @@ adapter_bytes = check("adapter_bytes", adapter_bytes)
 # At work: LoRA of rank 16 around all seven linear layers of each block of Llama-3.1-8B. PEFT, like us, trains
 # and saves A and B in float32, four bytes a number.
 
-# %% tags=["guess:llama_mb"]
+# %% tags=["guess:llama_mb", "slide"]
 llama_mb = 60  #? MB in the adapter's file, Llama-3.1-8B, rank 16, seven layers a block, float32 | 30: that fits the four attention layers alone, in 16 bits | 84: two bytes a number: right for bfloat16, but what trains is float32
 
-# %%
+# %% tags=["slide"]
 guessed = guesses(llama_mb=llama_mb)
 ours = [(layer.out_features, layer.in_features) for layer in lora.adapters(learner).values()]
 attention = [(4096, 4096), (1024, 4096), (1024, 4096), (4096, 4096)]  # q, k, v, o
@@ -97,7 +97,7 @@ guessed.against(llama_mb=llama_bytes / 1e6)
 #
 # *[Merging](../course/glossary.md#merge)* writes the update into a weight: no second path is needed. With a 4-bit base there is a choice:
 
-# %%
+# %% tags=["slide"]
 show.figure(*show.merge_schematic(d_out=192, d_in=192, r=16))
 
 # %% [markdown]
@@ -111,7 +111,7 @@ show.figure(*show.merge_schematic(d_out=192, d_in=192, r=16))
 # In: W [d_out, d_in], often bfloat16; A [r, d_in] and B [d_out, r], float32; the number s. Out: the merged weight, in
 # W's dtype, each number rounded only once. W must stay as it is.
 
-# %% tags=["turn:merged_weight"]
+# %% tags=["turn:merged_weight", "slide"]
 def merged_weight(W, A, B, s):  # -> [d_out, d_in], in the dtype of W
     #> add in float32, round once
     total = W.float() + s * (B @ A)
@@ -132,10 +132,10 @@ merged_weight = check("merged_weight", merged_weight)
 # To switch customers one may *[unmerge](../course/glossary.md#unmerge)*: subtract what was added. **Guess:** in bfloat16, we add and subtract the same
 # update a hundred times.
 
-# %% tags=["guess:drift"]
+# %% tags=["guess:drift", "slide"]
 drift = 10  #? times as far after 100 cycles as after the first | 100: every cycle seems to add an error of the same size | 10: errors seem to walk at random, and grow like the root of the number
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "slide"]
 guessed = guesses(drift=drift)
 mine = lora.load_adapter(copy.deepcopy(base).bfloat16(), folder / "after_80").eval()
 theirs = peft.PeftModel.from_pretrained(copy.deepcopy(base).bfloat16(), folder / "after_80")
@@ -163,11 +163,11 @@ guessed.against(drift=far["add, then subtract"][99] / far["add, then subtract"][
 # rounded to the nearest level. **How many** end on another level than without the update, when all stood *on* levels? And
 # when they lay *anywhere between*, evenly spread?
 
-# %% tags=["guess:on_grid", "guess:between"]
+# %% tags=["guess:on_grid", "guess:between", "slide"]
 on_grid = 4  #? of 16 weights move that stood on a level | 4: a quarter of a step seems to move a quarter of them | 16: an update is an update
 between = 0  #? of 16 weights move that lay anywhere between two levels | 0: below half a step nothing seems to move | 16: they are not on the grid, so every push seems to count
 
-# %% tags=["reveal"]
+# %% tags=["reveal", "slide"]
 guessed = guesses(on_grid=on_grid, between=between)
 
 
@@ -196,7 +196,7 @@ guessed.against(on_grid=moved["on levels before"], between=moved["anywhere befor
 # `update`, of the same shape, on the levels' scale. Out: bool, True where the nearest level is now another one. For
 # levels −1, 0, 1, code 1 and an update of 0.6 it is True.
 
-# %% tags=["turn:survives"]
+# %% tags=["turn:survives", "slide"]
 def survives(levels, code, update):
     #> which weights end nearest to another level than their own
     moved = levels[code.long()] + update
@@ -277,11 +277,11 @@ show.table(rows, ["5 steps", "loss held out", "gain lost"])
 # with losses L on held-out questions. The control is **noise**: the very rounding errors of merge 4, shuffled within each
 # layer, so that their size stays and their place is lost, added to Ŵ + ΔW.
 
-# %% tags=["guess:lost_back", "guess:lost_noise"]
+# %% tags=["guess:lost_back", "guess:lost_noise", "slide"]
 lost_back = 10  #? % of the gain lost by merge 4, rate 0.001, 320 steps, mean of three seeds | 5: the rounding error is small beside the weight | 90: as for a very young adapter; this one is five times as large
 lost_noise = 10  #? % of the gain lost by the noise of the same size | 50: an error of the same size seems to do harm of the same kind | 100: noise in every layer seems to destroy what was learned
 
-# %% tags=["reveal"]
+# %% tags=["reveal", "slide"]
 guessed = guesses(lost_back=lost_back, lost_noise=lost_noise)
 
 
@@ -327,10 +327,10 @@ show.table(rows, ["0.001, 320 steps", "loss held out, three seeds", "gain lost",
 #
 # "LoRA adds no latency" is true of a merged one. **Guess**, for a dense base and one token at a time:
 
-# %% tags=["guess:beside"]
+# %% tags=["guess:beside", "slide"]
 beside = 1.1  #? times as long a token takes with the adapter beside the weight as merged | 1: A and B are thin, so their multiplications seem free | 6: three products in place of one, around every layer
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "slide"]
 guessed = guesses(beside=beside)
 with_adapter = lora.load_adapter(copy.deepcopy(base), folder / "after_80").eval()
 merged = lora.merge_and_remove(copy.deepcopy(with_adapter)).eval()  # place 3: W + ΔW
@@ -433,7 +433,7 @@ for (step, way), model in live.items():
     (row,) = records.tried("merging", run="facts", lr=0.01, step=step, seed=0)
     assert abs(train.answer_loss(model, tokenizer, task.heldout) - row["loss"][way]) < 0.1, "this run and the record's"
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## What I can now decide
 #
 # | I want to deploy | do this |
