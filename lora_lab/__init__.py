@@ -14,6 +14,7 @@ TYPE_CHECKING = False  # as editors and mypy know it, without loading `typing`
 if TYPE_CHECKING:
     from lora_lab import adapters as adapters
     from lora_lab import authoring as authoring
+    from lora_lab import classroom as classroom
     from lora_lab import commands as commands
     from lora_lab import data as data
     from lora_lab import disk as disk
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from lora_lab import network as network
     from lora_lab import patterns as patterns
     from lora_lab import quant as quant
+    from lora_lab import ram as ram
     from lora_lab import ranges as ranges
     from lora_lab import records as records
     from lora_lab import show as show

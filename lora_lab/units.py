@@ -1,5 +1,7 @@
-"""What several rooms need, once: units of memory, block sizes, the ignored label, the methods, error lines."""
+"""What several rooms need, once: units of memory, block sizes, the ignored label, the methods, lines to be printed."""
 
+import os
+from collections.abc import Sequence
 from typing import Literal
 
 GB = 10**9
@@ -18,3 +20,11 @@ METHODS: tuple[Method, ...] = ("full", "lora", "qlora")
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or the name of its type if it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def command_line(words: Sequence[str]) -> str:
+    """A command as it is typed on this system, where names have spaces in them: Windows knows no single quotes."""
+    import shlex
+    import subprocess
+
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)

@@ -91,12 +91,14 @@ def targets(
 
     Args:
         model: any module. Names are those that it has without `torch.compile` or another wrapper around it.
-        target_modules: one of these, or a sequence that mixes the first three:
-            "q_proj"              the last part of a name, exactly (never a substring)
-            "self_attn.q_proj"    the last parts of a name
-            r".*\\.[01]\\..*proj"   a regular expression for the whole name
-            "all-linear"          every linear layer except heads, see `lora_lab.quant.heads`; `passed_over` says what
-                                  else with a matrix in it is left
+        target_modules: one of these, or a sequence that mixes the first three::
+
+                "q_proj"              the last part of a name, exactly (never a substring)
+                "self_attn.q_proj"    the last parts of a name
+                r".*\\.[01]\\..*proj"   a regular expression for the whole name
+                "all-linear"          every linear layer except heads, see `lora_lab.quant.heads`; `passed_over` says
+                                      what else with a matrix in it is left
+
         exclude_modules: which of them to leave out, in the same terms.
         layers_to_transform: numbers of the layers to keep; None keeps all. See `AdapterConfig`. A target that is given
             by its full name, such as "lm_head", is kept whatever its layer, as in PEFT.

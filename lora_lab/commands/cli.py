@@ -1,4 +1,4 @@
-"""The command `lora-lab`: lab, doctor, demo, finetune, memory, exercises and grade.
+"""The command `lora-lab`: lab, doctor, demo, finetune, memory, exercises, grade and classroom.
 
 Only what parsing needs is imported here, so that `lora-lab --help` answers at once.
 """
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lora_lab.commands import finetune_options, grade_options, memory_options
+from lora_lab.commands import classroom_options, finetune_options, grade_options, memory_options
 from lora_lab.commands.arguments import folder as _folder
 from lora_lab.commands.arguments import seed as _seed
 from lora_lab.commands.arguments import word as _word
@@ -151,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
         "--tier",
         type=_word,
         default="auto",
-        help="auto, cpu, t4, l4 or a100: model and batch for the machine; default: %(default)s",
+        help="auto, cpu, t4, l4 (or a10) or a100 (or h100): model and batch for the machine; default: %(default)s",
     )
     demo.add_argument(
         "--out",
@@ -164,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     memory_options.add(commands, _memory)
     _add_exercises(commands)
     grade_options.add(commands)
+    classroom_options.add(commands)
     return parser
 
 
@@ -174,7 +175,9 @@ def _add_lab(commands: Any) -> None:
         description="Bring the course into a folder of your own and open it in JupyterLab. The next time what you have "
         "not touched is brought up to date; what you have changed stays, and a new version comes beside it.",
     )
-    parser.add_argument("folder", nargs="?", type=_folder, default=Path("my_course"), help="default: %(default)s")
+    parser.add_argument(
+        "folder", nargs="?", type=_folder, help="default: the one that you are in, or my_course in this folder"
+    )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--solutions", action="store_true", help="open the lessons with their answers and outputs")
     which.add_argument("--reset", type=_word, metavar="LESSON", help="start 03, say, afresh; yours is kept beside it")

@@ -54,7 +54,7 @@ def run(
     _refuse(method, seed)
     out = writable_folder(out)  # refuse before an hour of training, not after
     task = _task(chosen, seed)
-    base, tokenizer = _base(model, tier)
+    base, tokenizer = _base(model, tier, method)
     print(f"{base.name_or_path or model or 'embedded base'} · {method} · tier {chosen.name} · seed {seed}\n")
     sizes = base_bytes(base)
 
@@ -101,8 +101,8 @@ def _task(chosen: models.Tier, seed: int) -> Task:
     return replace(task, retention=[]) if chosen is models.SMOLLM2 else task
 
 
-def _base(model: str | None, tier: models.TierName) -> tuple[Any, Any]:
-    return models.load_base(tier) if model is None else models.load(model)
+def _base(model: str | None, tier: models.TierName, method: Method) -> tuple[Any, Any]:
+    return models.load_base(tier, method) if model is None else models.load(model)
 
 
 def _refuse(method: str, seed: int) -> None:
@@ -204,7 +204,7 @@ def _read_back(
         print(f"Loaded by peft onto {onto}, it gives the same answers to {agree} of {len(examples)} prompts.")
         return agree == len(examples)
 
-    base, _ = _base(*source)
+    base, _ = _base(*source, method)
     if method == "lora":
         return alike(reading_back.over(base, out), "the base")
     quant.dequantize_model(quant.quantize_model(base))

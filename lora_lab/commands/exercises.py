@@ -20,7 +20,7 @@ def progress(folder: Path | None) -> int:
 
     if folder is not None and not folder.is_dir():
         raise FileNotFoundError(f"no folder '{folder}': give the one that lora-lab lab made, such as {lab.FOLDER}")
-    theirs = (folder or Path(lab.FOLDER)) / saved.NAME
+    theirs = (folder or lab.mine()) / saved.NAME
     where = theirs if folder or ("LORA_LAB_PROGRESS" not in os.environ and theirs.exists()) else saved.place()
     if where is None:
         print("No progress is kept (LORA_LAB_PROGRESS=off).")

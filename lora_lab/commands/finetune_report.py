@@ -1,7 +1,6 @@
 """What fine-tuning changed: loss and exact answers on held-out examples, before and after, on screen and as JSON."""
 
 import platform
-import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from lora_lab.data.batches import encode, encode_prompt
 from lora_lab.data.jsonl import Line
 from lora_lab.models.limits import positions
 from lora_lab.train import History, fingerprints
+from lora_lab.units import command_line
 
 NAME = "finetune.json"
 SAMPLES = 3
@@ -161,4 +161,4 @@ def _lines_to_load(base: Base, method: str, out: Path) -> str:
 
 def again(words: Sequence[str]) -> str:
     """The command that goes on with an interrupted run."""
-    return shlex.join(["lora-lab", *words, *([] if "--resume" in words else ["--resume"])])
+    return command_line(["lora-lab", *words, *([] if "--resume" in words else ["--resume"])])

@@ -2,10 +2,14 @@
 
 import os
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lora_lab.commands.finding import Check
+from lora_lab.ram import free_memory
 from lora_lab.units import GB
+
+if TYPE_CHECKING:
+    from lora_lab.models import Tier
 
 
 def device() -> Check:
@@ -33,11 +37,13 @@ def kernels() -> Check:
     return Check("kernels", "ok", describe())
 
 
-def dtype() -> Check:
+def dtype() -> Check | None:
     """What `--tier auto` computes in, and why."""
-    from lora_lab.models.tiers import choose_dtype, get_tier
+    from lora_lab.models.tiers import choose_dtype
 
-    chosen, reason = choose_dtype(get_tier("auto").device)
+    if (tier := _tier()) is None:
+        return None
+    chosen, reason = choose_dtype(tier.device)
     return Check("dtype", "ok", f"{str(chosen).removeprefix('torch.')}: {reason}")
 
 
@@ -69,37 +75,28 @@ def memory() -> Check:
 
 
 def gpu_memory() -> Check | None:
-    """The GPU memory that is free, where there is a GPU."""
-    import torch
+    """The GPU memory that is free against what this machine's tier needs, where there is a GPU."""
+    from lora_lab.models.room import Room
 
+    room, chosen = Room.now(), _tier()
+    if room is None or chosen is None:
+        return None
+    if chosen.embedded:
+        return Check("gpu memory", "ok", f"{room}; the embedded base needs none")
+    need = chosen.needs("qlora")
+    loading = " to load" if need == chosen.weight_bytes else ""
+    detail = f"{room}; {chosen.model} needs {need / GB:.1f} GB{loading} with qlora"
+    if need <= room.free:
+        return Check("gpu memory", "ok", detail)
+    ways = [*room.ways_out(need), "use the embedded base: lora-lab demo --tier cpu, in notebooks LORA_LAB_TIER=cpu"]
+    return Check("gpu memory", "warn", detail, ", or ".join(ways))
+
+
+def _tier() -> "Tier | None":
+    """This machine's; None where the variable names none, of which `surroundings.tier` speaks."""
     from lora_lab.models.tiers import get_tier
 
-    if not torch.cuda.is_available():
-        return None
-    free, total = torch.cuda.mem_get_info(0)
-    detail = f"{free / GB:.1f} of {total / GB:.1f} GB free"
-    if free >= 0.9 * get_tier("auto").min_memory:
-        return Check("gpu memory", "ok", detail)
-    return Check(
-        "gpu memory",
-        "warn",
-        detail,
-        "stop the other processes that nvidia-smi lists, or use the embedded base: lora-lab demo --tier cpu",
-    )
-
-
-def free_memory() -> int | None:
-    """Bytes that this process can still take, or None where the system does not say."""
     try:
-        rows = dict(row.split(":", 1) for row in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines())
-        free = int(rows["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
+        return get_tier("auto")
+    except ValueError:
         return None
-    try:  # a container has less than its host
-        group = Path("/sys/fs/cgroup")
-        limit, used = ((group / name).read_text(encoding="utf-8").strip() for name in ("memory.max", "memory.current"))
-        rows = dict(row.split() for row in (group / "memory.stat").read_text(encoding="utf-8").splitlines())
-        files = int(rows["inactive_file"]) + int(rows["active_file"])  # that were read, and give way when it is needed
-        return free if limit == "max" else min(free, int(limit) - int(used) + files)
-    except (OSError, KeyError, ValueError):
-        return free

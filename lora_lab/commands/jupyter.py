@@ -12,6 +12,8 @@ import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 
+from lora_lab.units import command_line
+
 SHARE = Path(__file__).with_name("jupyter_share")
 STATE = ".jupyter"  # in the folder: which notebooks are open, so that those of other folders stay as they are
 
@@ -19,9 +21,9 @@ STATE = ".jupyter"  # in the folder: which notebooks are open, so that those of 
 def require() -> None:
     """Raises ValueError if JupyterLab is not installed in this environment."""
     if importlib.util.find_spec("jupyterlab") is None:
+        install = command_line([sys.executable, "-m", "pip", "install", "lora_lab[lab]"])
         raise ValueError(
-            f'JupyterLab is not installed: {sys.executable} -m pip install "lora_lab[lab]" brings it, and '
-            "--no-open only fills the folder, for another editor"
+            f"JupyterLab is not installed: {install} brings it, and --no-open only fills the folder, for another editor"
         )
 
 

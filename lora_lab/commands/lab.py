@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lora_lab import ranges
 from lora_lab.commands import jupyter
-from lora_lab.commands.delivery import Delivery, Item, deliver, material
+from lora_lab.commands.delivery import Delivery, Item, deliver, material, record
 from lora_lab.disk.names import behind_links
 
 FOLDER = "my_course"
@@ -15,7 +15,7 @@ FIRST = "00_start_here.ipynb"
 
 
 def run(
-    folder: str | Path = FOLDER,
+    folder: str | Path | None = None,
     *,
     solutions: bool = False,
     reset: str | None = None,
@@ -25,7 +25,7 @@ def run(
     """Bring a folder up to date with the course, and open it in JupyterLab.
 
     Args:
-        folder: the learner's; made if it is not there.
+        folder: the learner's; made if it is not there. None is the one that the current folder lies in, else `FOLDER`.
         solutions: bring the executed lessons too, and open those.
         reset: the number or name of a lesson that starts afresh and is opened.
         browser: open one.
@@ -36,15 +36,18 @@ def run(
 
     Raises:
         OSError: if the folder cannot be written in.
-        ValueError: for a folder among the course's own files, a lesson that there is not, a folder whose record is
-            damaged, or if JupyterLab is not installed.
+        ValueError: for a folder among the course's own files or within a learner's, a lesson that there is not, one
+            whose record is damaged, or if JupyterLab is not installed.
     """
     if opened:
         jupyter.require()
+    folder = mine() if folder is None else folder
     root = material.root()
     items = material.items(root)
     lesson = None if reset is None else find(reset, items)
     refuse_the_courses_own(folder, root)
+    if (outer := _delivered(behind_links(folder).parent)) is not None:
+        raise ValueError(f"'{folder}' would lie within '{outer}', which is your course already: name that one")
     _say(folder, deliver(Path(folder), items, solutions, lesson))
     if not opened:
         return 0
@@ -53,6 +56,19 @@ def run(
     sys.stdout.flush()
     words = jupyter.command(place, _opening(place, solutions, lesson), browser)
     return jupyter.run(words, jupyter.environment(place))
+
+
+def mine() -> Path:
+    """The learner's folder: the one that they are in, as in a terminal that JupyterLab opened there, else `FOLDER`."""
+    try:
+        return _delivered(Path.cwd()) or Path(FOLDER)
+    except FileNotFoundError:  # the current folder is gone, which delivering says
+        return Path(FOLDER)
+
+
+def _delivered(place: Path) -> Path | None:
+    """The folder at or above `place` that the course was brought into."""
+    return next((each for each in (place, *place.parents) if (each / record.NAME).is_file()), None)
 
 
 def _opening(folder: Path, solutions: bool, lesson: Item | None) -> str | None:

@@ -44,12 +44,12 @@ def agreeing(one: Choices, other: Choices) -> int:
     return sum(a == b for a, b in zip(one, other, strict=True))
 
 
-def over(base: Any, folder: Path) -> Any:
-    """The base with the saved adapter, put on by `peft`."""
+def over(base: Any, folder: Path, **options: Any) -> Any:
+    """The base with the saved adapter, put on by `peft`; the options are its own."""
     with _quiet():
         import peft
 
-        return peft.PeftModel.from_pretrained(base, folder)
+        return peft.PeftModel.from_pretrained(base, folder, **options)
 
 
 def over_bitsandbytes(model: Path, folder: Path) -> Any:
@@ -75,7 +75,7 @@ def over_bitsandbytes(model: Path, folder: Path) -> Any:
         base = AutoModelForCausalLM.from_pretrained(
             model, quantization_config=as_trained, dtype=torch.float32, device_map="cpu", local_files_only=True
         )
-    return over(base, folder).train()
+    return over(base, folder, device_map={"": "cpu"}).train()  # or `peft` moves it to a GPU, where there is one
 
 
 @contextmanager

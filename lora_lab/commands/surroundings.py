@@ -1,7 +1,9 @@
 """The doctor's questions about what is around: the model, the disk, the network."""
 
+import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from lora_lab.commands.finding import Check
@@ -9,25 +11,52 @@ from lora_lab.network import package_index
 from lora_lab.ranges import first
 from lora_lab.units import GB, first_line
 
+if TYPE_CHECKING:
+    from lora_lab.models import Tier
+
 
 def tier() -> Check:
-    """What `--tier auto` will run, and whether its model can be had."""
-    from lora_lab.models.hub import cached, hub_reachable
-    from lora_lab.models.tiers import get_tier
+    """What `--tier auto` will run, whether its model can be had, and what its training takes."""
+    from huggingface_hub import constants
 
-    chosen = get_tier("auto")
+    from lora_lab.models.hub import cached, hub_reachable, silence
+    from lora_lab.models.tiers import VARIABLE, get_tier, too_large_without_gpu
+
+    try:
+        chosen = get_tier("auto")
+    except ValueError as error:
+        named, _, way_out = first_line(error).partition(": ")
+        return Check("tier", "fail", f"{named} names no tier", way_out)
+    name = f"{chosen.name} ({VARIABLE} is set)" if os.environ.get(VARIABLE, "").strip() else chosen.name
+    if lacks := too_large_without_gpu(chosen):
+        problem, _, way_out = lacks.partition(": ")
+        return Check("tier", "warn", f"{name}: {problem}", way_out)
     if chosen.embedded:
-        return Check("tier", "ok", f"{chosen.name}: the embedded base, nothing to download")
-    if cached(chosen.model):
-        return Check("tier", "ok", f"{chosen.name}: {chosen.model}, downloaded before")
+        return Check("tier", "ok", f"{name}: the embedded base, nothing to download; about a minute of training")
+    if cached(chosen.model, chosen.revision):
+        return Check("tier", "ok", f"{name}: {chosen.model}, downloaded before; {_training(chosen)}")
     if hub_reachable():
-        return Check("tier", "ok", f"{chosen.name}: {chosen.model}, will be downloaded from the hub")
+        size = f"{chosen.weight_bytes / GB:.1f} GB"
+        return Check(
+            "tier", "ok", f"{name}: {chosen.model}, {size} will be downloaded from the hub; {_training(chosen)}"
+        )
+    way = "unset it" if constants.HF_HUB_OFFLINE else "connect to the network"
     return Check(
         "tier",
         "warn",
-        f"{chosen.name}: {chosen.model} is not on this machine and the hub does not answer",
-        "connect to the network, or use the embedded base: lora-lab demo --tier cpu",
+        f"{name}: {chosen.model} is not on this machine and {silence()}",
+        f"{way}, or use the embedded base: lora-lab demo --tier cpu, in notebooks {VARIABLE}=cpu",
     )
+
+
+def _training(tier: "Tier") -> str:
+    """Its steps, its peak and, where steps were measured on this card, its minutes."""
+    import torch
+
+    minutes = tier.minutes(torch.cuda.get_device_name(0)) if torch.cuda.is_available() else None
+    time = "minutes not measured on this machine" if minutes is None else f"about {max(minutes, 1):.0f} min of training"
+    peak = f"peak {tier.peaks['qlora'] / GB:.1f} GB with qlora, {tier.peaks['lora'] / GB:.1f} with lora"
+    return f"{tier.steps} steps of {tier.batch_size} x {tier.seq_len} tokens at most: {peak}, {time}"
 
 
 def disk() -> Check:
@@ -79,15 +108,10 @@ def network() -> Check:
 
 def hub() -> Check:
     """Does the Hugging Face hub answer? Only the GPU tiers need it, once."""
-    from lora_lab.models.hub import hub_reachable
+    from lora_lab.models.hub import hub_reachable, silence
 
-    return Check(
-        "hub",
-        "ok",
-        "the Hugging Face hub answers"
-        if hub_reachable()
-        else "the Hugging Face hub does not answer; not needed for the embedded base",
-    )
+    answers = "the Hugging Face hub answers"
+    return Check("hub", "ok", answers if hub_reachable() else f"{silence()}; not needed for the embedded base")
 
 
 def embedded_base() -> Check:
@@ -106,7 +130,16 @@ def embedded_base() -> Check:
 def real_model() -> Check:
     """Is the real model on this machine? Nobody needs it before they ask for it."""
     from lora_lab.models import from_gguf, real
+    from lora_lab.models.base import embedded_stands_in
 
+    try:
+        if embedded_stands_in():
+            return Check("real model", "ok", "LORA_LAB_MODEL=embedded: the embedded base stands in for it")
+        if real.whereabouts() is None:
+            real.cache()
+    except (OSError, ValueError) as error:
+        problem, _, way_out = first_line(error).partition(": ")
+        return Check("real model", "warn", problem, way_out)
     if found := real.whereabouts():
         folder, source = found
         unfit = "; good for behaviour, unfit for comparing quantization errors" if "Q4_1" in source else ""

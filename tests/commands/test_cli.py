@@ -13,9 +13,10 @@ import torch
 from huggingface_hub import constants
 from packaging.requirements import Requirement
 
+from lora_lab import ram
 from lora_lab.commands import cli, doctor, hardware, installed, machine, software, surroundings
 from lora_lab.commands.finding import Check, ask
-from lora_lab.models import TIERS, checksums, hub
+from lora_lab.models import TIERS, checksums, hub, tiers
 from lora_lab.network import package_index
 
 
@@ -137,8 +138,8 @@ def test_a_bug_of_ours_keeps_its_traceback(demo):
 @pytest.mark.parametrize(
     "words, named",
     [
-        (["--tier", "a10"], ["unknown tier 'a10'", "a100"]),
-        (["--tier", "l4"], ["Qwen/Qwen2.5-7B-Instruct", "network", '"embedded" instead']),
+        (["--tier", "a1000"], ["unknown tier 'a1000'", "a100"]),
+        (["--tier", "l4"], ["Qwen/Qwen2.5-7B-Instruct", "HF_HUB_OFFLINE", '"embedded" instead']),
         (["--out", "file/out"], ["cannot write in the folder", "choose another folder"]),
         (["--out", "file"], ["which is no folder", "choose another name"]),
     ],
@@ -147,6 +148,7 @@ def test_the_real_demo_refuses_bad_input_before_it_works(tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(tiers, "free_memory", lambda: None)
     (tmp_path / "file").write_text("in the way")
     assert cli.main(["demo", *words]) == 2
     message = capsys.readouterr().err
@@ -196,8 +198,9 @@ def test_a_missing_network_is_no_problem_without_a_gpu(monkeypatch, no_hub):
 
 
 def test_on_a_gpu_a_model_that_cannot_be_had_is_a_warning(monkeypatch, no_hub, tmp_path):
-    monkeypatch.setattr(hub, "cached", lambda model: False)
-    monkeypatch.setattr("lora_lab.models.tiers.detect_tier", lambda: "t4")
+    monkeypatch.setattr(hub, "cached", lambda *_: False)
+    monkeypatch.setattr(tiers, "detect_tier", lambda: "t4")
+    monkeypatch.setattr(tiers, "free_memory", lambda: None)
     check = surroundings.tier()
     assert check.status == "warn" and TIERS["t4"].model in check.detail and "--tier cpu" in check.remedy
 
@@ -210,7 +213,41 @@ def test_a_t4_is_described_with_float16_and_the_reason(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_: (10**9, 15 * 10**9))
     assert hardware.device().detail == "Tesla T4, compute capability 7.5"
     assert hardware.dtype().detail.startswith("float16: compute capability 7.5")
-    assert hardware.gpu_memory().status == "warn" and "1.0 of 15.0 GB" in hardware.gpu_memory().detail
+    found = hardware.gpu_memory()
+    assert found.status == "warn" and "1.0 of 15.0 GB are free (other notebooks and programs hold 14.0" in found.detail
+    assert "needs 5.3 GB with qlora" in found.detail
+    assert "shut down the kernels" in found.remedy and "--tier cpu" in found.remedy
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_: (9 * 10**9, 15 * 10**9))
+    assert hardware.gpu_memory().status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("tier", "card", "words"),
+    [
+        (
+            "t4",
+            "Tesla T4",
+            "60 steps of 8 x 256 tokens at most: peak 5.3 GB with qlora, 7.2 with lora, minutes not meas",
+        ),
+        ("a100", "NVIDIA H100 80GB HBM3", "peak 20.4 GB with qlora, 40.0 with lora, about 1 min of training"),
+        ("a100", "NVIDIA A100-SXM4-40GB", "minutes not measured on this machine"),
+    ],
+)
+def test_the_doctor_says_what_the_training_of_this_machines_tier_takes(monkeypatch, tier, card, words):
+    monkeypatch.setenv("LORA_LAB_TIER", tier)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: card)
+    monkeypatch.setattr(hub, "cached", lambda model, revision: (model, revision) == _pinned(tier))
+    check = surroundings.tier()
+    assert check.status == "ok" and words in check.detail
+    assert check.detail.startswith(f"{tier} (LORA_LAB_TIER is set): {TIERS[tier].model}, downloaded before; ")
+    monkeypatch.setattr(hub, "cached", lambda *_: False)
+    monkeypatch.setattr(hub, "hub_reachable", lambda: True)
+    assert f"{TIERS[tier].weight_bytes / 1e9:.1f} GB will be downloaded" in surroundings.tier().detail
+
+
+def _pinned(tier):
+    return TIERS[tier].model, TIERS[tier].revision
 
 
 def test_a_gpu_that_torch_cannot_use_is_a_warning(monkeypatch):
@@ -274,12 +311,12 @@ def test_files_that_were_read_count_as_free_memory_within_a_container(monkeypatc
         "/sys/fs/cgroup/memory.current": "15000000000\n",
         "/sys/fs/cgroup/memory.stat": "".join(f"{kind} {size}\n" for kind, size in kinds.items()),
     }
-    monkeypatch.setattr(hardware.Path, "read_text", lambda self, **_: files[str(self)])
-    assert hardware.free_memory() == 15 * 10**9
+    monkeypatch.setattr(ram.Path, "read_text", lambda self, **_: files[str(self)])
+    assert ram.free_memory() == 15 * 10**9
 
 
 def test_free_memory_is_plausible():
-    free = hardware.free_memory()
+    free = ram.free_memory()
     assert free is None or 10**7 < free < 10**14
 
 
@@ -451,6 +488,8 @@ def test_without_an_installed_package_the_doctor_still_looks_at_what_it_needs(mo
         ("2.13.0+cpu", "2.13.0", True),
         ("2.13", "2.13.0", True),
         ("2.13.0", "2.13.1", False),
+        ("2026.10.19.post1", "2026.10.19", True),
+        ("2.13.0rc1", "2.13.0", False),
         ("odd", "odd", True),
         ("odd", "2.0", False),
     ],

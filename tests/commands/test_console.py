@@ -64,7 +64,7 @@ def test_a_full_disk_under_stdout_is_one_sentence_and_status_2_after_the_work_is
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_device_is_noticed_although_what_is_written_waits_in_a_buffer(monkeypatch):
-    with open("/dev/full", "w") as full:
+    with open("/dev/full", "w", encoding="utf-8") as full:
         monkeypatch.setattr(sys, "stdout", full)
         with lasting_output() as out:
             print("a little")
@@ -139,7 +139,7 @@ def test_of_several_failures_the_first_is_told(tmp_path):
         def fileno(self) -> int:
             return file.fileno()
 
-    with open(tmp_path / "below", "w") as file:
+    with open(tmp_path / "below", "w", encoding="utf-8") as file:
         below = Failing(errno.ENOSPC)
         stream = Lasting(below)
         stream.write("one")

@@ -104,7 +104,7 @@ def test_no_encoding_costs_the_demo_its_exit_status_or_its_adapter(short, tmp_pa
 def test_a_reader_that_went_away_costs_the_demo_nothing(short, tmp_path):
     reading, writing = os.pipe()
     os.close(reading)
-    short.setattr(sys, "stdout", io.TextIOWrapper(os.fdopen(writing, "wb"), write_through=True))
+    short.setattr(sys, "stdout", io.TextIOWrapper(os.fdopen(writing, "wb"), encoding="utf-8", write_through=True))
     short.setattr(sys, "stderr", None)
     assert cli.main(["demo", "--method", "lora", "--tier", "cpu", "--out", str(tmp_path)]) == 0
     assert saved(tmp_path)
@@ -164,3 +164,12 @@ def test_bad_input_is_refused_before_a_model_is_loaded(monkeypatch, tmp_path, er
     monkeypatch.setattr(models, "load_base", lambda *_: pytest.fail("a model was loaded"))
     with pytest.raises(error, match=words):
         demo.run(**{"tier": "cpu", "out": tmp_path, **options})
+
+
+def test_a_tier_is_asked_whether_it_can_be_trained_by_that_method_before_its_model_is_loaded(monkeypatch, tmp_path):
+    def refuse(*asked):
+        raise ValueError(f"asked: {asked}")
+
+    monkeypatch.setattr(models, "load_base", refuse)
+    with pytest.raises(ValueError, match=r"asked: \('t4', 'lora'\)"):
+        demo.run("lora", tier="t4", out=tmp_path)

@@ -4,10 +4,12 @@ import json
 import re
 from pathlib import Path
 
+import nbformat
 import pytest
 from nbformat.v4 import new_output
 
 from lora_lab.authoring import private as building
+from lora_lab.authoring.editions import SETUP_ID
 from lora_lab.commands.cli import main
 from lora_lab.exercises import lessons, saved, tasks
 from tests.helpers.exercise import EXERCISE
@@ -106,7 +108,8 @@ def test_students_get_stubs_without_solutions_and_the_grader_what_it_reads(folde
     assert times in (3, 5, 7)
     students = (folder / "built/exercises/01_times.ipynb").read_text()
     assert f"{times} times as much." in students and "marked_later(" in students and "colab-badge" not in students
-    assert "return" not in students and "Solution" not in students and "A first hint." in students
+    typed = [cell.source for cell in nbformat.reads(students, 4).cells if cell.id != SETUP_ID]
+    assert "return" not in "".join(typed) and "Solution" not in students and "A first hint." in students
     grader = json.loads((folder / "built/01_times.json").read_text())
     assert grader["drawn"] == {"times": times} and grader["tasks"]["our_times"]["points"] == 3
     assert grader["allow"] == ["lowrank"] and "return" not in json.dumps(grader["turns"])

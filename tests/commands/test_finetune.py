@@ -449,17 +449,13 @@ def test_special_tokens_that_examples_spell_out_are_said(command, base, capsys):
     assert f"examples spell out special tokens, which are read as such: '{end}' in 1" in said
 
 
-def test_a_model_that_is_quantized_already_is_refused(command, base, tmp_path, monkeypatch, capsys):
+def test_a_model_that_is_quantized_already_is_refused(command, base, tmp_path, capsys):
     """Its layers are no `nn.Linear` of numbers any more: what would be trained is not what was named."""
-    real = AutoModelForCausalLM.from_pretrained
-
-    def quantized(*arguments, **options):
-        model, report = real(*arguments, **options)
-        model.config.quantization_config = {"quant_method": "bitsandbytes", "load_in_4bit": True}
-        return model, report
-
-    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", quantized)
-    assert command() == 2
+    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    shutil.copytree(base, tmp_path / "quantized")
+    (tmp_path / "quantized" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert command(base=tmp_path / "quantized") == 2
     assert "is quantized already: name the one that it was made from" in sentence(capsys)
 
 
@@ -701,7 +697,7 @@ def test_no_encoding_costs_the_result(command, monkeypatch, encoding):
 def test_a_reader_that_went_away_costs_nothing(command, monkeypatch):
     reading, writing = os.pipe()
     os.close(reading)
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(os.fdopen(writing, "wb"), write_through=True))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(os.fdopen(writing, "wb"), encoding="utf-8", write_through=True))
     monkeypatch.setattr(sys, "stderr", None)
     assert command("--lr", "0.01") == 0 and (command.out / "finetune.json").exists()
 

@@ -134,10 +134,28 @@ def test_words_that_do_not_go_together_are_one_sentence(capsys, words, named):
 
 @pytest.mark.parametrize("name, words", [("~/x", "begins with '~'"), ("file", "is no folder"), ("file/x", "cannot")])
 def test_a_name_that_can_be_no_folder_is_one_sentence(root, started, capsys, name, words):
-    Path("file").write_text("in the way")
+    Path("file").write_text("in the way", encoding="utf-8")
     assert cli.main(["lab", name]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and words in said and started == []
+
+
+@pytest.mark.parametrize("within", [".", "workbook"])
+def test_in_a_terminal_within_the_learners_folder_that_folder_is_meant(root, started, capsys, monkeypatch, within):
+    assert cli.main(["lab", "--no-open"]) == 0
+    mine = Path.cwd() / "my_course"
+    monkeypatch.chdir(mine / within)
+    change(mine / "workbook" / "01_svd.ipynb", guess_energy="energy = 40")
+    assert cli.main(["lab", "--reset", "1", "--no-open"]) == 0
+    assert not (Path.cwd() / "my_course").exists()
+    assert text_of(mine / "workbook" / "01_svd.ipynb", "guess-energy") != "energy = 40"
+
+
+def test_no_course_is_brought_into_a_course(root, started, capsys, monkeypatch):
+    assert cli.main(["lab", "--no-open"]) == 0
+    monkeypatch.chdir("my_course")
+    assert cli.main(["lab", "another", "--no-open"]) == 2
+    assert "which is your course already" in capsys.readouterr().err and not Path("another").exists()
 
 
 def test_a_current_folder_that_is_gone_is_said(root, started, capsys, tmp_path, monkeypatch):
