@@ -6,7 +6,7 @@ PYTHON ?= $(shell for each in python3 python python3.14 python3.13 python3.12 py
 	if "$$each" -c '$(SUPPORTED)' 2>/dev/null; then echo "$$each"; break; fi; done)
 RUN := .venv/bin/python
 
-.PHONY: setup demo lab check test real mutants hostile notebooks notebooks-test release bench
+.PHONY: setup demo lab check test real mutants hostile notebooks notebooks-test release slides book prepare publish bench
 .DEFAULT_GOAL := setup
 
 setup: .venv/.stamp
@@ -40,8 +40,7 @@ real: setup
 # Each small wrong change to the library against all fast tests of its room, of which `make test` runs the one that it
 # names; and each answer to a task against its check, with ten draws of the inputs in place of three.
 mutants: setup
-	$(RUN) tests/mutants/library/run.py --whole
-	$(RUN) tests/mutants/exercises/run.py --seeds 10
+	@$(RUN) tests/run.py whole_mutants many_answers
 
 # Submissions that attack the grader, each once on a right answer and once on a wrong one.
 hostile: setup
@@ -54,10 +53,27 @@ notebooks: setup
 notebooks-test: setup
 	@$(RUN) tests/run.py drift notebooks
 
-# What must hold before a release besides `make test`: every workbook, with what is asked of the learner skipped, and the
-# lessons that speak of the real model, on it.
-release: setup
+# All that must hold before a release, hours of it: `make test`, and what takes too long for every change. It wants a tree
+# that is committed, and writes tests/records/release.json when every part has passed. The book brings what its tests need.
+release: book
 	@$(RUN) tests/run.py release
+
+# What stands before and after it: make prepare VERSION=0.3.0, and make publish. CONTRIBUTING has the order.
+prepare: setup
+	@$(RUN) course/release.py prepare "$(VERSION)"
+
+publish: setup
+	@$(RUN) course/release.py publish
+
+# Slides of each lesson, from stored outputs: out/slides/index.html. The first time, reveal.js comes from npm's registry.
+slides: setup
+	@$(RUN) course/make_slides.py
+
+# The course as a web book, from stored outputs: out/book/index.html. The first time, MathJax comes from npm's registry.
+book: setup
+	@$(RUN) -c 'import myst_nb, sphinx_book_theme' 2>/dev/null || { echo "Installing Sphinx and its theme into .venv, once"; \
+		$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[book]"; }
+	@cd course && ../$(RUN) -m book
 
 bench: setup
 	@set -e; for script in benchmarks/bench_*.py; do echo "$$script"; $(RUN) "$$script"; done

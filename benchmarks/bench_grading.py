@@ -204,7 +204,7 @@ def _memory(process: int) -> float:
     total = 0
     for each in _tree(process):
         try:
-            text = Path(f"/proc/{each}/smaps_rollup").read_text()
+            text = Path(f"/proc/{each}/smaps_rollup").read_text(encoding="utf-8")
         except OSError:  # it has just ended, or is not ours to look into
             continue
         total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))

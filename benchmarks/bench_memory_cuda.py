@@ -171,7 +171,7 @@ def main() -> int:
     warnings.filterwarnings("ignore")
     if len(sys.argv) > 1:
         path = Path(sys.argv[1])
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         predict(record)
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(record, indent=1) + "\n")

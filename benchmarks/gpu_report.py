@@ -145,6 +145,25 @@ def _real(rows: list[Row]) -> str:
     ))  # fmt: skip
 
 
+def _lesson(rows: list[Row]) -> str:
+    head = ("model", "seed", "stack", "dtype", "steps", "loss, first", "last", "tokens/s", "peak, GB", "estimate, GB",
+            "held-out loss", "exact match")  # fmt: skip
+    lines = table(head, (
+        [row["model"], row["seed"], row["stack"], row["dtype"], row["steps"], f"{row['losses'][0]:.4f}",
+         f"{row['losses'][-1]:.4f}", f"{row['tokens_per_s']:,.0f}", _gb(row.get("peak_allocated")),
+         _gb(row["estimate"]), f"{row['heldout_loss']:.4f}", f"{row['exact']:.1%}"] for row in rows
+    ))  # fmt: skip
+    runs: dict[tuple[str, int], list[list[float]]] = {}
+    for row in rows:
+        runs.setdefault((row["model"], row["seed"]), []).append(row["losses"])
+    told = [
+        f"- {model}, seed {seed}: losses of the two at most {max(abs(a - b) for a, b in zip(*curves)):.2g} apart"
+        for (model, seed), curves in runs.items()
+        if len(curves) == 2
+    ]
+    return "\n\n".join([lines, "\n".join(told)])
+
+
 def _paged(rows: list[Row]) -> str:
     head = ("optimizer", "limit, GB", "short step", "long step", "states, GB", "paged of them", "ms",
             "ms, states on the host")  # fmt: skip
@@ -182,13 +201,15 @@ TITLES = {
     "memory": "Peaks predicted and measured",
     "qlora_step": "A QLoRA step, ours against bitsandbytes + PEFT",
     "real": "The real model's fine-tune",
+    "lesson": "A lesson's fine-tune by both 4-bit layers: one model, data, start and loop",
     "paged": "A spike under a limit of memory",
 }
 TABLES: dict[str, Callable[[list[Row]], str]] = {
     "bandwidth": _bandwidth, "quantize": _speed, "dequantize": _speed, "kernels": _kernels, "equal": _equal,
-    "amortise": _amortise, "memory": _memory, "qlora_step": _steps, "real": _real, "paged": _paged,
+    "amortise": _amortise, "memory": _memory, "qlora_step": _steps, "real": _real, "lesson": _lesson,
+    "paged": _paged,
 }  # fmt: skip
 
 
 if __name__ == "__main__":
-    print(markdown(json.loads(Path(sys.argv[1]).read_text())))
+    print(markdown(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))))

@@ -1,6 +1,7 @@
 """A package index on this machine, with the faults of real ones."""
 
 import contextlib
+import hashlib
 import http.server
 import json
 import ssl
@@ -21,7 +22,7 @@ class Index:
         files: name → content, all of them linked on every project's page.
         breaks_after: bytes of a file after which the connection is cut, one for each answer; then none.
         ranges: whether a file may be asked for in part.
-        form: of a page, "html", "json", or what it says.
+        form: of a page, "html", "json", "json+", which says sizes and hashes, or what it says.
         password: "name:password" that is asked for, if any.
         status: of every file's answer, if not 200.
         redirects_to: where every question is sent on to, if anywhere.
@@ -58,7 +59,13 @@ def serve(index: Index, tls: bool = False) -> Iterator[Index]:
 
         def _page(self):
             links = [f"../../files/{name}" for name in index.files]
-            if index.form not in ("html", "json"):
+            if index.form == "json+":
+                described = [
+                    {"url": link, "size": len(content), "hashes": {"sha256": hashlib.sha256(content).hexdigest()}}
+                    for link, content in zip(links, index.files.values())
+                ]
+                body = json.dumps({"files": described})
+            elif index.form not in ("html", "json"):
                 body = index.form
             elif index.form == "json":
                 body = json.dumps({"files": [{"url": link, "filename": link[12:]} for link in links]})

@@ -336,6 +336,20 @@ MUTATIONS = (
         wrong="the last copy of a turn is overwritten",
     ),
     Mutation(
+        file=f"{DELIVERY}/material.py",
+        before="return self.is_executed or self.name in TEACHING",
+        after="return self.is_executed",
+        test=f"{_DELIVERED}test_an_instructors_guide_comes_only_with_the_solutions_and_brings_its_sheets",
+        wrong="the answers to all guesses come into every learner's folder",
+    ),
+    Mutation(
+        file=f"{DELIVERY}/folder.py",
+        before="if executed or not item.has_answers or item.name in known:",
+        after="if executed or not item.is_executed or item.name in known:",
+        test=f"{_DELIVERED}test_an_instructors_guide_comes_only_with_the_solutions_and_brings_its_sheets",
+        wrong="a learner's folder gets the instructor's guide",
+    ),
+    Mutation(
         file=f"{DELIVERY}/folder.py",
         before="not current.reads_as(known.beside.written):",
         after="False:",

@@ -133,4 +133,11 @@ MUTATIONS = (
         test=f"{RUN}::test_a_suspect_is_tried_alone",
         wrong="others die of a suspect that is tried again",
     ),
+    Mutation(
+        file="lora_lab/commands/grade.py",
+        before='if not hasattr(os, "fork"):  # Windows',
+        after='if not hasattr(os, "name"):',
+        test="tests/project/test_other_systems.py::test_where_no_process_can_be_forked_grading_says_where_to_grade",
+        wrong="grading begins where no process can be forked",
+    ),
 )

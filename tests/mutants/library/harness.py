@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[3]
 HUNG_SECONDS = 300  # no test takes a tenth of it, on a machine that does much else besides
 PRELOADED = ("torch", "transformers", "transformers.models.llama.modeling_llama", "peft", "bitsandbytes", "accelerate",
              "hypothesis", "matplotlib.pyplot", "nbformat", "nbval.plugin", "coverage", "xdist.plugin",
-             "anyio.pytest_plugin", "triton", "triton.language")  # fmt: skip
+             "anyio.pytest_plugin", "triton", "triton.language", "numba")  # fmt: skip
 # A test that dies of one of these has not noticed what is wrong with the result: the change does not even run. If it
 # was raised by a `raise`, though, the library said it, and not Python.
 UNFAIR = (ImportError, NameError, TypeError, AttributeError, SyntaxError)

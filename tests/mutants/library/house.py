@@ -5,7 +5,9 @@ from tests.mutants.library.mutation import Mutation
 _MOVED = "tests/project/test_moved.py"
 _RANGES = "tests/ground/test_ranges.py"
 
-TESTS = (_MOVED, _RANGES, "tests/ground/test_units.py")
+_UNITS = "tests/ground/test_units.py"
+
+TESTS = (_MOVED, _RANGES, _UNITS)
 
 MUTATIONS = (
     Mutation(
@@ -67,5 +69,19 @@ MUTATIONS = (
         after='        hint, them = "",',
         test=f"{_RANGES}::test_a_choice_names_the_nearest_one_and_all",
         wrong="a misspelled choice is not told the nearest",
+    ),
+    Mutation(
+        file="lora_lab/units.py",
+        before='if os.name == "nt" else shlex.join(words)',
+        after='if os.name != "nt" else shlex.join(words)',
+        test=f"{_UNITS}::test_on_windows_a_name_with_spaces_stands_in_double_quotes",
+        wrong="a command is quoted as on another system",
+    ),
+    Mutation(
+        file="lora_lab/units.py",
+        before="shlex.join(words)",
+        after='" ".join(words)',
+        test=f"{_UNITS}::test_a_command_line_is_read_back_as_the_words_that_it_is_made_of",
+        wrong="a name with a space is two words of a command",
     ),
 )

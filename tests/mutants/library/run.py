@@ -39,6 +39,7 @@ def main() -> int:
         parser.error(f"no room {unknown[0]!r}: choose from {', '.join(rooms())}")
     chosen = {name: importlib.import_module(f"tests.mutants.library.{name}") for name in options.rooms or rooms()}
     mutations = [(name, mutation) for name, room in chosen.items() for mutation in room.MUTATIONS]
+    os.environ.setdefault("NUMBA_DISABLE_JIT", "1")  # its cache would keep wrong kernels, and compiling takes long
     harness.preload()
 
     problems = _control([mutation for _, mutation in mutations])
