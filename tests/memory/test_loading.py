@@ -46,6 +46,7 @@ def test_quantizing_a_weight_to_int8_needs_its_float16():
     assert in_flight(N, "int8") == most - values.nbytes - scales.nbytes
 
 
+@pytest.mark.usefixtures("readable_path")
 def test_quantizing_a_weight_needs_what_our_own_quantizer_makes():
     most, quantized = made_by(quant.quantize, torch.randn(N // 256, 256).bfloat16())
     assert in_flight(N, "nf4", "lora_lab") == pytest.approx(most - quantized.nbytes, rel=0.01)
