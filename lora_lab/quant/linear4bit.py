@@ -16,18 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
-from torch.nn import functional as F
 
 from lora_lab.wrappers import named_modules
-from lora_lab.quant import kernels, slabs, state
+from lora_lab.quant import products, state
 from lora_lab.quant.blockwise import QuantizedTensor, quantize
 from lora_lab.quant.codebooks import NF4, Codebook
-from lora_lab.quant.double import QuantizedConstants, restore_weight
-from lora_lab.quant.kernels import DoubleConstants
+from lora_lab.quant.double import QuantizedConstants
 from lora_lab.quant.linears import Linear, dense_weight, derives_from_linear, frozen_linear
-
-FEW = 16
-"""Tokens up to which a kernel, where one serves, multiplies without making W: more are faster with W in slabs."""
 
 COMPUTE_DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 
@@ -155,7 +150,7 @@ class Linear4bit(state.Formatted):
         if x.shape[-1:] != (self.in_features,):
             raise ValueError(f"an input of shape {tuple(x.shape)} does not fit: give [..., {self.in_features}]")
         device = x.device.type
-        casts = _autocasts(device) and x.dtype != torch.float64  # which autocast leaves alone
+        casts = products.autocasts(device) and x.dtype != torch.float64  # which autocast leaves alone
         autocast = torch.get_autocast_dtype(device) if casts else None
         dtype = self.compute_dtype or autocast or x.dtype
         return _product(x.to(dtype), self.bias, self).to(autocast or x.dtype)
@@ -196,7 +191,7 @@ def four_bit_layers(model: nn.Module) -> dict[str, Linear4bit]:
 def _product(x: Tensor, bias: Tensor | None, layer: Linear4bit, transposed: bool = False) -> Tensor:
     """x · Wᵀ + b, or, transposed, x · W: x [..., d] in the dtype to compute in."""
     if _transforms():
-        return _rounded_once(x, bias, layer, transposed, _dense_product)
+        return products.plain(x, bias, layer, transposed)
     return _FrozenProduct.apply(x, bias, layer, transposed)
 
 
@@ -212,7 +207,7 @@ class _FrozenProduct(torch.autograd.Function):
         ctx.bias_dtype = None if bias is None else bias.dtype
         if ctx.needs_input_grad[0]:
             ctx.used = _in_use(layer)
-        return _rounded_once(x, bias, layer, transposed, _frozen_product)
+        return products.frozen(x, bias, layer, transposed)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
@@ -224,64 +219,11 @@ class _FrozenProduct(torch.autograd.Function):
         return grad_x, grad_bias, None, None
 
 
-_Product = Callable[[Tensor, Tensor | None, Linear4bit, bool], Tensor]
-
-
-def _rounded_once(x: Tensor, bias: Tensor | None, layer: Linear4bit, transposed: bool, product: _Product) -> Tensor:
-    """The product of matrices: of other shapes torch may add a bias after rounding."""
-    rows = x.reshape(-1, x.shape[-1])
-    b = None if bias is None else bias.to(x.dtype)
-    if _autocasts(x.device.type):  # the dtype has been chosen
-        with torch.autocast(x.device.type, enabled=False):
-            y = product(rows, b, layer, transposed)
-    else:
-        y = product(rows, b, layer, transposed)
-    return y.view(*x.shape[:-1], y.shape[-1])
-
-
-def _frozen_product(x: Tensor, bias: Tensor | None, layer: Linear4bit, transposed: bool) -> Tensor:
-    """By a kernel that makes no W, by slabs of it, or by the whole."""
-    if len(x) <= FEW and layer.in_features % layer.block_size == 0:
-        shape = layer.out_features, layer.in_features
-        stored = layer.packed, _constants(layer), layer.codebook, layer.block_size
-        if (y := kernels.product(x, *stored, shape, transposed)) is not None:
-            return (y if bias is None else y + bias).to(x.dtype)
-    cut = slabs.fit(x, layer.out_features, layer.in_features, layer.block_size)
-    return (_slab_product if cut else _dense_product)(x, bias, layer, transposed)
-
-
-def _dense_product(x: Tensor, bias: Tensor | None, layer: Linear4bit, transposed: bool) -> Tensor:
-    if torch.compiler.is_compiling():
-        weight = layer.dequantize(x.dtype)
-    else:  # the same without a look at the parts, which costs as much as restoring a small weight
-        weight = torch.empty(layer.out_features, layer.in_features, dtype=x.dtype, device=layer.packed.device)
-        restore_weight(layer.packed, _constants(layer), layer.codebook, layer.block_size, weight)
-    return x @ weight if transposed else F.linear(x, weight, bias)
-
-
-def _slab_product(x: Tensor, bias: Tensor | None, layer: Linear4bit, transposed: bool) -> Tensor:
-    y = x.new_empty(len(x), layer.in_features if transposed else layer.out_features)
-    for part, slab in slabs.cut(layer.weight_quantized, x.dtype, dim=int(transposed)):
-        y[:, part] = x @ slab if transposed else F.linear(x, slab, None if bias is None else bias[part])
-    return y
-
-
 def _transforms() -> bool:
     """Whether torch.func or forward-mode AD is at work: they see through plain operations, which keep the dense W."""
     if torch.compiler.is_compiling():
         return False
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
-
-
-def _autocasts(device: str) -> bool:
-    """Whether autocast is on; a device such as meta has none, and asking it would be an error."""
-    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-
-
-def _constants(layer: Linear4bit) -> Tensor | DoubleConstants:
-    if not layer.double_quant:
-        return layer.absmax
-    return DoubleConstants(layer.absmax_codes, layer.absmax_scale, layer.absmax_mean, layer.constants_codebook)
 
 
 def _in_use(layer: Linear4bit) -> list[tuple[Any, ...]]:

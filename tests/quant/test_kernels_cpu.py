@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from lora_lab import quant
 from lora_lab.commands import hardware
-from lora_lab.quant import linear4bit, slabs
+from lora_lab.quant import products, slabs
 from lora_lab.quant.kernels import choice
 
 if importlib.util.find_spec("numba") is None:
@@ -215,7 +215,7 @@ def step(layer, x, grad_y):
 
 @pytest.mark.parametrize("double", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("tokens", [1, 3, linear4bit.FEW])
+@pytest.mark.parametrize("tokens", [1, 3, products.FEW])
 def test_the_product_that_makes_no_weight_errs_no_more_than_a_product_with_it(tokens, dtype, double, called):
     """Against float64 with the same weight, in units of the sum of magnitudes; both ways round, bias included."""
     layer = layer_of(256, 200, dtype, double)
@@ -246,7 +246,7 @@ def test_one_rounding_per_product_in_16_bits_too(called):
 
 
 def test_more_tokens_and_broken_rows_are_multiplied_with_the_restored_weight_bit_for_bit(called):
-    for d_in, tokens in ((256, linear4bit.FEW + 1), (100, 2)):
+    for d_in, tokens in ((256, products.FEW + 1), (100, 2)):
         layer = layer_of(d_in, 48, torch.float32, True)
         x, grad_y = normal(tokens, d_in), normal(tokens, 48)
         made, plain = step(layer, x, grad_y), readable(lambda: step(layer, x, grad_y))  # noqa: B023

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import T5Config, T5ForConditionalGeneration
 
 from lora_lab import lora, quant
-from lora_lab.quant import linear4bit, slabs
+from lora_lab.quant import products, slabs
 from tests.helpers.memory import LiveBytes
 
 
@@ -229,7 +229,7 @@ def test_a_hessian_vector_product_over_qlora_adapters_is_that_over_dense_ones():
     with torch.no_grad():
         twin.weight.copy_(layer.dequantize())
     config = lora.LoRAConfig(r=3)
-    products = []
+    curvatures = []
     for base in (layer, twin):
         torch.manual_seed(1)
         adapted = lora.LoRALinear(base, config)
@@ -239,8 +239,8 @@ def test_a_hessian_vector_product_over_qlora_adapters_is_that_over_dense_ones():
         loss = inner(torch.randn(7, 40, dtype=torch.float64)).square().sum()
         grads = torch.autograd.grad(loss, factors, create_graph=True)
         vectors = [torch.ones_like(factor) for factor in factors]
-        products.append(torch.autograd.grad(grads, factors, vectors))
-    for ours, theirs in zip(*products):
+        curvatures.append(torch.autograd.grad(grads, factors, vectors))
+    for ours, theirs in zip(*curvatures):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
@@ -397,7 +397,7 @@ def test_slabs_give_the_dense_product(monkeypatch, shape, dtype, double_quant):
 def test_a_large_weight_whose_rows_are_no_whole_blocks_is_not_cut(d_in):
     layer, twin = layer_and_twin(d_in, slabs.SIZE // d_in + 17, bias=False)
     x = torch.randn(3, d_in)
-    assert torch.equal(layer(x), twin(x)) and torch.equal(layer(x), linear4bit._dense_product(x, None, layer, False))
+    assert torch.equal(layer(x), twin(x)) and torch.equal(layer(x), products._dense_product(x, None, layer, False))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -415,7 +415,7 @@ def test_a_slab_is_a_part_of_the_weight_bit_for_bit_and_no_larger_than_it_says(m
 def test_no_more_than_one_slab_is_alive_at_a_time(monkeypatch):
     monkeypatch.setattr(slabs, "SIZE", 2**16)
     layers = nn.Sequential(*(quant.Linear4bit.from_linear(nn.Linear(512, 512, bias=False)) for _ in range(3)))
-    x = torch.randn(linear4bit.FEW + 1, 512, requires_grad=True)
+    x = torch.randn(products.FEW + 1, 512, requires_grad=True)
     with LiveBytes() as live:
         layers(x).sum().backward()
     a_slab, a_weight = 4 * 2**16, 4 * 512 * 512

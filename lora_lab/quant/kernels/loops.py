@@ -15,17 +15,22 @@ import numba
 import numpy as np
 
 kernel = partial(numba.njit, nogil=True, cache=True, error_model="numpy")  # 1 / 0 is infinite, as in NumPy
+inlined = partial(kernel, inline="always")  # to call it with a dozen arrays takes longer than a run of its work
 adding = partial(kernel, fastmath={"reassoc", "contract"})  # a sum may take its terms in any order; no more than that
 
 FLOAT32, BFLOAT16, FLOAT16 = range(3)
 
+RUN = 1024  # values that are looked up before the first is multiplied, in whole blocks
+CACHED = 4096  # values that are restored and used before the next: 16 KB, of the innermost cache's 32 or more
 
-@kernel
+
+@inlined
 def restore(packed, pairs, constants, size, part, values, start, stop):
     """ŵ = levels[code] · absmax, where absmax is stored or is table[code] · scale + mean.
 
-    It is lesson 33's loop with three things more: a byte is one look-up, of both its levels; the constants may be
-    quantized, in groups of 256; and it does a part of the work, so that threads can share it.
+    It is lesson 33's loop with four things more: a byte is one look-up, of both its levels; the constants may be
+    quantized, in groups of 256; it does a part of the work, so that threads can share it; and a run of blocks is looked
+    up before the first is multiplied, because what has just been written in eight bytes is slow to read in sixty-four.
 
     packed: uint8 [bytes]; pairs: int64 [256], the two levels of each byte, side by side, as one number of 64 bits.
     constants: absmax, or, if that is empty, the codes, scale, mean and table of double quantization; size: of a block.
@@ -34,31 +39,35 @@ def restore(packed, pairs, constants, size, part, values, start, stop):
     """
     absmax, codes, scale, mean, table = constants
     first, across = part
+    run = max(1, RUN // size)
     pair = values.view(np.int64)
     for row in range(len(values)):
-        for k in range(start, stop):
-            block = first + row * across + k
-            byte = packed[block * size // 2 : (block + 1) * size // 2]
-            two = pair[row, k * size // 2 : (k + 1) * size // 2]
+        for k in range(start, stop, run):
+            end = min(k + run, stop)
+            block = first + row * across
+            byte = packed[(block + k) * size // 2 : (block + end) * size // 2]
+            two = pair[row, k * size // 2 : end * size // 2]
             for i in range(len(byte)):
                 two[i] = pairs[byte[i]]
-            largest = table[codes[block]] * scale[block // 256] + mean[0] if len(codes) else absmax[block]
-            value = values[row, k * size : (k + 1) * size]
-            for i in range(len(value)):
-                value[i] *= largest
+            for j in range(k, end):
+                b = block + j
+                largest = table[codes[b]] * scale[b // 256] + mean[0] if len(codes) else absmax[b]
+                value = values[row, j * size : (j + 1) * size]
+                for i in range(len(value)):
+                    value[i] *= largest
 
 
 @kernel
 def restore16(packed, pairs, constants, size, part, format, out, start, stop):
     """The same in 16 bits, int16 [rows, n]: in runs of blocks that are restored in float32 first."""
     first, across = part
-    run = min(stop - start, max(1, 1024 // size))
+    run = min(stop - start, max(1, CACHED // size))
     values = np.empty((1, run * size), np.float32)
     for row in range(len(out)):
         for k in range(start, stop, run):
             some = out[row, k * size : min(k + run, stop) * size]
             restore(packed, pairs, constants, size, (first + row * across + k, 0), values, 0, len(some) // size)
-            _store(values[0, : len(some)], format, some)
+            _store(values[0], format, some)
 
 
 @kernel
@@ -107,11 +116,12 @@ def product(packed, pairs, constants, size, format, x, y, start, stop):
     x: float32 [tokens, d_in]; y: float32 [tokens, d_out].
     """
     n = x.shape[1]
-    rows = max(1, 4096 // n)
-    weight, rounded = np.empty((1, rows * n), np.float32), np.empty(rows * n, np.int16)
+    rows = max(1, CACHED // n)
+    weight = np.empty((1, rows * n), np.float32)
     for first in range(start, stop, rows):
         some = min(rows, stop - first)
-        _restore_rounded(packed, pairs, constants, size, format, first * n // size, rounded[: some * n], weight)
+        restore(packed, pairs, constants, size, (first * n // size, 0), weight, 0, some * n // size)
+        _round(weight[0], format)
         _dot(x, weight.reshape(rows, n)[:some], y[:, first : first + some])
 
 
@@ -125,25 +135,16 @@ def product_transposed(packed, pairs, constants, size, format, g, y, start, stop
     """
     blocks, columns = y.shape[1] // size, slice(start * size, stop * size)
     weight = np.empty((1, (stop - start) * size), np.float32)
-    rounded = np.empty(weight.shape[1], np.int16)
     group = np.empty((len(g), weight.shape[1]), np.float32)
     for first in range(0, g.shape[1], 64):
         group[:] = 0
         for row in range(first, min(first + 64, g.shape[1])):
-            _restore_rounded(packed, pairs, constants, size, format, row * blocks + start, rounded, weight)
+            restore(packed, pairs, constants, size, (row * blocks + start, 0), weight, 0, stop - start)
+            _round(weight[0], format)
             for token in range(len(g)):
                 _add(g[token, row], weight[0], group[token])
         for token in range(len(g)):
             _add(np.float32(1), group[token], y[token, columns])
-
-
-@kernel
-def _restore_rounded(packed, pairs, constants, size, format, first, rounded, values):
-    """`restore` for as many values as `rounded` has, and rounded as in the format of the product."""
-    restore(packed, pairs, constants, size, (first, 0), values, 0, len(rounded) // size)
-    if format != FLOAT32:
-        _store(values[0], format, rounded)
-        _load(rounded, format, values[0])
 
 
 @adding
@@ -167,7 +168,7 @@ def _add(factor, values, total):
 # Formats of 16 bits
 
 
-@kernel
+@inlined
 def _store(values, format, out):
     """Write float32 values as the bits of a format of 16, rounded to nearest, ties to even."""
     if format == BFLOAT16:
@@ -186,10 +187,21 @@ def _load(source, format, values):
             values[i] = np.int32(source[i]).view(np.float32)
     elif format == BFLOAT16:
         for i in range(len(source)):
-            values[i] = np.int32(np.int32(source[i]) << np.int32(16)).view(np.float32)
+            values[i] = _from_bfloat16(source[i])
     else:
         for i in range(len(source)):
             values[i] = _from_float16(source[i])
+
+
+@inlined
+def _round(values, format):
+    """Round float32 values to those that the format has."""
+    if format == BFLOAT16:
+        for i in range(len(values)):
+            values[i] = _from_bfloat16(_to_bfloat16(values[i]))
+    elif format == FLOAT16:
+        for i in range(len(values)):
+            values[i] = _from_float16(_to_float16(values[i]))
 
 
 @kernel
@@ -217,6 +229,11 @@ def _to_float16(value):
             bits - np.int32((127 - 15) << 23) + np.int32(0xFFF) + ((bits >> np.int32(13)) & np.int32(1))
         ) >> np.int32(13)
     return sign | half
+
+
+@kernel
+def _from_bfloat16(half):
+    return np.int32(np.int32(half) << np.int32(16)).view(np.float32)
 
 
 @kernel

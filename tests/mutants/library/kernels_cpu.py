@@ -10,8 +10,8 @@ HERE = "tests/quant/test_kernels_cpu.py::"
 MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         file="lora_lab/quant/kernels/loops.py",
-        before="* scale[block // 256] + mean[0] if",
-        after="* scale[block // 256] if",
+        before="* scale[b // 256] + mean[0] if",
+        after="* scale[b // 256] if",
         test=HERE + "test_a_short_block_and_a_last_half_byte_are_those_of_the_readable_path[torch.float32-True-130]",
         wrong="a kernel does not add the mean of the constants again",
     ),
@@ -45,8 +45,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         file="lora_lab/quant/kernels/loops.py",
-        before="row * blocks + start, rounded, weight)",
-        after="row * blocks, rounded, weight)",
+        before="(row * blocks + start, 0)",
+        after="(row * blocks, 0)",
         test=HERE + "test_no_bit_depends_on_the_number_of_threads",
         wrong="every thread multiplies with the first columns",
     ),
@@ -65,7 +65,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         wrong="kernels take two threads whatever torch takes",
     ),
     Mutation(
-        file="lora_lab/quant/linear4bit.py",
+        file="lora_lab/quant/products.py",
         before="return (y if bias is None else y + bias).to(x.dtype)",
         after="return y.to(x.dtype) if bias is None else y.to(x.dtype) + bias",
         test=HERE + "test_one_rounding_per_product_in_16_bits_too",

@@ -5,6 +5,7 @@ from tests.mutants.library.mutation import Mutation
 TESTS = (
     "tests/quant/test_blockwise.py",
     "tests/quant/test_linear4bit.py",
+    "tests/quant/test_products.py",
     "tests/quant/test_state.py",
     "tests/quant/test_quantize_model.py",
     "tests/quant/test_heads.py",
@@ -44,18 +45,26 @@ MUTATIONS = (
         wrong="rounded constants reach beyond float16",
     ),
     Mutation(
-        file="lora_lab/quant/linear4bit.py",
+        file="lora_lab/quant/products.py",
         before="F.linear(x, weight, bias)",
         after="F.linear(x, weight) + (0 if bias is None else bias)",
         test="tests/quant/test_linear4bit.py::test_a_product_is_rounded_once_its_bias_included[plain-dtype0-1048576]",
         wrong="the bias is added after rounding",
     ),
     Mutation(
-        file="lora_lab/quant/linear4bit.py",
-        before="F.linear(x, slab, None if bias is None else bias[part])",
-        after="F.linear(x, slab) + (0 if bias is None else bias[part])",
+        file="lora_lab/quant/products.py",
+        before="F.linear(x, weight, None if bias is None else bias[part])",
+        after="F.linear(x, weight) + (0 if bias is None else bias[part])",
         test="tests/quant/test_linear4bit.py::test_a_product_is_rounded_once_its_bias_included[plain-dtype0-2048]",
         wrong="in slabs the bias is added after rounding",
+    ),
+    Mutation(
+        file="lora_lab/quant/products.py",
+        before="layer, transposed, x.dtype).to(x.dtype)",
+        after="layer, transposed).to(x.dtype)",
+        test="tests/quant/test_products.py::test_without_instructions_for_16_bits_a_product_is_made_in_32_and_rounded_once"
+        "[dtype0-whole]",
+        wrong="where a product is made in float32 the weight is not that of 16 bits",
     ),
     Mutation(
         file="lora_lab/quant/slabs.py",
