@@ -47,7 +47,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
             cells.append("{ratio:.2f} ({low:.2f} to {high:.2f})".format(**measured) if measured else "")
             wanted = (measured or {}).get("wanted", {}).get(allocator)
             verdict = "" if wanted is None or not measured else " ✓" if measured["ratio"] >= wanted else " missed"
-            cells.append("" if wanted is None else f"{wanted:g}{verdict}")
+            cells.append("" if wanted is None else f"{round(wanted, 2):g}{verdict}")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -126,6 +126,23 @@ def memory() -> str:
     return f"![Dots on the diagonal, and their errors. {alt}](results/memory.png)\n\n" + "\n".join(lines)
 
 
+def kernels(record: dict[str, Any]) -> str:
+    """What `bench_kernels_cpu.py` found beside ratios; empty where it has not been run."""
+    if not record:
+        return ""
+    calls, seconds, error = record["first_call_seconds"], record["step_seconds"], record["logits_error"]
+    lines = ["| seconds in a fresh process, until | to compile | later |", "|---|---|---|"]
+    for name, *taken in zip(("Numba is imported", "a weight is quantized and restored", "it is multiplied with, too"),
+                            calls["compiled"], calls["cached again"]):  # fmt: skip
+        lines.append(f"| {name} | " + " | ".join(f"{each:.2f}" for each in taken) + " |")
+    shares = ", ".join(f"{name} {s / seconds['step']:.1%}" for name, s in seconds.items() if name != "step")
+    lines += ["", f"One QLoRA step of the real model on one thread: {shares}.", ""]
+    off = " and ".join(f"{name}'s by {each:.1g}" for name, each in error.items())
+    return "\n".join(
+        [*lines, f"Its logits in eval mode, relative to those with restored weights in float32, are off: {off}."]
+    )
+
+
 def _record(name: str) -> dict[str, Any]:
     path = HERE / "results" / f"{name}.json"
     return json.loads(path.read_text()) if path.exists() else {}
@@ -136,6 +153,7 @@ def write() -> None:
     rows = load()
     parts = {
         "speed": f"![{figure(rows)}](results/speed.png)\n\n{markdown(rows)}",
+        "kernels": kernels(_record("kernels_cpu")),
         "memory": memory(),
         "world": world_report.markdown(records.load("memory_world")),
         "graders": graders_report.markdown(_record("graders")),

@@ -20,7 +20,7 @@ adding = partial(kernel, fastmath={"reassoc", "contract"})  # a sum may take its
 
 FLOAT32, BFLOAT16, FLOAT16 = range(3)
 
-RUN = 1024  # values that are looked up before the first is multiplied, in whole blocks
+RUN = 512  # values that are looked up before the first is multiplied, in whole blocks
 CACHED = 4096  # values that are restored and used before the next: 16 KB, of the innermost cache's 32 or more
 
 
