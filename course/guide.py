@@ -281,6 +281,7 @@ FILLED: dict[str, Callable[[], str]] = {
     "guesses": lambda: f"{sum(len(lesson.asked) for lesson in facts.every())}",
     "least_peak": lambda: f"{min(lesson.peak_bytes for lesson in facts.every()) / 1e9:.1f}",
     "largest_peak": lambda: f"{_largest().peak_bytes / 1e9:.1f}",
+    "real_peak": lambda: f"{facts.real_peak() / 1e9:.1f}",
     "largest_lesson": lambda: _largest().number,
     "least_seconds": lambda: f"{min(lesson.seconds for lesson in facts.every()):.0f}",
     "most_seconds": lambda: f"{max(lesson.seconds for lesson in facts.every()):.0f}",
