@@ -22,6 +22,7 @@ from lora_lab.quant import products, state
 from lora_lab.quant.blockwise import QuantizedTensor, quantize
 from lora_lab.quant.codebooks import NF4, Codebook
 from lora_lab.quant.double import QuantizedConstants
+from lora_lab.quant.kernels import DoubleConstants
 from lora_lab.quant.linears import Linear, dense_weight, derives_from_linear, frozen_linear
 
 COMPUTE_DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
@@ -113,6 +114,13 @@ class Linear4bit(state.Formatted):
     def stored(self) -> list[Tensor]:
         """The tensors that hold the weight: codes and constants."""
         return [self.packed, *self._buffers.values()]  # type: ignore[list-item]
+
+    @property
+    def constants(self) -> Tensor | DoubleConstants:
+        """absmax, or what double quantization made of it, over the same storage."""
+        if not self.double_quant:
+            return self.absmax
+        return DoubleConstants(self.absmax_codes, self.absmax_scale, self.absmax_mean, self.constants_codebook)
 
     @property
     def weight_quantized(self) -> QuantizedTensor:

@@ -4,32 +4,53 @@ y = x · Ŵᵀ + b, or, transposed, y = x · Ŵ,        Ŵ restored in the dtype
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import functional as F
 
 from lora_lab.quant import kernels, slabs
+from lora_lab.quant.blockwise import QuantizedTensor
+from lora_lab.quant.codebooks import Codebook
 from lora_lab.quant.double import restore_weight
 from lora_lab.quant.kernels import DoubleConstants
-
-if TYPE_CHECKING:
-    from lora_lab.quant.linear4bit import Linear4bit
 
 FEW = 16
 """Tokens up to which a kernel, where one serves, multiplies without making W: more are faster with W in slabs."""
 
-_Product = Callable[[Tensor, Tensor | None, "Linear4bit", bool], Tensor]
+
+class Layer(Protocol):
+    """What a product needs of a `Linear4bit`."""
+
+    packed: nn.Parameter
+    codebook: Codebook
+    block_size: int
+    in_features: int
+    out_features: int
+
+    @property
+    def constants(self) -> Tensor | DoubleConstants:
+        """absmax, or what double quantization made of it."""
+
+    @property
+    def weight_quantized(self) -> QuantizedTensor:
+        """The weight as it is stored."""
+
+    def dequantize(self, dtype: torch.dtype | None = None) -> Tensor:
+        """The dense weight [d_out, d_in]."""
 
 
-def frozen(x: Tensor, bias: Tensor | None, layer: "Linear4bit", transposed: bool) -> Tensor:
+_Product = Callable[[Tensor, Tensor | None, Layer, bool], Tensor]
+
+
+def frozen(x: Tensor, bias: Tensor | None, layer: Layer, transposed: bool) -> Tensor:
     """x [..., d] times the weight, in the quickest way; autograd sees none of it."""
     return _rounded_once(x, bias, layer, transposed, _quickest)
 
 
-def plain(x: Tensor, bias: Tensor | None, layer: "Linear4bit", transposed: bool) -> Tensor:
+def plain(x: Tensor, bias: Tensor | None, layer: Layer, transposed: bool) -> Tensor:
     """The same in operations that torch.func and forward-mode AD see through, which keep the dense weight."""
     return _rounded_once(x, bias, layer, transposed, _dense_product)
 
@@ -39,7 +60,7 @@ def autocasts(device: str) -> bool:
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
-def _rounded_once(x: Tensor, bias: Tensor | None, layer: "Linear4bit", transposed: bool, product: _Product) -> Tensor:
+def _rounded_once(x: Tensor, bias: Tensor | None, layer: Layer, transposed: bool, product: _Product) -> Tensor:
     """The product of matrices: of other shapes torch may add a bias after rounding."""
     rows = x.reshape(-1, x.shape[-1])
     b = None if bias is None else bias.to(x.dtype)
@@ -51,11 +72,11 @@ def _rounded_once(x: Tensor, bias: Tensor | None, layer: "Linear4bit", transpose
     return y.view(*x.shape[:-1], y.shape[-1])
 
 
-def _quickest(x: Tensor, bias: Tensor | None, layer: "Linear4bit", transposed: bool) -> Tensor:
+def _quickest(x: Tensor, bias: Tensor | None, layer: Layer, transposed: bool) -> Tensor:
     """By a kernel that makes no W, by slabs of it, or by the whole."""
     if len(x) <= FEW and layer.in_features % layer.block_size == 0:
         shape = layer.out_features, layer.in_features
-        stored = layer.packed, _constants(layer), layer.codebook, layer.block_size
+        stored = layer.packed, layer.constants, layer.codebook, layer.block_size
         if (y := kernels.product(x, *stored, shape, transposed)) is not None:
             return (y if bias is None else y + bias).to(x.dtype)
     cut = slabs.fit(x, layer.out_features, layer.in_features, layer.block_size)
@@ -67,7 +88,7 @@ def _quickest(x: Tensor, bias: Tensor | None, layer: "Linear4bit", transposed: b
 
 
 def _dense_product(
-    x: Tensor, bias: Tensor | None, layer: "Linear4bit", transposed: bool, dtype: torch.dtype | None = None
+    x: Tensor, bias: Tensor | None, layer: Layer, transposed: bool, dtype: torch.dtype | None = None
 ) -> Tensor:
     """With the weight restored in `dtype`, and then in that of x."""
     dtype = dtype or x.dtype
@@ -75,13 +96,13 @@ def _dense_product(
         weight = layer.dequantize(dtype)
     else:  # the same without a look at the parts, which costs as much as restoring a small weight
         weight = torch.empty(layer.out_features, layer.in_features, dtype=dtype, device=layer.packed.device)
-        restore_weight(layer.packed, _constants(layer), layer.codebook, layer.block_size, weight)
+        restore_weight(layer.packed, layer.constants, layer.codebook, layer.block_size, weight)
     weight = weight.to(x.dtype)
     return x @ weight if transposed else F.linear(x, weight, bias)
 
 
 def _slab_product(
-    x: Tensor, bias: Tensor | None, layer: "Linear4bit", transposed: bool, dtype: torch.dtype | None = None
+    x: Tensor, bias: Tensor | None, layer: Layer, transposed: bool, dtype: torch.dtype | None = None
 ) -> Tensor:
     y = x.new_empty(len(x), layer.in_features if transposed else layer.out_features)
     for part, slab in slabs.cut(layer.weight_quantized, dtype or x.dtype, dim=int(transposed)):
@@ -99,9 +120,3 @@ def _emulated(x: Tensor) -> bool:
     if x.dtype == torch.bfloat16:
         return not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return x.dtype == torch.float16 and not torch.cpu._is_amx_fp16_supported()
-
-
-def _constants(layer: "Linear4bit") -> Tensor | DoubleConstants:
-    if not layer.double_quant:
-        return layer.absmax
-    return DoubleConstants(layer.absmax_codes, layer.absmax_scale, layer.absmax_mean, layer.constants_codebook)
