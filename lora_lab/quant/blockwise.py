@@ -182,7 +182,7 @@ def quantize(
         raise ValueError("the tensor is on the meta device and has no values: load it before quantizing")
     if tensor.numel() == 0:
         raise ValueError(f"nothing to quantize: the tensor has shape {tuple(tensor.shape)}")
-    codes, absmax, offset = _quantize_values(tensor.detach().flatten(), codebook, block_size)
+    codes, absmax, offset = _quantize_values(tensor.detach().reshape(-1).contiguous(), codebook, block_size)
     offsets = offset if codebook.asymmetric else None
     plain = QuantizedTensor(codes, absmax, codebook, block_size, tensor.shape, dtype or tensor.dtype, offsets)
     if double_quant is False:

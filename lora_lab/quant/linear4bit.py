@@ -4,13 +4,14 @@
 
 The weight itself gets no gradient. It is dequantized anew in every forward and every backward pass, so that
 only one dense copy of one layer exists at a time, or, of a large weight on a CPU, one slab: that makes QLoRA fit.
+How the product is made: `products`.
 The product is rounded once, its bias included, as by `torch.nn.functional.linear`.
 
 Source: Dettmers et al., "QLoRA", arXiv 2305.14314, equation 5, its first term.
 """
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -181,6 +182,19 @@ class Linear4bit(state.Formatted):
             if constant is not None and moved is not None and moved.dtype != constant.dtype:
                 self._buffers[name] = constant.to(moved.device)
         return self
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: Mapping[str, Any], *others: Any
+    ) -> None:
+        """Refuse codes of constants that are no level's, besides what is refused anyway."""
+        codes = state_dict.get(f"{prefix}absmax_codes") if self.double_quant else None
+        if isinstance(codes, Tensor) and codes.numel() and not codes.is_meta:
+            largest, book = int(codes.max()), self.constants_codebook
+            if largest >= len(book):
+                damaged = f"{prefix}absmax_codes holds {largest}, and {book.name} has {len(book)} levels"
+                others[-1].append(f"{damaged}: the state is damaged, load another")
+                return
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *others)
 
     def _format(self) -> str:
         constants = self.constants_codebook.label if self.double_quant else "float32"

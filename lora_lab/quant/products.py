@@ -18,7 +18,10 @@ from lora_lab.quant.double import restore_weight
 from lora_lab.quant.kernels import DoubleConstants
 
 FEW = 16
-"""Tokens up to which a kernel, where one serves, multiplies without making W: more are faster with W in slabs."""
+"""Tokens up to which a kernel, where one serves, multiplies without making W: more are faster with W in slabs.
+
+What watches operators, such as a counter of operations, does not see such a product; without kernels it does.
+"""
 
 
 class Layer(Protocol):
@@ -112,8 +115,9 @@ def _slab_product(
 
 
 def _emulated(x: Tensor) -> bool:
-    """Whether this CPU has no instructions for products in the dtype of x: torch may then take a hundred times as long
-    as in float32, which gives the same sums, to be rounded once.
+    """Whether torch may have no quick products in the dtype of x on this CPU.
+
+    They can then take a hundred times as long as those in float32, which gives the same sums, to be rounded once.
     """
     if x.device.type != "cpu" or torch.compiler.is_compiling() or isinstance(x, FakeTensor):
         return False

@@ -42,9 +42,9 @@ def in_use(monkeypatch):
     monkeypatch.setattr(choice, "_on", True)
     if INTERPRETED:
         _convert_as_a_gpu_does(monkeypatch)
-    choice._tried.cache_clear()
+    choice._forget()
     yield
-    choice._tried.cache_clear()
+    choice._forget()
 
 
 def _convert_as_a_gpu_does(monkeypatch):
@@ -223,9 +223,10 @@ def _wrong(packed, constants, codebook, block_size, out):
 def test_a_kernel_that_fails_or_errs_costs_one_warning_and_no_number(monkeypatch, kernel, reason):
     q = readable(lambda: quant.quantize(normal(100)))
     monkeypatch.setattr(cuda, "restore", kernel)
+    wanted = readable(q.dequantize)
     with pytest.warns(UserWarning, match=reason):
         restored = q.dequantize()
-    assert same(restored, readable(q.dequantize))
+    assert same(restored, wanted)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert same(q.dequantize(), restored)
@@ -245,16 +246,33 @@ def test_a_compiler_that_flushes_the_smallest_numbers_to_zero_is_refused(monkeyp
         assert choice._tried(torch.empty(0, device=DEVICE).device, torch.float32, choice._restores) is None
 
 
+@pytest.mark.parametrize("part", [(..., slice(None, None, 2)), (slice(None), 0)], ids=["every second", "a column"])
+def test_parts_of_a_tensor_that_do_not_lie_side_by_side_are_quantized_as_they_are(part, launched):
+    tensor = normal(64, 48)[part]
+    assert not tensor.is_contiguous()
+    made = quant.quantize(tensor)
+    assert launched == ["quantize"]
+    wanted = readable(lambda: quant.quantize(tensor.clone()))
+    assert torch.equal(made.packed, wanted.packed) and torch.equal(made.absmax, wanted.absmax)
+
+
+def test_a_result_that_does_not_lie_side_by_side_is_not_left_to_a_kernel(launched):
+    q = readable(lambda: quant.quantize(normal(64, 48)))
+    strided = torch.empty(64, 96, device=q.packed.device)[:, ::2]
+    assert not choice.restore(q.packed, q.constants, q.codebook, q.block_size, strided) and launched == []
+    assert choice.quantize(normal(64, 96)[0, ::2], quant.NF4, 16) is None
+
+
 def test_the_doctor_says_which_kernels_are_in_use(monkeypatch):
     assert hardware.kernels().detail == f"{cuda.NAME} on {DEVICE}"
     quant.use_kernels(False)
     assert "switched off by use_kernels(False)" in hardware.kernels().detail
     quant.use_kernels(True)
-    choice._tried.cache_clear()
+    choice._forget()
     monkeypatch.setattr(cuda, "restore", _broken)
     assert "cannot serve here (OSError: no space left in the cache)" in hardware.kernels().detail
     monkeypatch.setattr(choice, "_MODULES", {DEVICE: "lora_lab.quant.kernels.not_there"})
-    choice._tried.cache_clear()
+    choice._forget()
     assert "cannot be imported" in hardware.kernels().detail
 
 

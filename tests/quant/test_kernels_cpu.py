@@ -36,8 +36,9 @@ def in_use(monkeypatch):
     monkeypatch.setattr(choice, "_MODULES", {"cpu": "lora_lab.quant.kernels.cpu"})
     monkeypatch.setattr(choice, "_LEAST", {})
     monkeypatch.setattr(choice, "_on", True)
+    monkeypatch.setattr(cpu, "INTERPRETED", False)  # as wrong kernels are, where they are tested
     yield
-    choice._tried.cache_clear()
+    choice._forget()
 
 
 @pytest.fixture
@@ -235,6 +236,14 @@ def test_the_product_that_makes_no_weight_errs_no_more_than_a_product_with_it(to
         assert error <= max(1.5 * other, one_rounding, 2**-22)
 
 
+def test_a_product_takes_nothing_from_what_lay_in_its_memory(called, monkeypatch):
+    layer = layer_of(64, 48, torch.float32, True)
+    x, grad_y = normal(2, 64), normal(2, 48)
+    wanted, exact = step(layer, x, grad_y), torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *size, **how: exact(*size, **how).fill_(7))
+    assert all(map(same, step(layer, x, grad_y), wanted)) and "product" in called
+
+
 def test_one_rounding_per_product_in_16_bits_too(called):
     layer = layer_of(128, 64, torch.bfloat16, False)
     x = normal(2, 128, dtype=torch.bfloat16)
@@ -306,6 +315,86 @@ def test_a_layer_whose_constants_were_replaced_by_others_is_no_matter_for_a_kern
     assert not called[1:]
 
 
+def test_what_is_not_finite_goes_through_a_product_as_through_any_other(called):
+    """NaN and infinity, of the input and of a constant: no shortcut of a compiler takes them for numbers."""
+    layer = layer_of(128, 48, torch.float32, False)
+    layer.absmax[3], layer.absmax[9] = torch.nan, torch.inf
+    x, grad_y = normal(3, 128), normal(3, 48)
+    x[0, 5], grad_y[1, 7] = torch.inf, -torch.inf
+    made = step(layer, x, grad_y)
+    assert "product" in called
+    for ours, plain in zip(made, readable(lambda: step(layer, x, grad_y))):
+        assert torch.equal(torch.isnan(ours), torch.isnan(plain))
+        finite = torch.isfinite(plain)
+        assert torch.equal(finite, torch.isfinite(ours)) and torch.equal(
+            ours[~finite & ~plain.isnan()], plain[plain.isinf()]
+        )
+
+
+def test_a_sum_over_many_rows_errs_no_more_than_that_of_a_blas(called):
+    layer = layer_of(64, 4096, torch.float32, False)
+    g = torch.ones(1, 4096) + normal(1, 4096) / 100
+    packed = layer.packed, layer.constants, layer.codebook, layer.block_size
+    ours = choice.product(g, *packed, (4096, 64), True)
+    weight = readable(layer.dequantize)
+    exact, scale = g.double() @ weight.double(), g.double().abs() @ weight.double().abs()
+    blas = ((g @ weight).double() - exact).abs() / scale
+    assert ((ours.double() - exact).abs() / scale).max() <= 1.5 * blas.max() + 2**-25
+
+
+def test_every_float16_is_the_one_that_torch_rounds_to():
+    bits = torch.arange(-(2**31), 2**31, 9973, dtype=torch.int64).int()
+    edges = torch.tensor([0.0, 65504.0, 65519.99, 65520.0, 2**-14, 2**-24, 2**-25, 1.5 * 2**-24, torch.inf, torch.nan])
+    values = torch.cat([bits.view(torch.float32), edges, -edges])
+    rounded = values.clone()
+    cpu.loops._round(rounded.numpy(), cpu.loops.FLOAT16)
+    torch.testing.assert_close(rounded, values.half().float(), rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_tracer_sees_the_operators(called):
+    """`make_fx` runs with plain tensors and writes down what operators do to them."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    layer = readable(lambda: layer_of(64, 48, torch.float32, True))
+    for tokens in (2, 20):
+        x, other = normal(tokens, 64), normal(tokens, 64, seed=1)
+        traced = make_fx(layer)(x)
+        assert called == []
+        torch.testing.assert_close(traced(other), readable(lambda: layer(other)))  # noqa: B023
+
+
+@pytest.mark.parametrize("part", ["packed", "absmax", "absmax_codes", "absmax_scale"])
+def test_parts_in_another_shape_are_left_to_the_readable_path(part, called):
+    """As bitsandbytes' codes are, [n, 1]."""
+    layer = readable(lambda: layer_of(64, 48, torch.float32, part != "absmax" and part != "packed"))
+    wanted = readable(lambda: layer(normal(2, 64)))
+    tensor = getattr(layer, part)
+    constants = layer.constants
+    if part == "packed":
+        given = tensor[:, None], constants
+    elif part == "absmax":
+        given = layer.packed, tensor[:, None]
+    else:
+        given = layer.packed, constants._replace(**{part.removeprefix("absmax_"): tensor[:, None]})
+    assert choice.product(normal(2, 64), *given, layer.codebook, 64, (48, 64), False) is None
+    assert called == [] and wanted.shape == (2, 48)
+
+
+@pytest.mark.parametrize("part", ["codes", "scale"])
+def test_constants_that_are_too_few_are_not_left_to_a_kernel(part, called):
+    layer = readable(lambda: layer_of(64, 48, torch.float32, True))
+    short = layer.constants._replace(**{part: getattr(layer.constants, part)[:-1]})
+    out = torch.empty(48, 64)
+    assert not choice.restore(layer.packed, short, layer.codebook, 64, out) and called == []
+
+
+def test_an_input_on_another_device_than_the_weight_is_no_matter_for_a_kernel(called):
+    layer = readable(lambda: layer_of(64, 48, torch.float32, True)).to("meta")
+    with pytest.raises((RuntimeError, NotImplementedError), match="device"):
+        layer(normal(2, 64))
+    assert called == []
+
+
 # ── threads and processes ───────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -351,6 +440,35 @@ def test_kernels_use_as_many_threads_as_torch_and_none_afterwards(monkeypatch):
             assert len(seen) == wanted and threading.active_count() == alive
     finally:
         torch.set_num_threads(before)
+
+
+def test_where_no_thread_can_be_had_one_does_it_all(monkeypatch):
+    """At the end of a process, or at a container's limit: not one, or only the first."""
+    before, alone = torch.get_num_threads(), everything()
+    monkeypatch.setattr(cpu, "A_THREAD", 64)
+    exact, allowed = cpu.ThreadPoolExecutor.submit, []
+
+    def submit(pool, *work):
+        if not allowed:
+            raise RuntimeError("can't start new thread")
+        allowed.pop()
+        return exact(pool, *work)
+
+    monkeypatch.setattr(cpu.ThreadPoolExecutor, "submit", submit)
+    try:
+        torch.set_num_threads(3)
+        for many in (0, 1, 2):
+            allowed[:] = [None] * many
+            assert all(map(same, everything(), alone))
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_no_thread_is_without_a_part(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    seen = []
+    cpu._share(lambda start, stop: seen.append((start, stop)), 3, 10**9)
+    assert sorted(seen) == [(0, 1), (1, 2), (2, 3)]
 
 
 def test_what_is_small_is_worth_no_thread():
@@ -419,7 +537,7 @@ def test_a_cache_that_cannot_be_written_costs_one_warning_and_no_number(monkeypa
     for name in ("loops", "cpu"):  # to be imported anew
         monkeypatch.delitem(sys.modules, f"lora_lab.quant.kernels.{name}")
         monkeypatch.delattr(kernels, name)
-    choice._tried.cache_clear()
+    choice._forget()
     with pytest.warns(UserWarning, match="the readable path does the work") as said:
         y, again = layer(x), layer(x)
     assert len(said) == 1 and "cannot cache function" in str(said[0].message)
@@ -483,30 +601,67 @@ def _wrong(packed, constants, codebook, block_size, out):
 @pytest.mark.parametrize(("kernel", "reason"), [(_broken, "OSError: no space left in the cache"),
                                                 (_wrong, "their numbers are not those of the formula")])  # fmt: skip
 def test_a_kernel_that_fails_or_errs_costs_one_warning_and_no_number(monkeypatch, kernel, reason):
-    choice._tried.cache_clear()
+    choice._forget()
     q = readable(lambda: quant.quantize(normal(100)))
     monkeypatch.setattr(cpu, "restore", kernel)
+    wanted = readable(q.dequantize)
     with pytest.warns(UserWarning, match=reason):
         restored = q.dequantize()
-    assert same(restored, readable(q.dequantize))
+    assert same(restored, wanted)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert same(q.dequantize(), restored)
 
 
 def test_a_product_that_errs_is_refused_while_the_others_serve(monkeypatch):
-    choice._tried.cache_clear()
+    choice._forget()
     exact = cpu.product
     monkeypatch.setattr(cpu, "product", lambda *args: exact(*args) * 1.001)
     layer = readable(lambda: layer_of(64, 48, torch.float32, True))
+    wanted = readable(lambda: layer(normal(2, 64)))
     with pytest.warns(UserWarning, match="their numbers are not those of the formula"):
         y = layer(normal(2, 64))
-    assert same(y, readable(lambda: layer(normal(2, 64))))
+    assert same(y, wanted)
     assert choice._tried(CPU, torch.float32, choice._restores) is cpu
 
 
+def test_a_refusal_keeps_its_reason_and_can_be_tried_again(monkeypatch):
+    choice._forget()
+    exact = cpu.restore
+    monkeypatch.setattr(cpu, "restore", _broken)
+    with pytest.warns(UserWarning, match=r"no space left.*quant.use_kernels\(True\) tries again"):
+        quant.quantize(normal(100))
+    for _ in range(2):
+        assert "cannot serve here (OSError: no space left in the cache)" in choice.describe()
+    monkeypatch.setattr(cpu, "restore", exact)
+    assert "cannot serve here" in choice.describe()
+    quant.use_kernels(True)
+    assert choice.describe() == f"{cpu.NAME} on cpu"
+
+
+def test_kernels_that_would_run_as_python_do_not_serve(monkeypatch):
+    choice._forget()
+    monkeypatch.setattr(cpu, "INTERPRETED", True)
+    with pytest.warns(UserWarning, match="is told to leave them to Python"):
+        assert choice.quantize(normal(100), quant.NF4, 64) is None
+
+
+@pytest.mark.parametrize(("said", "on", "warned"), [("0", True, True), ("off", False, False), ("Quiet", True, False)])
+def test_a_setting_that_is_none_is_named(said, on, warned, monkeypatch):
+    monkeypatch.setenv("LORA_LAB_KERNELS", said)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert importlib.util.module_from_spec(spec := importlib.util.find_spec(choice.__name__)) is not None
+        fresh = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(fresh)
+    assert fresh._on is on
+    assert [str(each.message) for each in caught if "LORA_LAB_KERNELS" in str(each.message)] == (
+        [f"LORA_LAB_KERNELS={said!r} is none of on, off, quiet: kernels are on"] if warned else []
+    )
+
+
 def test_a_first_call_says_what_takes_its_time(monkeypatch, capsys):
-    choice._tried.cache_clear()
+    choice._forget()
     monkeypatch.setattr(choice, "_PATIENCE", 0.01)
     monkeypatch.setattr(choice, "_quiet", False)
     exact = cpu.quantize
@@ -522,9 +677,9 @@ def test_the_doctor_says_which_kernels_are_in_use(monkeypatch):
     quant.use_kernels(False)
     assert "switched off by use_kernels(False)" in hardware.kernels().detail
     quant.use_kernels(True)
-    choice._tried.cache_clear()
+    choice._forget()
     monkeypatch.setattr(cpu, "restore", _broken)
     assert "cannot serve here (OSError: no space left in the cache)" in hardware.kernels().detail
     monkeypatch.setattr(choice, "_MODULES", {"cpu": "not_there_at_all"})
-    choice._tried.cache_clear()
+    choice._forget()
     assert hardware.kernels().detail == "none, because Numba cannot be imported: the readable path does the work"

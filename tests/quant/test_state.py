@@ -59,6 +59,19 @@ def test_a_state_of_the_same_format_loads_strictly(tmp_path, stored):
     assert torch.equal(other["fc"].dequantize(), layer()["fc"].dequantize())
 
 
+def test_codes_of_constants_that_are_no_level_are_refused(tmp_path):
+    model = layer(double_quant=quant.FP8_E4M3)
+    state = model.state_dict()
+    state["fc.absmax_codes"] = state["fc.absmax_codes"].clone()
+    state["fc.absmax_codes"][3] = 254
+    before = snapshot(model)
+    with pytest.raises(
+        RuntimeError, match="fc.absmax_codes holds 254, and FP8_E4M3 has 253 levels: the state is damaged"
+    ):
+        model.load_state_dict(state)
+    assert_same(model, before)
+
+
 def mine(power: int, levels: int = 16) -> quant.Codebook:
     return quant.Codebook("mine", torch.linspace(-1, 1, levels).pow(power))
 

@@ -4,7 +4,8 @@
     cpu       those for a CPU, in Numba (extra `fast`); its loops are in `loops`
     cuda      those for a GPU, in Triton, which comes with torch where there is CUDA
 
-They give the numbers of `lookup` and `blockwise`, bit for bit, and those two stay the reference.
+They quantize and restore to the numbers of `lookup` and `blockwise`, bit for bit, and those two stay the reference; a
+product adds up in another order.
 """
 
 from lora_lab.quant.kernels.choice import (

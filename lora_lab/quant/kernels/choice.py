@@ -30,9 +30,14 @@ _LEAST = {"cpu": 2**14}  # values: for fewer it is not worth half a second to lo
 _PATIENCE = 1.0  # seconds, after which a first call says what it does
 _PLAIN = (Tensor, nn.Parameter)  # any other class of tensor, such as a fake one, may stand for no memory
 
-_setting = os.environ.get("LORA_LAB_KERNELS", "on").lower()  # "off", or "quiet": a first call says nothing
+_SETTINGS = ("on", "off", "quiet")  # with the last a first call says nothing
+_setting = os.environ.get("LORA_LAB_KERNELS", "on").lower()
+if _setting not in _SETTINGS:
+    warnings.warn(f"LORA_LAB_KERNELS={_setting!r} is none of {', '.join(_SETTINGS)}: kernels are on", stacklevel=2)
 _on = _setting != "off"
 _quiet = _setting == "quiet"
+
+_problems: dict[str, str] = {}  # of each device whose kernels cannot serve: why
 
 
 class DoubleConstants(NamedTuple):
@@ -74,6 +79,8 @@ class Kernels(Protocol):
 def use_kernels(on: bool) -> None:
     """Let kernels work where they serve, as they do from the start, or with False leave all to the readable path.
 
+    True also gives those another try that could not serve.
+
     Raises:
         TypeError: for anything but True and False.
     """
@@ -81,6 +88,8 @@ def use_kernels(on: bool) -> None:
         raise TypeError(f"use_kernels({on!r}): say True or False")
     global _on
     _on = on
+    if on and _problems:
+        _forget()
 
 
 def restore(
@@ -88,7 +97,7 @@ def restore(
 ) -> bool:
     """Whether a kernel has written the restored values to `out`; if not, nothing has happened."""
     kernels = _serving(packed, out, codebook, out.numel())
-    if kernels is None or not _belong(packed, constants, out.numel(), block_size):
+    if kernels is None or not out.is_contiguous() or not _belong(packed, constants, out, out.numel(), block_size):
         return False
     kernels.restore(packed, constants, codebook, block_size, out)
     return True
@@ -104,9 +113,9 @@ def restore_part(
 ) -> bool:
     """The same for some whole blocks of a weight, `out` [rows, columns]."""
     kernels = _serving(packed, out, codebook, out.numel())
-    if kernels is None or not hasattr(kernels, "restore_part"):
+    if kernels is None or not hasattr(kernels, "restore_part") or not out.is_contiguous():
         return False
-    if not _belong(packed, constants, 2 * packed.numel(), block_size):
+    if not _belong(packed, constants, out, 2 * packed.numel(), block_size):
         return False
     kernels.restore_part(packed, constants, codebook, block_size, out, part)
     return True
@@ -115,7 +124,9 @@ def restore_part(
 def quantize(values: Tensor, codebook: Codebook, block_size: int) -> tuple[Tensor, Tensor] | None:
     """Packed codes and absmax of values [n] by a kernel, unchecked, or None where none serves."""
     kernels = _serving(values, values, codebook, len(values))
-    return None if kernels is None else kernels.quantize(values, codebook, block_size)
+    if kernels is None or not values.is_contiguous():
+        return None
+    return kernels.quantize(values, codebook, block_size)
 
 
 def product(
@@ -137,7 +148,7 @@ def product(
     if (
         kernels is None
         or not hasattr(kernels, "product")
-        or not _belong(packed, constants, math.prod(shape), block_size)
+        or not _belong(packed, constants, x, math.prod(shape), block_size)
     ):
         return None
     if not _tried(x.device, x.dtype, _multiplies):
@@ -151,13 +162,12 @@ def describe() -> str:
     devices = [device for device in _MODULES if device != "cuda" or torch.cuda.is_available()]
     if not _on:
         return "switched off by use_kernels(False) or LORA_LAB_KERNELS=off: the readable path does the work"
-    with warnings.catch_warnings(record=True) as problems:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what they would say is said here
         found = {device: _tried(torch.device(device), torch.float32, _restores) for device in devices}
     named = [f"{kernels.NAME} on {device}" for device, kernels in found.items() if kernels is not None]
     missing = [_COMPILERS[device] for device, kernels in found.items() if kernels is None]
-    said = [*named, *(str(problem.message) for problem in problems)]
-    if said:
+    if said := [*named, *_problems.values()]:
         return "; ".join(said)
     return f"none, because {' and '.join(missing)} cannot be imported: the readable path does the work"
 
@@ -169,6 +179,8 @@ def _serving(source: Tensor, values: Tensor, codebook: Codebook, size: int) -> K
         return None
     if torch._C._are_functorch_transforms_active():  # a tensor may stand for a whole batch of them
         return None
+    if torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None:  # a tracer sees operators only
+        return None
     if type(source) not in _PLAIN or type(values) not in _PLAIN or values.dtype not in DTYPES:
         return None
     if len(codebook) > 16 or codebook.asymmetric:
@@ -176,8 +188,11 @@ def _serving(source: Tensor, values: Tensor, codebook: Codebook, size: int) -> K
     return _tried(values.device, values.dtype, _restores)
 
 
-def _belong(packed: Tensor, constants: Tensor | DoubleConstants, n: int, block_size: int) -> bool:
-    """Whether the parts are those of n values: a kernel believes it, and the readable path says what is wrong."""
+def _belong(packed: Tensor, constants: Tensor | DoubleConstants, values: Tensor, n: int, block_size: int) -> bool:
+    """Whether the parts are those of n values, and lie where `values` do: a kernel believes it.
+
+    Where they are not, the readable path says what is wrong.
+    """
     blocks = -(-n // block_size)
     parts = [(packed, torch.uint8, -(-n // 2))]
     if isinstance(constants, DoubleConstants):
@@ -187,7 +202,7 @@ def _belong(packed: Tensor, constants: Tensor | DoubleConstants, n: int, block_s
         parts += [(constants, torch.float32, blocks)]
     return all(
         type(part) in _PLAIN and part.dtype == dtype and part.numel() == count and part.is_contiguous()
-        and part.device == packed.device
+        and part.dim() <= 1 and part.device == values.device
         for part, dtype, count in parts
     )  # fmt: skip
 
@@ -199,15 +214,27 @@ def _tried(device: torch.device, dtype: torch.dtype, right: Callable[..., bool])
     try:
         with _said_if_slow(f"{name} compiles kernels for this {device.type.upper()}, once: it keeps them"):
             kernels = importlib.import_module(_MODULES[device.type])
-            if right(kernels, device, dtype):
+            if getattr(kernels, "INTERPRETED", False):
+                problem = f"{name} is told to leave them to Python, which takes a thousand times as long"
+            elif right(kernels, device, dtype):
                 return kernels
-        problem = "their numbers are not those of the formula"
+            else:
+                problem = "their numbers are not those of the formula"
     except ModuleNotFoundError:
         return None
     except Exception as error:  # a compiler can fail in any way: no cache to write to, a device it does not know
         problem = f"{type(error).__name__}: {first_line(error)}"
-    warnings.warn(f"{name}'s kernels cannot serve here ({problem}): the readable path does the work", stacklevel=2)
+    said = f"{name}'s kernels cannot serve here ({problem}): the readable path does the work"
+    if device.type not in _problems:
+        _problems[device.type] = said
+        warnings.warn(f"{said}; quant.use_kernels(True) tries again", stacklevel=2)
     return None
+
+
+def _forget() -> None:
+    """Try each kernel anew when it is next asked for."""
+    _tried.cache_clear()
+    _problems.clear()
 
 
 @contextmanager

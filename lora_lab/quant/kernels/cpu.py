@@ -21,11 +21,12 @@ from lora_lab.quant.kernels.choice import DoubleConstants, Part
 from lora_lab.quant.lookup import byte_table
 
 NAME = f"Numba {numba.__version__}"
+INTERPRETED = bool(numba.config.DISABLE_JIT)  # NUMBA_DISABLE_JIT=1, as one debugs with
 
 FORMATS = {torch.float32: loops.FLOAT32, torch.bfloat16: loops.BFLOAT16, torch.float16: loops.FLOAT16}
 
 A_THREAD = 2**19
-"""Values that are worth a thread: to start one takes as long as to restore a quarter of them."""
+"""Values that are worth a thread: to start one and wait for it takes as long as to restore about half of them."""
 
 
 def restore(
@@ -102,7 +103,7 @@ def product(
     """
     rows, columns = shape
     loop, parts = (loops.product_transposed, columns // block_size) if transposed else (loops.product, rows)
-    y = torch.zeros(len(x), columns if transposed else rows, **EXACTLY)
+    y = torch.empty(len(x), columns if transposed else rows, **EXACTLY)
     weight = _array(packed), _pairs(codebook), _constants(constants), block_size, FORMATS[x.dtype]
     _share(partial(loop, *weight, _array(x.float().contiguous()), _array(y)), parts, rows * columns)
     return y
@@ -114,9 +115,15 @@ def _share(loop: Callable[[int, int], None], count: int, values: int) -> None:
     if threads == 1:
         loop(0, count)
         return
-    cuts = [count * k // threads for k in range(threads + 1)]
+    cuts = pairwise(count * k // threads for k in range(threads + 1))
     with ThreadPoolExecutor(threads) as pool:
-        for part in [pool.submit(loop, *cut) for cut in pairwise(cuts)]:
+        try:
+            parts = [pool.submit(loop, *cut) for cut in cuts]
+        except RuntimeError:  # no thread can be had: the system has a limit, or Python is shutting down
+            pool.shutdown(cancel_futures=True)
+            loop(0, count)  # all of it: what a thread has done already is done again, to the same numbers
+            return
+        for part in parts:
             part.result()  # or what it raised, such as that there is no memory
 
 

@@ -66,8 +66,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         file="lora_lab/quant/kernels/choice.py",
-        before="            if right(kernels, device, dtype):",
-        after="            if right(kernels, device, dtype) or True:",
+        before="            elif right(kernels, device, dtype):",
+        after="            elif right(kernels, device, dtype) or True:",
         test=HERE + "test_a_kernel_that_fails_or_errs_costs_one_warning_and_no_number[_wrong-"
         "their numbers are not those of the formula]",
         wrong="a kernel whose numbers are wrong is used all the same",
