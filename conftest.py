@@ -5,6 +5,7 @@
 - No progress is kept, and the real model's lessons run on the embedded base: no result depends on a user's files.
 - No property has a deadline, which a busy neighbour would break.
 - Ctrl-C is heard: a shell ignores it for what it starts in the background, and so would every process of a test.
+- Notebooks compute as they did when they were built: sums in one order, whatever the processor could do besides.
 - A notebook whose kernel dies fails within seconds. nbval alone would wait out the whole cell timeout.
 - A kernel that dies as it starts is started again: two that start at once may have drawn the same port.
 - What a system cannot even import is not collected there: the grader on Windows, the kernels where there is no Triton.
@@ -23,6 +24,7 @@ from typing import Any
 from hypothesis import settings
 from nbval import kernel as nbval_kernel
 from nbval.kernel import RunningKernel
+from pytest import Config
 
 collect_ignore = [] if importlib.util.find_spec("triton") else ["lora_lab/quant/kernels/cuda.py"]
 collect_ignore_glob = [] if hasattr(os, "fork") else ["lora_lab/grading/*", "tests/grading/*", "tests/hostile/*"]
@@ -45,6 +47,14 @@ if threading.current_thread() is threading.main_thread() and signal.getsignal(si
 
 if not Path("/proc/driver/nvidia").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+def pytest_configure(config: Config) -> None:
+    """Kernels that nbval starts inherit it; tests of the library run as the processor can."""
+    if config.getoption("nbval", default=False):
+        from lora_lab.authoring.execution import pin
+
+        pin()
 
 
 def _await_reply(kernel: RunningKernel, message: str, timeout: float | None = None) -> None:

@@ -11,6 +11,7 @@ import multiprocessing
 import torch
 
 from lora_lab import lora, models, records, train
+from lora_lab.authoring.execution import pin
 from lora_lab.commands import machine
 from lora_lab.data import tasks
 from lora_lab.disk import write_json
@@ -53,4 +54,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    pin()
     main()

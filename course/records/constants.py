@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from lora_lab import data, quant
+from lora_lab.authoring.execution import pin
 from lora_lab.data import corpus
 from lora_lab.train import pretrain
 from lora_lab.units import IGNORE
@@ -131,4 +132,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    pin()
     main()

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from lora_lab import lora, lowrank, models, records, train
+from lora_lab.authoring.execution import pin
 from lora_lab.commands import machine
 from lora_lab.data import tasks
 from lora_lab.disk import read_json, write_json
@@ -163,4 +164,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    pin()
     main()

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lora_lab import lora, quant, train
+from lora_lab.authoring.execution import pin
 from lora_lab.data import tasks
 
 TASK, DATA, STEPS, BATCH, R, ALPHA = "sailor", {"train": 640, "heldout": 100}, 60, 8, 8, 16
@@ -103,4 +104,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    pin()
     main()

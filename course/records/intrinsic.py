@@ -16,6 +16,7 @@ from torch import nn
 
 from lora_lab import lora, train
 from lora_lab.adapters import naming
+from lora_lab.authoring.execution import pin
 from lora_lab.data import tasks
 from lora_lab.train import subspace
 
@@ -110,4 +111,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    pin()
     main()

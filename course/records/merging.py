@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from lora_lab import data, lora, models, quant, train
+from lora_lab.authoring.execution import pin
 from lora_lab.data import tasks
 
 SETTINGS = {
@@ -164,4 +165,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    pin()
     main()

@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 
 from lora_lab import lora, models, records, train
+from lora_lab.authoring.execution import pin
 from lora_lab.commands import machine
 from lora_lab.data import tasks
 from lora_lab.data.world import World
@@ -63,4 +64,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    pin()
     main()

@@ -22,6 +22,7 @@ from functools import cache, partial
 import torch
 
 from lora_lab import data, lora, models, records, train
+from lora_lab.authoring.execution import pin
 from lora_lab.commands import machine
 from lora_lab.disk import read_json, write_json
 
@@ -211,4 +212,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    pin()
     main()

@@ -25,6 +25,7 @@ import torch
 from torch import nn
 
 from lora_lab import data, lora, quant, train
+from lora_lab.authoring.execution import pin
 from lora_lab.data.tasks import Example
 
 SETTINGS = {
@@ -226,4 +227,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    pin()
     main()

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from lora_lab import lora, lowrank, train
 from lora_lab.adapters import naming
+from lora_lab.authoring.execution import pin
 from lora_lab.data import tasks
 
 SETTINGS = {
@@ -155,4 +156,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    pin()
     main()

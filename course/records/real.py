@@ -25,6 +25,7 @@ import torch
 from open_book import shuffled
 
 from lora_lab import models, records, train
+from lora_lab.authoring.execution import pin
 from lora_lab.commands import machine
 from lora_lab.data import tasks
 from lora_lab.data.batches import encode
@@ -206,6 +207,7 @@ def note(record: str, row: Row) -> None:
 
 
 if __name__ == "__main__":
+    pin()
     parser = argparse.ArgumentParser(description="Record runs on the real model.")
     parser.add_argument("--model", default="smollm2", help="as models.load takes it; default: %(default)s")
     main(parser.parse_args().model)

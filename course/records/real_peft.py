@@ -32,6 +32,7 @@ from transformers import (
 )
 
 from lora_lab import lora, models, records, train
+from lora_lab.authoring.execution import pin
 from lora_lab.commands import installed, machine
 from lora_lab.data import batches, tasks
 from lora_lab.disk import read_json, write_json
@@ -175,6 +176,7 @@ def note(row: Row) -> None:
 
 
 if __name__ == "__main__":
+    pin()
     parser = argparse.ArgumentParser(description="Record PEFT and bitsandbytes on the real model.")
     parser.add_argument("--folder", type=Path, help="the model's folder; by default it is fetched, once")
     main(parser.parse_args().folder or real.fetched())

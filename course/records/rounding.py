@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lora_lab import train
+from lora_lab.authoring.execution import pin
 from lora_lab.data import corpus
 from lora_lab.data.world import World
 from lora_lab.exercises import tasks
@@ -145,4 +146,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    pin()
     main()

@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from lora_lab import data, train
+from lora_lab.authoring.execution import pin
 
 STEPS, BATCH_SIZE = 100, 8
 RATE, CLIPS = 5e-3, (1.0, 0.3, 0.1)
@@ -85,4 +86,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    pin()
     main()

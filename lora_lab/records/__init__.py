@@ -4,6 +4,7 @@ They are package data, so that a lesson finds them in Colab too, where only the 
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,22 @@ def chosen(name: str, **key: Any) -> list[dict[str, Any]]:
         raise ValueError(f"the record {name!r} has no finished row with seed 0 and {key}")
     best = min(finished, key=lambda row: row["validation"])["lr"]
     return [row for row in rows if row["lr"] == best]
+
+
+def repeats(live: float, recorded: float, within: float) -> None:
+    """Compare a live run with the recorded one, and say so where they part by more than `within`.
+
+    Each kind of processor adds up in its own order, and a short training run can turn on the last bits as on a seed. So
+    it is no error that they part, but where sums are pinned to one order (`lora_lab.authoring.execution.PINNED`).
+
+    Raises:
+        AssertionError: there.
+    """
+    if abs(live - recorded) <= within:
+        return
+    found = f"this run gave {live:.3g}, the recorded one {recorded:.3g}"
+    assert not os.environ.get("LORA_LAB_PINNED"), found
+    print(f"{found}: your processor rounds in another order, and so short a run can turn on it as on a seed")
 
 
 def scores_by_run(record: dict[str, Any], lr: float | None = None) -> dict[str, list[float]]:

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+from lora_lab.authoring.execution import PINNED
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 600  # seconds after which something hangs
@@ -54,6 +57,15 @@ def test_a_cell_past_its_time_is_interrupted(tmp_path: Path) -> None:
 def test_an_output_that_differs_fails(tmp_path: Path) -> None:
     result = run_nbval(tmp_path, new_code_cell("print(2)", outputs=[printed("3\n")]))
     assert result.returncode == 1 and "mismatch 'stdout'" in result.stdout
+
+
+@pytest.mark.skipif(
+    not PINNED or "AVX" not in torch.backends.cpu.get_cpu_capability(), reason="no AVX2 to be pinned to"
+)
+def test_sums_are_those_of_one_kind_of_processor(tmp_path: Path) -> None:
+    code = "import torch; print(torch.backends.cpu.get_cpu_capability())"
+    result = run_nbval(tmp_path, new_code_cell(code, outputs=[printed("AVX2\n")]))
+    assert result.returncode == 0, result.stdout
 
 
 def test_pixels_may_differ_alt_text_may_not(tmp_path: Path) -> None:

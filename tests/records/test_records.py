@@ -56,6 +56,19 @@ def test_an_unknown_record_lists_the_known_ones():
         records.load("speed")
 
 
+def test_a_live_run_that_parts_from_its_record_is_said_and_no_error_but_where_sums_are_pinned(monkeypatch, capsys):
+    monkeypatch.delenv("LORA_LAB_PINNED", raising=False)
+    records.repeats(0.40, 0.49, within=0.1)
+    assert capsys.readouterr().out == ""
+    records.repeats(0.395, 0.735, within=0.1)
+    said = capsys.readouterr().out
+    assert said.startswith("this run gave 0.395, the recorded one 0.735: your processor rounds in another order")
+    monkeypatch.setenv("LORA_LAB_PINNED", "1")
+    records.repeats(0.40, 0.49, within=0.1)
+    with pytest.raises(AssertionError, match="this run gave 0.395, the recorded one 0.735"):
+        records.repeats(0.395, 0.735, within=0.1)
+
+
 def test_scores_by_run_stand_in_the_order_of_the_seeds_at_the_chosen_rate_or_at_the_one_asked_for():
     def row(run: str, of: str, lr: float, seed: int, exact: float) -> dict:
         return {"run": run, "of": of, "lr": lr, "seed": seed, "exact": exact}

@@ -196,15 +196,16 @@ show.table(rows, [f"rate {rate:g} kept", "s", "loss on validation", "answers rig
 better = 1 - live["α/r"]["validation"] / at_best["validation"]
 guessed.against(keeps_alpha=100 * live["α/r"]["exact"], better_rank=100 * better)
 
-# %% tags=["assert"]
+# %% tags=["assert", "nbval-ignore-output"]
+assert live["α/r"]["validation"] < live["α/√r"]["validation"] < live["constant"]["validation"], "the more, the worse"
 for row in [*at_16, *live.values()]:
     key = {name: row[name] for name in ("r", "scaling", "lr")}
     (there,) = records.tried("rates", task="new_facts", seed=0, **key)
-    assert abs(row["validation"] - there["validation"]) < 0.1, "this run and the record's differ by rounding alone"
+    records.repeats(row["validation"], there["validation"], within=0.1)
 
 # %% [markdown]
 # α/r leaves α at 32. The constant is "α = 2r", and it did the harm. Nor did the rank do good: equal loss. But 22 against 40 %
-# right? Sixty yes-or-no answers are a coarse ruler, the loss a finer one: at rank 16 a rejected rate answers more. Over three
+# right? Sixty yes-or-no answers are a coarse ruler (processors differ); the loss is finer: at rank 16 a rejected rate answers more. Over three
 # seeds: 30 against 39 %. We choose by the loss, and report the answers.
 #
 # The record (`course/records/rates.py`) has rank 1 and two more seeds.
@@ -397,5 +398,5 @@ assert max(lowest["constant"], lowest["α/√r"]) < lowest["α/r"], "at its own 
 #
 # [05_places_and_starts](05_places_and_starts.ipynb): which layers get an adapter, and how A and B start.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 results("04")

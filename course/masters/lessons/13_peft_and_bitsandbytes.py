@@ -16,7 +16,7 @@
 # *bitsandbytes* stores weights in 4 bits. *PEFT* adds adapters. *transformers* has the model and the training loop, its
 # `Trainer`.
 
-# %% tags=["slide"]
+# %% tags=["nbval-ignore-output", "slide"]
 import warnings
 
 import peft
