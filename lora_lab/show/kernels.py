@@ -15,16 +15,16 @@ def passes_schematic(passes: Mapping[str, tuple[float, float]], one: tuple[float
     """Bytes that go from memory and to it for one weight: in several passes, and in one.
 
     Args:
-        passes: by name, the bytes read and written for each weight, in the order in which they run; four at most.
+        passes: by name, the bytes read and written for each weight, in the order in which they run; six at most.
         one: the same for a single pass that does it all.
 
     Returns:
         The figure and its alt text, which holds every number.
 
     Raises:
-        TypeError, ValueError: for no passes, more than four, or what is no number of bytes.
+        TypeError, ValueError: for no passes, more than six, or what is no number of bytes.
     """
-    filled("passes", passes, most=4)
+    filled("passes", passes, most=6)
     for name, moved in {**passes, "one": one}.items():
         numbers(name, moved, 2)
     total = tuple(sum(side) for side in zip(*passes.values()))
@@ -34,7 +34,7 @@ def passes_schematic(passes: Mapping[str, tuple[float, float]], one: tuple[float
     inch = 3.9 / sum(total)
     for row, (name, (read, written)) in enumerate(rows.items()):
         y = 0.5 * (len(rows) - row) - 0.15
-        words(axes, (1.95, y), name, "left", TRAINED if name == "all in one pass" else PLAIN)
+        words(axes, (1.95, y), name, "left", fontweight="bold" if name == "all in one pass" else "normal")
         axes.barh(y, read * inch, left=2.0, height=0.28, color=BLUE, edgecolor="white")
         axes.barh(y, written * inch, left=2.0 + read * inch, height=0.28, color=POINT, edgecolor="white")
         words(axes, (2.0 + (read + written) * inch, y), _bytes((read, written)), "right", fontsize=10)

@@ -43,7 +43,7 @@ def test_the_roof_bends_where_arithmetic_and_memory_ask_for_the_same_time():
     [
         (lambda: show.passes_schematic({}, (1, 1)), "passes is empty"),
         (lambda: show.passes_schematic({"a": (1.0,)}, (1, 1)), "a has 1 values"),
-        (lambda: show.passes_schematic(dict.fromkeys("abcde", (1, 1)), (1, 1)), "holds 5"),
+        (lambda: show.passes_schematic(dict.fromkeys("abcdefg", (1, 1)), (1, 1)), "holds 7"),
         (lambda: show.program_schematic(2), "blocks=2"),
         (lambda: show.roofline(0, 1, {"a": (1, 1)}, "a", "t"), "bandwidth=0"),
         (lambda: show.roofline(1, 1, {}, "a", "t"), "dots is empty"),

@@ -63,7 +63,7 @@ for p in (0, 1):
 # Program `p` computes `rows` outputs of y = x Ŵᵀ, from number p · rows on, or fewer at the end. Ŵ is [d_out, d_in]; `packed` [d_out, d_in / 2] holds its
 # codes, the high nibble first, `absmax` [d_out, d_in / block_size] its constants, `levels` the 16 levels. A GPU's program has little room: go through the
 # columns block by block, restore the tile [rows, block_size] of levels, multiply it with x's part [tokens, block_size], times the tile's constants, and add up.
-# Return [tokens, rows].
+# Return [tokens, rows]. (The check sees what comes back, not how much room it took: that a tile is enough is up to you.)
 #
 # By hand: levels are −8 to 7, `block_size` = 2, packed = [[0x97, 0x8A]], absmax = [[2, 10]]. The weights are 1·2, −1·2, 0, 2·10. For x = [[1, 1, 1, 1]],
 # program 0 returns [[20]].
@@ -87,6 +87,9 @@ def product_program(p, x, packed, absmax, levels, block_size, rows):  # -> [toke
 #
 # **A second hint.** A small product [tokens, block_size] @ [block_size, rows] is [tokens, rows], and the constants of that block of columns, one
 # for each row, are `absmax[my rows, block]`.
+#
+# **Help, IndexError: too many indices.** torch takes a uint8 index for a mask, one truth for each level. Make the codes whole numbers first:
+# `.long()`.
 
 # %% tags=["check:product_program"]
 product_program = check("product_program", product_program)
@@ -99,5 +102,5 @@ print("y =", product_program(0, torch.ones(1, 4), packed, torch.tensor([[2.0, 10
 # %% [markdown]
 # ## What to try
 #
-# - `absmax` after double quantization: which two more look-ups does a program do, and how many bytes more does it read?
+# - `absmax` after double quantization: which two more look-ups does a program do, and how many bytes fewer does it read?
 # - The tile's width is free. Why does a GPU's program take whole blocks, and 1,024 numbers at a time?

@@ -124,7 +124,7 @@ def _compare(found: Floats, weight: Weight) -> None:
 @task(reference=lambda: _restore_program)
 def restore_program(restore_program: Any) -> None:
     """One block, whichever it is, at its place in `out`; nothing else is touched, and no program needs another."""
-    weight = Weight(4, 32, 16)
+    weight = Weight(4, 48, 16)  # a block is 8 bytes, and there are 12: an error with one of the numbers says which
     blocks, size, wanted = len(weight.absmax), weight.block_size, weight.restored()
     out = np.full(len(wanted), np.nan, dtype=np.float32)
     for block in (blocks - 1, *torch.randperm(blocks - 1).tolist()):  # the last first: programs have no order
@@ -132,10 +132,10 @@ def restore_program(restore_program: Any) -> None:
         try:
             given = restore_program(block, *weight.handed(), out)
         except ValueError as error:
-            raise Wrong(
-                f"program {block}: sizes do not fit ({error}). A block of {size} numbers is {size // 2} bytes, which "
-                f"begin at byte block · {size // 2}"
-            ) from error
+            why = f"A block of {size} numbers is {size // 2} bytes, which begin at byte block · {size // 2}"
+            if f"({blocks},)" in str(error):
+                why = f"absmax holds the constants of all {blocks} blocks: is it absmax[block]?"
+            raise Wrong(f"program {block}: sizes do not fit ({error}). {why}") from error
         found = _array(given, out, before, "out")
         if found is not out and not np.array_equal(out, found, equal_nan=True):
             raise Wrong("yours makes a new array: a program writes its part into out, which all of them share")

@@ -88,6 +88,8 @@ ANSWERS = [
     _program(("axis=1", "axis=0"), says="all high halves come before all low ones"),
     _program(("absmax[block]", "absmax[0]"), says="the first block's constant"),
     _program((" * absmax[block]", ""), says="the constant is missing"),
+    _program((" * absmax[block]", " * absmax"), says="is it absmax[block]?"),
+    _program(("block * half + half]", "block * half + half + 1]"), says="is 8 bytes, which begin at byte block"),
     _program(("packed[block * half : block * half + half]", "packed[:half]"), says="the first block's bytes"),
     _program(
         (
