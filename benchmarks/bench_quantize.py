@@ -8,7 +8,7 @@ from functools import partial
 
 import bitsandbytes.functional as bnb
 import torch
-from side_by_side import Pair, main
+from side_by_side import Pair, main, readable
 
 from lora_lab import quant
 from lora_lab.quant.double import restore_weight
@@ -32,17 +32,18 @@ def pairs() -> Iterator[Pair]:
         assert torch.equal(ours.dequantize(), bnb.dequantize_4bit(theirs, state))
         out = torch.empty_like(w)
         into = partial(restore_weight, ours.packed, ours.constants, ours.codebook, ours.block_size, out)
-        yield Pair("quantize 4096²", dtype, "bitsandbytes", {"default": 20, "warm": 20},
-                   lambda w=w: quant.quantize(w),
-                   lambda w=w: bnb.quantize_4bit(w, blocksize=64, quant_type="nf4"))  # fmt: skip
+        quantize = partial(quant.quantize, w)
+        yield Pair("quantize 4096²", dtype, "bitsandbytes", {"default": 20, "warm": 20}, quantize,
+                   partial(bnb.quantize_4bit, w, blocksize=64, quant_type="nf4"))  # fmt: skip
+        yield Pair("quantizing without kernels", dtype, "our readable path", {}, quantize, readable(quantize))
         restore = partial(bnb.dequantize_4bit, theirs, state)
         yield Pair(
             "dequantize 4096²", dtype, "bitsandbytes", {"default": fresh, "warm": warm}, ours.dequantize, restore
         )
-        yield Pair("dequantize 4096² into a reused buffer, which the peer has not", dtype, "bitsandbytes",
+        yield Pair("dequantize 4096² into a reused buffer", dtype, "bitsandbytes",
                    {"default": reused}, into, restore)  # fmt: skip
         copied = {"default": 1 / 1.3} if dtype == "float32" else {}
-        yield Pair("the same against a copy", dtype, "a copy", copied, into, partial(out.copy_, w))
+        yield Pair("the same, a copy of as many values", dtype, "a copy", copied, into, partial(out.copy_, w))
 
 
 if __name__ == "__main__":

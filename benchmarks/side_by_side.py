@@ -66,6 +66,20 @@ def compare(pair: Pair, seconds: float = 4.0, at_least: int = 7) -> dict[str, ob
     }  # fmt: skip
 
 
+def readable(way: Callable[[], object]) -> Callable[[], object]:
+    """The same without our kernels."""
+    from lora_lab import quant
+
+    def without() -> object:
+        quant.use_kernels(False)
+        try:
+            return way()
+        finally:
+            quant.use_kernels(True)
+
+    return without
+
+
 def main(script: str, pairs: Callable[[], Iterator[Pair]], more: Callable[[], dict[str, object]] | None = None) -> None:
     """Measure all pairs under both allocators, write `results/<name>.json` and refresh the README.
 
