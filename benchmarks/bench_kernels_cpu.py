@@ -6,8 +6,8 @@ Restoring, quantizing and single products are in `bench_quantize.py` and `bench_
 
 On CPUs that multiply in bf16 (AVX512-BF16) a bitsandbytes layer in eval mode answers inputs without gradients with a
 C++ kernel that rounds what it multiplies to bf16, whatever its compute dtype; it is compared with that and without.
-Through the package `kernels`,
-which fetches from the hub, it can multiply faster still; where that is not installed, it is compared as it is.
+Through the package `kernels`, which fetches from the hub, it can multiply faster still; where that is not installed, it
+is compared as it is.
 """
 
 import os
@@ -23,7 +23,6 @@ import torch
 from bench_qlora_step import both, real, stepper
 from side_by_side import Pair, main, readable
 from torch.profiler import ProfilerActivity, profile
-
 
 TOKENS = 8
 
@@ -58,20 +57,20 @@ def generating(model: Any) -> Callable[[], object]:
     return generate
 
 
-def without_bf16(model: Any, way: Callable[[], object]) -> Callable[[], object]:
-    """bitsandbytes without its kernel for CPUs that multiply in bf16."""
+def without_bf16(model: Any) -> Any:
+    """A model of bitsandbytes without its kernel for CPUs that multiply in bf16."""
     for layer in model.modules():
         if isinstance(layer, bnb.nn.Linear4bit):
             layer.support_avx512bf16_for_cpu = False
-    return way
+    return model
 
 
 def pairs() -> Iterator[Pair]:
     """The real model in NF4 with double quantization and LoRA of rank 16 on all its linear layers."""
-    models = both(*real())
-    ours, theirs = map(generating, models)
+    ours, theirs = both(*real())
+    ours, theirs = generating(ours), generating(without_bf16(theirs))
     what, wanted = f"generate {TOKENS} tokens with the real model", {"default": 1.5}
-    yield Pair(what, "float32", "bitsandbytes + PEFT", wanted, ours, without_bf16(models[1], theirs))
+    yield Pair(what, "float32", "bitsandbytes + PEFT", wanted, ours, theirs)
     if bnb.functional.has_avx512bf16():
         rounding = generating(both(*real())[1])
         yield Pair("generating, which it does in bf16 here", "float32", "bitsandbytes + PEFT", wanted, ours, rounding)

@@ -13,13 +13,12 @@ import lora_lab
 from lora_lab.authoring import editions
 
 CELL_SECONDS = 600  # a cell that takes longer is stuck
-PINNED = {"ATEN_CPU_CAPABILITY": "avx2", "LORA_LAB_PINNED": "1"}
+_X86 = platform.machine().lower() in ("x86_64", "amd64")
+PINNED = {"ATEN_CPU_CAPABILITY": "avx2", "LORA_LAB_PINNED": "1"} if _X86 else {}
 """One order of sums on every processor that has AVX2: torch splits a sum along a row by the width of its registers.
 
-Without, a training run of a minute ends elsewhere on a processor with AVX-512: 40 % right in place of 74, in lesson 02.
+Without, a training run of a minute can end elsewhere on a processor with AVX-512, by tens of points of what it answers.
 """
-if platform.machine().lower() not in ("x86_64", "amd64"):
-    PINNED = {}
 ENVIRONMENT = {"LORA_LAB_MODEL": "embedded", "LORA_LAB_PROGRESS": "off", "LORA_LAB_KERNELS": "quiet"} | PINNED
 """Outputs depend on no cache, of a model or of a compiler, on no learner, and on a processor as little as can be."""
 LIBRARY = Path(lora_lab.__file__).resolve().parents[1]

@@ -183,23 +183,21 @@ class Linear4bit(state.Formatted):
                 self._buffers[name] = constant.to(moved.device)
         return self
 
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, local_metadata: Mapping[str, Any], *others: Any
-    ) -> None:
-        """Refuse codes of constants that are no level's, besides what is refused anyway."""
-        codes = state_dict.get(f"{prefix}absmax_codes") if self.double_quant else None
-        if isinstance(codes, Tensor) and codes.numel() and not codes.is_meta:
-            largest, book = int(codes.max()), self.constants_codebook
-            if largest >= len(book):
-                damaged = f"{prefix}absmax_codes holds {largest}, and {book.name} has {len(book)} levels"
-                others[-1].append(f"{damaged}: the state is damaged, load another")
-                return
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, *others)
-
     def _format(self) -> str:
         constants = self.constants_codebook.label if self.double_quant else "float32"
         shape = f"[{self.out_features}, {self.in_features}]"
         return f"{shape} in {self.codebook.label}, blocks of {self.block_size}, constants in {constants}"
+
+    def _damage(self, state_dict: Mapping[str, Any], prefix: str) -> str | None:
+        """Codes of constants that are no level's, which a kernel would take for some number."""
+        codes = state_dict.get(f"{prefix}absmax_codes") if self.double_quant else None
+        if not isinstance(codes, Tensor) or codes.is_meta or codes.numel() == 0:
+            return None
+        largest, book = int(codes.max()), self.constants_codebook
+        if largest < len(book):
+            return None
+        damaged = f"{prefix}absmax_codes holds {largest}, and {book.name} has {len(book)} levels"
+        return f"{damaged}: the state is damaged, load another"
 
     def _parts(self) -> dict[str, Tensor]:
         return {"packed": self.packed} | dict(self.named_buffers())

@@ -37,6 +37,10 @@ class Formatted(nn.Module):
         """Its tensors by name that mean something together only: all of them are loaded, or none."""
         raise NotImplementedError
 
+    def _damage(self, state_dict: Mapping[str, Any], prefix: str) -> str | None:
+        """What is wrong with the values of parts in its own format, in a sentence, or None."""
+        return None
+
     def get_extra_state(self) -> Tensor:
         """The format, for `state_dict`: uint8 [bytes]."""
         return as_tensor(self._format())
@@ -44,8 +48,9 @@ class Formatted(nn.Module):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, local_metadata: Mapping[str, Any], *others: Any
     ) -> None:
-        """Refuse parts of another format, which would fit by their shapes and mean something else."""
-        if reason := refusal(state_dict, prefix, local_metadata, self._format(), self._parts(), self.exact):
+        """Refuse parts of another format, which would fit by their shapes and mean something else, and damaged ones."""
+        reason = refusal(state_dict, prefix, local_metadata, self._format(), self._parts(), self.exact)
+        if reason := reason or self._damage(state_dict, prefix):
             others[-1].append(reason)
             return
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *others)

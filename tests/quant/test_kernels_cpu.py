@@ -367,9 +367,7 @@ def test_a_tracer_sees_the_operators(called):
 def test_parts_in_another_shape_are_left_to_the_readable_path(part, called):
     """As bitsandbytes' codes are, [n, 1]."""
     layer = readable(lambda: layer_of(64, 48, torch.float32, part != "absmax" and part != "packed"))
-    wanted = readable(lambda: layer(normal(2, 64)))
-    tensor = getattr(layer, part)
-    constants = layer.constants
+    tensor, constants = getattr(layer, part), layer.constants
     if part == "packed":
         given = tensor[:, None], constants
     elif part == "absmax":
@@ -377,7 +375,7 @@ def test_parts_in_another_shape_are_left_to_the_readable_path(part, called):
     else:
         given = layer.packed, constants._replace(**{part.removeprefix("absmax_"): tensor[:, None]})
     assert choice.product(normal(2, 64), *given, layer.codebook, 64, (48, 64), False) is None
-    assert called == [] and wanted.shape == (2, 48)
+    assert called == []
 
 
 @pytest.mark.parametrize("part", ["codes", "scale"])
@@ -651,7 +649,7 @@ def test_a_setting_that_is_none_is_named(said, on, warned, monkeypatch):
     monkeypatch.setenv("LORA_LAB_KERNELS", said)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        assert importlib.util.module_from_spec(spec := importlib.util.find_spec(choice.__name__)) is not None
+        spec = importlib.util.find_spec(choice.__name__)
         fresh = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(fresh)
     assert fresh._on is on

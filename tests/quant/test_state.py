@@ -69,6 +69,10 @@ def test_codes_of_constants_that_are_no_level_are_refused(tmp_path):
         RuntimeError, match="fc.absmax_codes holds 254, and FP8_E4M3 has 253 levels: the state is damaged"
     ):
         model.load_state_dict(state)
+    other = layer(double_quant=True).state_dict()
+    other["fc.absmax_codes"] = torch.full_like(other["fc.absmax_codes"], 255)  # which has 256 levels
+    with pytest.raises(RuntimeError, match="fc was stored as .*, and this layer is "):
+        model.load_state_dict(other)
     assert_same(model, before)
 
 

@@ -50,11 +50,14 @@ class DoubleConstants(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Some rows of a weight, or some columns, in whole blocks: where they stand."""
+    """Some rows of a weight, or some columns: runs of whole blocks, one behind the other in the result.
+
+    Whole rows are one run, columns one for each row.
+    """
 
     first: int  # block of the weight
-    rows: int
-    across: int  # blocks from one row of the part to the next
+    rows: int  # runs
+    across: int  # blocks of the weight from one run to the next
 
 
 class Kernels(Protocol):
@@ -111,7 +114,7 @@ def restore_part(
     out: Tensor,
     part: Part,
 ) -> bool:
-    """The same for some whole blocks of a weight, `out` [rows, columns]."""
+    """The same for a part of a weight."""
     kernels = _serving(packed, out, codebook, out.numel())
     if kernels is None or not hasattr(kernels, "restore_part") or not out.is_contiguous():
         return False

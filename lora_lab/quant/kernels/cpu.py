@@ -57,7 +57,7 @@ def restore_part(
     out: Tensor,
     part: Part,
 ) -> None:
-    """The same for some whole blocks of a weight, `out` [rows, columns]: `part` says where they stand."""
+    """The same for a part of a weight, in whole blocks."""
     weight = _array(packed), _pairs(codebook), _constants(constants), block_size, (part.first, part.across)
     if out.dtype == torch.float32:
         loop = partial(loops.restore, *weight, _array(out.view(part.rows, -1)))

@@ -82,6 +82,20 @@ MUTATIONS = (
     ),
     Mutation(
         file="lora_lab/quant/linear4bit.py",
+        before="        if largest < len(book):\n",
+        after="        if largest < 256:\n",
+        test="tests/quant/test_state.py::test_codes_of_constants_that_are_no_level_are_refused",
+        wrong="codes of constants that are no level's are loaded",
+    ),
+    Mutation(
+        file="lora_lab/quant/state.py",
+        before="if reason := reason or self._damage(state_dict, prefix):",
+        after="if reason := self._damage(state_dict, prefix) or reason:",
+        test="tests/quant/test_state.py::test_codes_of_constants_that_are_no_level_are_refused",
+        wrong="a state of another format is called damaged",
+    ),
+    Mutation(
+        file="lora_lab/quant/linear4bit.py",
         before="_product(grad, None, ctx.layer, not ctx.transposed)",
         after="_product(grad.detach(), None, ctx.layer, not ctx.transposed)",
         test="tests/quant/test_linear4bit.py::test_second_and_third_derivatives_are_those_of_the_dense_layer[1048576]",
