@@ -4,7 +4,6 @@ In `make test` what the course needs is made up, with nothing in it, so that onl
 `make release` all of it is real, the network is cut off, and two lessons are run.
 """
 
-import importlib.util
 import json
 import os
 import shutil
@@ -68,10 +67,11 @@ def made_up_index(folder: Path, target: Target) -> None:
 
 
 def contents_of(package: str) -> dict[str, bytes]:
-    """The files of a package that is installed here."""
-    spec = importlib.util.find_spec(package)
-    assert spec and spec.origin
-    place = Path(spec.origin).parent
+    """The files of a package that is installed here, which is not looked up as an import would be.
+
+    With pip asked for, setuptools gives distutils back to Python for the rest of the process, and cannot be imported.
+    """
+    place = Path(str(metadata.distribution(package).locate_file(package)))
     kept = [path for path in place.rglob("*") if path.is_file() and path.suffix not in (".pyc", ".exe")]
     return {f"{package}/{path.relative_to(place).as_posix()}": path.read_bytes() for path in kept}
 
