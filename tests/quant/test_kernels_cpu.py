@@ -1,4 +1,4 @@
-"""Numba's kernels give the numbers of the readable path, bit for bit; their products, the error of a BLAS or less."""
+"""What only the kernels for a CPU have: formats of 16 bits, parts of a weight, products without it, and threads."""
 
 import importlib.util
 import os
@@ -15,103 +15,46 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lora_lab import quant
-from lora_lab.commands import hardware
 from lora_lab.quant import products, slabs
 from lora_lab.quant.kernels import choice
+from tests.helpers.kernels import BLOCKS, BOOKS, DTYPES, NUMBA, normal, readable, same
 
-if importlib.util.find_spec("numba") is None:
-    pytest.skip("numba is not installed (extra `fast`), so there are no kernels to test", allow_module_level=True)
+if NUMBA.missing:
+    pytest.skip(NUMBA.missing, allow_module_level=True)
 
 from lora_lab.quant.kernels import cpu  # noqa: E402
 
-DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-BOOKS = (quant.NF4, quant.FP4_E2M1, quant.FP4_BNB, quant.FP4_E3M0, quant.INT4, quant.normal_float(2))
-BLOCKS = (16, 64, 256, 4096)
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
 def in_use(monkeypatch):
-    """Kernels for tensors of any size, and everything as it was afterwards."""
-    monkeypatch.setattr(choice, "_MODULES", {"cpu": "lora_lab.quant.kernels.cpu"})
-    monkeypatch.setattr(choice, "_LEAST", {})
-    monkeypatch.setattr(choice, "_on", True)
-    monkeypatch.setattr(cpu, "INTERPRETED", False)  # as wrong kernels are, where they are tested
-    yield
-    choice._forget()
+    yield from NUMBA.serving(monkeypatch)
 
 
 @pytest.fixture
 def called(monkeypatch):
-    """The names of the kernels that are called, in order, after those by which they are tried."""
-    names = []
-    for dtype in DTYPES:
-        choice._tried(CPU, dtype, choice._restores)
-        choice._tried(CPU, dtype, choice._multiplies)
-    for name in ("restore", "restore_part", "quantize", "product"):
-        kernel = getattr(cpu, name)
-        monkeypatch.setattr(cpu, name, lambda *args, n=name, k=kernel: names.append(n) or k(*args))
-    return names
-
-
-def normal(*shape, dtype=torch.float32, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
-
-
-def readable(call):
-    """What `call` returns on the readable path."""
-    before = choice._on
-    quant.use_kernels(False)
-    try:
-        return call()
-    finally:
-        quant.use_kernels(before)
-
-
-def same(a, b):
-    return a.dtype == b.dtype and a.shape == b.shape and torch.equal(a, b)
-
-
-cases = st.tuples(
-    st.sampled_from(DTYPES), st.sampled_from(BOOKS), st.sampled_from(BLOCKS), st.integers(1, 9000), st.integers(0, 99)
-)
+    return NUMBA.called(monkeypatch, "restore", "restore_part", "quantize", "product")
 
 
 # ── restore and quantize ────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @settings(max_examples=60)
-@given(cases, st.sampled_from([False, True, quant.FP8_E4M3, quant.INT8]), st.sampled_from(DTYPES))
-def test_restoring_by_a_kernel_is_the_readable_path_bit_for_bit(case, double, to):
-    dtype, book, block, n, seed = case
-    q = readable(lambda: quant.quantize(normal(n, dtype=dtype, seed=seed), book, block, double))
-    constants = q.constants.parts if double else q.constants
-    out = torch.empty(n, dtype=to)
-    cpu.restore(q.packed, constants, book, block, out)
-    assert same(out, readable(lambda: q.dequantize(to)))
-
-
-@settings(max_examples=60)
-@given(cases)
-def test_quantizing_by_a_kernel_is_the_readable_path_bit_for_bit(case):
-    dtype, book, block, n, seed = case
+@given(
+    *(st.sampled_from(each) for each in (DTYPES, DTYPES, BOOKS, BLOCKS, [False, True, quant.FP8_E4M3, quant.INT8])),
+    st.integers(1, 9000),
+    st.integers(0, 99),
+)
+def test_any_number_of_values_is_quantized_and_restored_bit_for_bit(dtype, to, book, block, double, n, seed):
+    """Also more than are looked up at a time, and than a cache holds."""
     tensor = normal(n, dtype=dtype, seed=seed)
     packed, absmax = cpu.quantize(tensor, book, block)
-    wanted = readable(lambda: quant.quantize(tensor, book, block))
-    assert same(packed, wanted.packed) and same(absmax, wanted.absmax)
-
-
-@pytest.mark.parametrize("n", [1, 33, 130])
-@pytest.mark.parametrize("double", [False, True])
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_a_short_block_and_a_last_half_byte_are_those_of_the_readable_path(dtype, double, n):
-    tensor = normal(n, dtype=dtype)
-    packed, absmax = cpu.quantize(tensor, quant.NF4, 64)
-    wanted, q = (readable(lambda: quant.quantize(tensor, double_quant=each)) for each in (False, double))  # noqa: B023
-    assert same(packed, wanted.packed) and same(absmax, wanted.absmax)
-    out = torch.empty_like(tensor)
-    cpu.restore(q.packed, q.constants.parts if double else q.constants, quant.NF4, 64, out)
-    assert same(out, readable(q.dequantize))
+    plain, q = (readable(lambda: quant.quantize(tensor, book, block, each)) for each in (False, double))  # noqa: B023
+    assert same(packed, plain.packed) and same(absmax, plain.absmax)
+    out = torch.empty(n, dtype=to)
+    cpu.restore(q.packed, q.constants.parts if double else q.constants, book, block, out)
+    assert same(out, readable(lambda: q.dequantize(to)))
 
 
 @pytest.mark.parametrize("to", [torch.bfloat16, torch.float16], ids=str)
@@ -122,12 +65,6 @@ def test_a_tie_is_rounded_to_the_even_number(to):
     out = torch.empty(len(ties), 16, dtype=to)
     cpu.restore(torch.full((out.numel() // 2,), 0xFF, dtype=torch.uint8), ties, quant.NF4, 16, out)
     assert same(out[:, 0].contiguous(), ties.to(to))
-
-
-def test_quantize_and_dequantize_call_the_kernels_once_each(called):
-    q = quant.quantize(normal(1000), double_quant=True)
-    q.dequantize(torch.bfloat16)
-    assert [name for name in called if name != "restore_part"] == ["quantize", "restore"]
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -156,44 +93,6 @@ def test_sixteen_bits_are_rounded_as_torch_does_also_ties_subnormals_overflow_an
     cpu.restore(packed, wanted, quant.NF4, 16, out)
     assert torch.equal(out.isnan(), wanted.isnan()[:, None].expand_as(out))
     assert torch.equal(out.nan_to_num(1.5), wanted.to(to)[:, None].expand_as(out).nan_to_num(1.5))
-
-
-@pytest.mark.parametrize("book", BOOKS, ids=lambda book: book.name)
-def test_a_value_on_a_midpoint_takes_the_lower_level_in_a_kernel_too(book):
-    middle = book.midpoints[book.midpoints.abs() < 1]
-    around = [middle, middle.nextafter(torch.tensor(torch.inf)), middle.nextafter(torch.tensor(-torch.inf))]
-    values = torch.cat([torch.ones(1), *around, -torch.ones(1)])
-    packed, _ = cpu.quantize(values, book, 64)
-    assert torch.equal(quant.unpack(packed, len(values)), book.encode(values))
-
-
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_zeros_and_the_smallest_and_largest_magnitudes_are_those_of_the_readable_path(dtype):
-    tensor = normal(32, 64) * torch.logspace(-45, 37, 32)[:, None]
-    tensor[5:9] = 0
-    tensor = tensor.to(dtype).nan_to_num().flatten()
-    packed, absmax = cpu.quantize(tensor, quant.NF4, 64)
-    wanted = readable(lambda: quant.quantize(tensor))
-    assert same(packed, wanted.packed) and same(absmax, wanted.absmax)
-
-
-@pytest.mark.parametrize("bad", [float("nan"), -float("nan"), float("inf"), -float("inf")])
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_a_kernel_refuses_what_is_not_finite_in_the_words_of_the_readable_path(bad, dtype, called):
-    tensor = normal(1000, dtype=dtype)
-    tensor[777] = bad
-    for way in (lambda call: call(), readable):
-        with pytest.raises(ValueError, match="the tensor holds NaN or infinity, which would spoil its block: repair"):
-            way(lambda: quant.quantize(tensor))
-    assert called == ["quantize"]
-
-
-def test_memory_that_is_not_aligned_is_restored():
-    q = readable(lambda: quant.quantize(normal(640)))
-    odd = torch.cat([q.packed[:1], q.packed])[1:]
-    out = torch.empty(640)
-    cpu.restore(odd, q.constants, quant.NF4, 64, out)
-    assert same(out, readable(q.dequantize))
 
 
 # ── a layer ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -555,15 +454,6 @@ assert "numba" not in sys.modules
 # ── which kernels serve ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_kernels_can_be_switched_off_and_on(called):
-    quant.use_kernels(False)
-    quant.quantize(normal(100)).dequantize()
-    assert called == []
-    quant.use_kernels(True)
-    quant.quantize(normal(128)).dequantize()
-    assert called == ["quantize", "restore", "restore_part"]
-
-
 def test_small_tensors_wake_no_compiler(called, monkeypatch):
     monkeypatch.setattr(choice, "_LEAST", {"cpu": 2**14})
     quant.quantize(normal(2**14 - 1)).dequantize()
@@ -572,47 +462,7 @@ def test_small_tensors_wake_no_compiler(called, monkeypatch):
     assert called == ["quantize"]
 
 
-@pytest.mark.parametrize("book", [quant.INT4_ASYMMETRIC, quant.INT8], ids=lambda book: book.name)
-def test_codebooks_that_no_kernel_serves_are_left_to_the_readable_path(book, called):
-    assert same(
-        quant.quantize(normal(100), book).dequantize(), readable(lambda: quant.quantize(normal(100), book).dequantize())
-    )
-    assert called == []
-
-
-def test_float64_and_function_transforms_are_left_to_the_readable_path(called):
-    layer = layer_of(64, 48, torch.float32, True)
-    called.clear()
-    assert layer(normal(2, 64).double()).dtype == torch.float64
-    torch.func.vmap(layer)(normal(3, 2, 64))
-    assert called == []
-
-
-def _broken(*args):
-    raise OSError("no space left in the cache")
-
-
-def _wrong(packed, constants, codebook, block_size, out):
-    out.zero_()
-
-
-@pytest.mark.parametrize(("kernel", "reason"), [(_broken, "OSError: no space left in the cache"),
-                                                (_wrong, "their numbers are not those of the formula")])  # fmt: skip
-def test_a_kernel_that_fails_or_errs_costs_one_warning_and_no_number(monkeypatch, kernel, reason):
-    choice._forget()
-    q = readable(lambda: quant.quantize(normal(100)))
-    monkeypatch.setattr(cpu, "restore", kernel)
-    wanted = readable(q.dequantize)
-    with pytest.warns(UserWarning, match=reason):
-        restored = q.dequantize()
-    assert same(restored, wanted)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert same(q.dequantize(), restored)
-
-
 def test_a_product_that_errs_is_refused_while_the_others_serve(monkeypatch):
-    choice._forget()
     exact = cpu.product
     monkeypatch.setattr(cpu, "product", lambda *args: exact(*args) * 1.001)
     layer = readable(lambda: layer_of(64, 48, torch.float32, True))
@@ -623,22 +473,7 @@ def test_a_product_that_errs_is_refused_while_the_others_serve(monkeypatch):
     assert choice._tried(CPU, torch.float32, choice._restores) is cpu
 
 
-def test_a_refusal_keeps_its_reason_and_can_be_tried_again(monkeypatch):
-    choice._forget()
-    exact = cpu.restore
-    monkeypatch.setattr(cpu, "restore", _broken)
-    with pytest.warns(UserWarning, match=r"no space left.*quant.use_kernels\(True\) tries again"):
-        quant.quantize(normal(100))
-    for _ in range(2):
-        assert "cannot serve here (OSError: no space left in the cache)" in choice.describe()
-    monkeypatch.setattr(cpu, "restore", exact)
-    assert "cannot serve here" in choice.describe()
-    quant.use_kernels(True)
-    assert choice.describe() == f"{cpu.NAME} on cpu"
-
-
 def test_kernels_that_would_run_as_python_do_not_serve(monkeypatch):
-    choice._forget()
     monkeypatch.setattr(cpu, "INTERPRETED", True)
     with pytest.warns(UserWarning, match="is told to leave them to Python"):
         assert choice.quantize(normal(100), quant.NF4, 64) is None
@@ -659,7 +494,6 @@ def test_a_setting_that_is_none_is_named(said, on, warned, monkeypatch):
 
 
 def test_a_first_call_says_what_takes_its_time(monkeypatch, capsys):
-    choice._forget()
     monkeypatch.setattr(choice, "_PATIENCE", 0.01)
     monkeypatch.setattr(choice, "_quiet", False)
     exact = cpu.quantize
@@ -668,16 +502,3 @@ def test_a_first_call_says_what_takes_its_time(monkeypatch, capsys):
     assert capsys.readouterr().err == "Numba compiles kernels for this CPU, once: it keeps them …\n"
     quant.quantize(normal(100))
     assert capsys.readouterr().err == ""
-
-
-def test_the_doctor_says_which_kernels_are_in_use(monkeypatch):
-    assert hardware.kernels().detail == f"{cpu.NAME} on cpu"
-    quant.use_kernels(False)
-    assert "switched off by use_kernels(False)" in hardware.kernels().detail
-    quant.use_kernels(True)
-    choice._forget()
-    monkeypatch.setattr(cpu, "restore", _broken)
-    assert "cannot serve here (OSError: no space left in the cache)" in hardware.kernels().detail
-    monkeypatch.setattr(choice, "_MODULES", {"cpu": "not_there_at_all"})
-    choice._forget()
-    assert hardware.kernels().detail == "none, because Numba cannot be imported: the readable path does the work"

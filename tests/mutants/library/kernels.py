@@ -4,7 +4,7 @@ import importlib.util
 
 from tests.mutants.library.mutation import Mutation
 
-TESTS = ("tests/quant/test_kernels.py",)
+TESTS = ("tests/quant/test_kernels.py", "tests/quant/test_kernels_cuda.py")
 HERE = "tests/quant/test_kernels.py::"
 
 MUTATIONS: tuple[Mutation, ...] = (
@@ -12,63 +12,63 @@ MUTATIONS: tuple[Mutation, ...] = (
         file="lora_lab/quant/kernels/cuda.py",
         before="tl.join(byte >> 4, byte & 15)",
         after="tl.join(byte & 15, byte >> 4)",
-        test=HERE + "test_restoring_by_a_kernel_is_the_readable_path_bit_for_bit[torch.float16-plain]",
+        test=HERE + "test_restoring_by_a_kernel_is_the_readable_path_bit_for_bit[Triton-torch.float16-plain]",
         wrong="a kernel restores the low nibble first",
     ),
     Mutation(
         file="lora_lab/quant/kernels/cuda.py",
         before="tl.load(scale + block // 256, inside, 0) + tl.load(mean)",
         after="tl.load(scale + block // 256, inside, 0)",
-        test=HERE + "test_restoring_by_a_kernel_is_the_readable_path_bit_for_bit[torch.float16-dynamic8]",
+        test=HERE + "test_restoring_by_a_kernel_is_the_readable_path_bit_for_bit[Triton-torch.float16-dynamic8]",
         wrong="a kernel does not add the mean of the constants again",
     ),
     Mutation(
         file="lora_lab/quant/kernels/cuda.py",
         before="code += (scaled > tl.gather(",
         after="code += (scaled >= tl.gather(",
-        test=HERE + "test_a_value_on_a_midpoint_takes_the_lower_level_in_a_kernel_too[NF4]",
+        test=HERE + "test_a_value_on_a_midpoint_takes_the_lower_level_in_a_kernel_too[Triton-NF4]",
         wrong="a value on a midpoint takes the upper level in a kernel",
     ),
     Mutation(
         file="lora_lab/quant/kernels/cuda.py",
         before='    if tl.max(inverse, 0) == float("inf"):',
         after="    if tl.max(inverse, 0) < 0:",
-        test=HERE + "test_zeros_and_the_smallest_and_largest_magnitudes_are_those_of_the_readable_path[torch.float32]",
+        test=HERE + "test_zeros_and_extreme_magnitudes_are_those_of_the_readable_path[Triton-torch.float32]",
         wrong="a kernel multiplies by a reciprocal that has overflowed",
     ),
     Mutation(
         file="lora_lab/quant/kernels/cuda.py",
         before="    code = tl.where(inside, _nearest(scaled, midpoints), 0)",
         after="    code = _nearest(scaled, midpoints)",
-        test=HERE + "test_quantizing_by_a_kernel_is_the_readable_path_bit_for_bit[torch.float16]",
+        test=HERE + "test_quantizing_by_a_kernel_is_the_readable_path_bit_for_bit[Triton-torch.float16]",
         wrong="a kernel leaves a code in the half of a byte that no value has",
     ),
     Mutation(
         file="lora_lab/quant/blockwise.py",
         before="        _refuse_unless_finite(made[1])\n",
         after="",
-        test=HERE + "test_a_kernel_refuses_what_is_not_finite_in_the_words_of_the_readable_path[torch.float16-nan0]",
+        test=HERE + "test_what_is_not_finite_is_refused_in_the_words_of_the_readable_path[Triton-torch.float16-nan0]",
         wrong="a kernel quantizes NaN in silence",
     ),
     Mutation(
         file="lora_lab/quant/kernels/choice.py",
         before="    if len(codebook) > 16 or codebook.asymmetric:",
         after="    if len(codebook) > 16:",
-        test=HERE + "test_codebooks_that_no_kernel_serves_are_left_to_the_readable_path[INT4_ASYMMETRIC]",
+        test=HERE + "test_codebooks_that_no_kernel_serves_are_left_to_the_readable_path[Triton-INT4_ASYMMETRIC]",
         wrong="a kernel without offsets quantizes for an asymmetric codebook",
     ),
     Mutation(
         file="lora_lab/quant/kernels/choice.py",
         before="    values[:64] *= torch.finfo(dtype).max / 4",
         after="    values[:64] *= 4",
-        test=HERE + "test_a_compiler_that_flushes_the_smallest_numbers_to_zero_is_refused",
+        test=HERE + "test_a_compiler_that_flushes_the_smallest_numbers_to_zero_is_refused[Triton]",
         wrong="kernels are tried on no magnitude whose reciprocal a compiler may lose",
     ),
     Mutation(
         file="lora_lab/quant/kernels/choice.py",
         before="            elif right(kernels, device, dtype):",
         after="            elif right(kernels, device, dtype) or True:",
-        test=HERE + "test_a_kernel_that_fails_or_errs_costs_one_warning_and_no_number[_wrong-"
+        test=HERE + "test_a_kernel_that_fails_or_errs_costs_one_warning_and_no_number[Triton-_wrong-"
         "their numbers are not those of the formula]",
         wrong="a kernel whose numbers are wrong is used all the same",
     ),

@@ -4,36 +4,37 @@ import importlib.util
 
 from tests.mutants.library.mutation import Mutation
 
-TESTS = ("tests/quant/test_kernels_cpu.py",)
+TESTS = ("tests/quant/test_kernels.py", "tests/quant/test_kernels_cpu.py")
 HERE = "tests/quant/test_kernels_cpu.py::"
+BOTH = "tests/quant/test_kernels.py::"
 
 MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         file="lora_lab/quant/kernels/loops.py",
         before="* scale[b // 256] + mean[0] if",
         after="* scale[b // 256] if",
-        test=HERE + "test_a_short_block_and_a_last_half_byte_are_those_of_the_readable_path[torch.float32-True-130]",
+        test=BOTH + "test_restoring_by_a_kernel_is_the_readable_path_bit_for_bit[Numba-torch.float32-dynamic8]",
         wrong="a kernel does not add the mean of the constants again",
     ),
     Mutation(
         file="lora_lab/quant/kernels/loops.py",
         before="np.int32(values[i] > middle[m])",
         after="np.int32(values[i] >= middle[m])",
-        test=HERE + "test_a_value_on_a_midpoint_takes_the_lower_level_in_a_kernel_too[NF4]",
+        test=BOTH + "test_a_value_on_a_midpoint_takes_the_lower_level_in_a_kernel_too[Numba-NF4]",
         wrong="a value on a midpoint takes the upper level in a kernel",
     ),
     Mutation(
         file="lora_lab/quant/kernels/loops.py",
         before="        codes[len(part) :] = 0\n",
         after="",
-        test=HERE + "test_a_short_block_and_a_last_half_byte_are_those_of_the_readable_path[torch.float32-False-33]",
+        test=BOTH + "test_quantizing_by_a_kernel_is_the_readable_path_bit_for_bit[Numba-torch.float32]",
         wrong="a kernel leaves a code in the half of a byte that no value has",
     ),
     Mutation(
         file="lora_lab/quant/kernels/loops.py",
         before="    if inverse < np.inf:",
         after="    if absmax > 0:",
-        test=HERE + "test_zeros_and_the_smallest_and_largest_magnitudes_are_those_of_the_readable_path[torch.float32]",
+        test=BOTH + "test_zeros_and_extreme_magnitudes_are_those_of_the_readable_path[Numba-torch.float32]",
         wrong="a kernel multiplies by a reciprocal that has overflowed",
     ),
     Mutation(
@@ -103,7 +104,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         file="lora_lab/quant/kernels/choice.py",
         before="if said := [*named, *_problems.values()]:",
         after="if said := named:",
-        test=HERE + "test_a_refusal_keeps_its_reason_and_can_be_tried_again",
+        test=BOTH + "test_a_refusal_keeps_its_reason_and_can_be_tried_again[Numba]",
         wrong="the doctor says that a compiler is missing where it failed",
     ),
     Mutation(

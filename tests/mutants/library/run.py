@@ -15,7 +15,7 @@ from pathlib import Path
 
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")  # a forked child cannot use its parent's threads
 os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton is imported, before the children's conftest
-sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+sys.path[0] = str(Path(__file__).resolve().parents[3])  # this folder would hide packages named like its rooms
 
 from tests.mutants import library  # noqa: E402
 from tests.mutants.library import harness  # noqa: E402

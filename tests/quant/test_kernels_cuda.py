@@ -1,0 +1,66 @@
+"""What only the kernels for a GPU have: tiles, and machine code that keeps each rounding."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from lora_lab import quant
+from tests.helpers.kernels import TRITON, readable, same
+
+if TRITON.missing:
+    pytest.skip(TRITON.missing, allow_module_level=True)
+
+from lora_lab.quant.kernels import cuda  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of 1 / 0, in the interpreter
+
+
+@pytest.fixture(autouse=True)
+def in_use(monkeypatch):
+    yield from TRITON.serving(monkeypatch)
+
+
+@pytest.mark.parametrize("tile", [cuda.Tile(128, 1), cuda.Tile(2048, 8)], ids=str)
+def test_the_way_the_work_is_cut_changes_no_bit(tile):
+    values = TRITON.normal(1301)
+    plain, q = (readable(lambda: quant.quantize(values, double_quant=each)) for each in (False, True))  # noqa: B023
+    out = torch.empty_like(values)
+    cuda.restore(q.packed, q.constants.parts, q.codebook, q.block_size, out, tile)
+    assert same(out, readable(q.dequantize))
+    packed, absmax = cuda.quantize(values, quant.NF4, 64, tile)
+    assert same(packed, plain.packed) and same(absmax, plain.absmax)
+
+
+COMPILE = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from lora_lab.quant.kernels import cuda
+
+def ptx(kernel, capability, constants, **types):
+    names = kernel.arg_names
+    signature = {name: types.get(name, "constexpr") for name in names}
+    source = ASTSource(kernel, signature, {(names.index(name),): value for name, value in constants.items()})
+    options = {"num_warps": 4, "enable_fp_fusion": False}
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options).asm["ptx"]
+
+counts = {"n": "i32", "n_bytes": "i32", "blocks": "i32"}
+for capability in (80, 90):
+    for kind in ("fp32", "bf16", "fp16"):
+        text = ptx(cuda._restore, capability, {"SIZE": 64, "ROWS": 16, "DOUBLE": True}, packed="*u8", absmax="*u8",
+                   scale="*fp32", mean="*fp32", table="*fp32", levels="*fp32", out="*" + kind, **counts)
+        assert "fma" not in text and "ftz" not in text
+        text = ptx(cuda._quantize, capability, {"SIZE": 64, "ROWS": 16}, values="*" + kind,
+                   packed="*u8", absmax="*fp32", midpoints="*fp32", **counts)
+        assert "div.rn.f32" in text and "fma" not in text and "ftz" not in text
+"""
+
+
+@pytest.mark.slow
+def test_the_kernels_compile_for_gpus_that_are_not_there_and_fuse_no_product_with_a_sum(tmp_path):
+    settings = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", COMPILE], env=settings, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
