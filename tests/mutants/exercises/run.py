@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT))
+sys.path[0] = str(ROOT)  # this folder would hide packages named like its topics
 os.environ["LORA_LAB_PROGRESS"] = "off"
 
 import torch  # noqa: E402
