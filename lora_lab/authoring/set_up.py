@@ -53,7 +53,7 @@ except ModuleNotFoundError as error:
     raise Stop(f"{{lacks}}: choose the kernel of the course's .venv, or see {{address}}#readme") from None
 print(models.tier_in_words())"""
 
-BITSANDBYTES = "bitsandbytes>=0.46,<1"
+BITSANDBYTES = "bitsandbytes>=0.50,<1"
 """As pyproject.toml's extra has it."""
 _MORE = f"""\
     wanted += [] if any(distributions(name="bitsandbytes")) else ["{BITSANDBYTES}"]

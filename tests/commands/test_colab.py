@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from lora_lab.commands import colab, installed
 
 NEEDS = ("torch>=2.9,<3", "transformers>=5.10,<6", "peft>=0.18,<1")
-OPTIONAL = ("bitsandbytes>=0.46,<1", "ipywidgets>=7.7,<9")
+OPTIONAL = ("bitsandbytes>=0.50,<1", "ipywidgets>=7.7,<9")
 FITS = {"lora_lab": "0.3.0", "torch": "2.11.0+cu128", "transformers": "5.15.0", "peft": "0.20.0", "ipywidgets": "7.7.1"}
 
 

@@ -204,9 +204,9 @@ def test_what_fails_ends_in_one_sentence_with_the_way_out_and_pips_last_line(std
 
 
 def test_what_could_not_be_installed_is_named() -> None:
-    with pytest.raises(Exception, match=rf"^{re.escape(COURSE)} and bitsandbytes>=0.46,<1 could not be installed"):
+    with pytest.raises(Exception, match=rf"^{re.escape(COURSE)} and bitsandbytes>=0.50,<1 could not be installed"):
         list(run(code=("import bitsandbytes",), stderr="no"))
-    with pytest.raises(Exception, match="^bitsandbytes>=0.46,<1 could not be installed"):
+    with pytest.raises(Exception, match="^bitsandbytes>=0.50,<1 could not be installed"):
         list(run(code=("import bitsandbytes",), there={"lora_lab": direct_url("v1")}, stderr="no"))
 
 
