@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 from transformers import AutoTokenizer, PreTrainedConfig
 
 from lora_lab import memory, models
@@ -19,8 +18,6 @@ from lora_lab.units import first_line
 
 COMES_WITH_US = (EMBEDDED, REAL)
 """Small enough to be loaded at once."""
-
-_SMALL = [pattern for pattern in hub.PATTERNS if "safetensors" not in pattern]
 
 
 @dataclass
@@ -111,12 +108,9 @@ class Base:
             return self.path
         if "/" not in self.name:  # the sentence is the loader's
             return None
-        online = hub.hub_reachable(3.0)
         try:
-            return Path(
-                huggingface_hub.snapshot_download(self.name, allow_patterns=_SMALL, local_files_only=not online)
-            )
-        except Exception:
+            return hub.small_files(self.name)
+        except OSError:  # as the loader will say
             return None
 
 

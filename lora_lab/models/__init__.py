@@ -37,7 +37,19 @@ else:
     def __getattr__(name):
         if name in _MODULES:
             return getattr(importlib.import_module(f"lora_lab.models.{_MODULES[name]}"), name)
-        if name in ("base", "checksums", "export", "from_gguf", "hub", "limits", "real", "refusals", "room", "to_gguf"):
+        if name in (
+            "answers",
+            "base",
+            "checksums",
+            "export",
+            "from_gguf",
+            "hub",
+            "limits",
+            "real",
+            "refusals",
+            "room",
+            "to_gguf",
+        ):
             return importlib.import_module(f"lora_lab.models.{name}")
         raise AttributeError(f"module 'lora_lab.models' has no attribute {name!r}")
 

@@ -13,11 +13,13 @@ from huggingface_hub import constants
 
 from lora_lab import ranges
 from lora_lab.disk.shards import shards
+from lora_lab.models import answers
 from lora_lab.models.refusals import WITHOUT, explained
 from lora_lab.units import GB
 
 # Weights in safetensors and plain text only: nothing that could hold code (.py, .bin, .pt, .pkl) is ever fetched.
-PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.jinja"]
+SMALL = ["*.json", "*.txt", "*.jinja"]
+PATTERNS = ["*.safetensors", *SMALL]
 
 
 def reachable(url: str, timeout: float = 2.0) -> bool:
@@ -101,12 +103,29 @@ def snapshot(model: str, revision: str | None = None, size: int = 0, timeout: fl
     online, place = hub_reachable(timeout), home(model)
     if online:
         _require_disk(model, place, size)
+    return _downloaded(model, revision, PATTERNS, online)
+
+
+def small_files(model: str, timeout: float = 3.0) -> Path:
+    """A folder with the files of a model but its weights, as `snapshot` has them.
+
+    Raises:
+        OSError: as `snapshot`.
+    """
+    return _downloaded(model, None, SMALL, hub_reachable(timeout))
+
+
+def _downloaded(model: str, revision: str | None, patterns: list[str], online: bool) -> Path:
+    place = home(model)
+    answers.watch()
     try:
         folder = Path(
             huggingface_hub.snapshot_download(
-                model, revision=revision, allow_patterns=PATTERNS, local_files_only=not online
+                model, revision=revision, allow_patterns=patterns, local_files_only=not online
             )
         )
+    except answers.NoHub:
+        raise
     except Exception as error:  # the hub's client has changed its own HTTP library, and so its exceptions, twice
         raise explained(error, model, revision, online) from error
     _require_inside(place, folder)

@@ -46,7 +46,9 @@ class Hub:
         address: where it is served.
         refuses: a status for every question, as of a proxy.
         page: an answer to every question, as of a network that wants a log-in.
-        etag: of every file, as of a server that lies.
+        etag, commit, sha, oid, onward: what a server that lies says: the tag of every file, the commit on it, the one
+            that the model is at, each hash in the list of files, and the address of that list's next page.
+        parameters: that it counted, if it says.
     """
 
     files: dict[str, bytes]
@@ -62,6 +64,11 @@ class Hub:
     refuses: int = 0
     page: bytes = b""
     etag: str = ""
+    commit: str = ""
+    sha: str = ""
+    oid: str = ""
+    onward: str = ""
+    parameters: int = 0
 
 
 @contextlib.contextmanager
@@ -86,17 +93,22 @@ def serve(hub: Hub) -> Iterator[Hub]:
                 return self._answer(200, b"")
             if not path.removeprefix("/api/models").startswith(f"/{hub.model}/"):
                 return self._refuse(404 if given else 401, "RepoNotFound", "Repository not found")
-            kind, revision, *name = path.partition(f"/{hub.model}/")[2].split("/")
+            kind, revision, *name = path.partition(f"/{hub.model}/")[2].replace(hub.sha or "\0", "main").split("/")
             if revision not in (hub.revision, "main"):
                 return self._refuse(404, "RevisionNotFound", f"Invalid rev id: {revision}")
             if kind == "revision":
-                siblings = [{"rfilename": name} for name in hub.files]
-                return self._json({"id": hub.model, "sha": hub.revision, "siblings": siblings})
+                siblings = [{"rfilename": name, "size": len(content)} for name, content in hub.files.items()]
+                counted = {"parameters": {}, "total": hub.parameters} if hub.parameters else None
+                found = {"id": hub.model, "sha": hub.sha or hub.revision, "siblings": siblings}
+                return self._json(found | {"safetensors": counted})
             if kind == "tree":
-                return self._json([
-                    {"type": "file", "path": name, "size": len(content), "oid": _sha(content)}
-                    for name, content in hub.files.items()
-                ])  # fmt: skip
+                return self._json(
+                    [
+                        {"type": "file", "path": name, "size": len(content), "oid": _sha(content)} | _lfs(hub.oid)
+                        for name, content in hub.files.items()
+                    ],
+                    {"Link": hub.onward and f'<{hub.address}{hub.onward}>; rel="next"'},
+                )
             if hub.gated:
                 return self._refuse(403 if given else 401, "GatedRepo", "Access to this model is restricted")
             return self._file("/".join(name))
@@ -107,7 +119,7 @@ def serve(hub: Hub) -> Iterator[Hub]:
             content = hub.files[name]
             start = int((self.headers.get("Range") or "bytes=0-")[6:].partition("-")[0])
             headers = {
-                "X-Repo-Commit": hub.revision,
+                "X-Repo-Commit": hub.commit or hub.revision,
                 "ETag": f'"{hub.etag or _sha(content)}"',
                 "Accept-Ranges": "bytes",
             }
@@ -122,8 +134,8 @@ def serve(hub: Hub) -> Iterator[Hub]:
                 hub.sent[name] = hub.sent.get(name, 0) + len(body[:end])
             self._answer(206 if start else 200, body, headers, end)
 
-        def _json(self, what):
-            self._answer(200, json.dumps(what).encode(), {"Content-Type": "application/json"})
+        def _json(self, what, headers=None):
+            self._answer(200, json.dumps(what).encode(), {"Content-Type": "application/json"} | (headers or {}))
 
         def _refuse(self, status, code="", message=""):
             self._answer(status, b"", {"X-Error-Code": code, "X-Error-Message": message})
@@ -154,3 +166,7 @@ def serve(hub: Hub) -> Iterator[Hub]:
 
 def _sha(content: bytes) -> str:
     return hashlib.sha1(content).hexdigest()
+
+
+def _lfs(oid: str) -> dict:
+    return {"lfs": {"oid": oid, "size": 1, "pointerSize": 1}, "xetHash": "0" * 64} if oid else {}

@@ -13,12 +13,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from huggingface_hub import constants, file_download
+from huggingface_hub import close_session, constants, file_download
 from safetensors.torch import load_file
 
 from lora_lab import models
 from lora_lab.commands import surroundings
-from lora_lab.models import EMBEDDED_FOLDER, TIERS, base, hub, load, load_base, real, tiers
+from lora_lab.models import EMBEDDED_FOLDER, TIERS, answers, base, hub, load, load_base, real, tiers
 from tests.helpers.hub import Hub, put_into_cache, serve
 
 MODEL, REVISION = TIERS["t4"].model, TIERS["t4"].revision
@@ -134,12 +134,57 @@ def test_a_damaged_real_model_of_the_hub_is_whole_again_after_what_its_sentence_
     assert same_weights(load_base("smollm2")[0], EMBEDDED_FOLDER)
 
 
-def test_a_mirror_that_names_files_outside_of_the_cache_is_refused(served, cache, monkeypatch):
+@pytest.mark.parametrize(
+    ("what", "lie"),
+    [
+        ("etag", "../../../escaped"),
+        ("etag", "{outside}/escaped.pth"),
+        ("etag", "../../../there"),  # a folder that exists: the next file would be put into it
+        ("etag", ".."),
+        ("etag", "WW.."),  # of which the client leaves `..`
+        ("etag", "a\\..\\b"),
+        ("commit", "../../../escaped"),
+        ("sha", "../../../../escaped"),
+        ("sha", "{outside}/settings"),
+        ("oid", "../../../escaped"),
+        ("onward", "/elsewhere"),
+    ],
+)
+@pytest.mark.parametrize("small", [False, True])
+def test_a_mirror_that_names_files_outside_of_the_cache_is_refused_before_one_is_written(
+    served, cache, monkeypatch, what, lie, small
+):
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)  # as it is where nobody tests
+    (cache.parent / "there").mkdir()
+    before = sorted(cache.parent.rglob("*"))
+    setattr(served, what, lie.format(outside=cache.parent / "new"))
+    said = refused(OSError, lambda: hub.small_files(MODEL) if small else hub.snapshot(MODEL))
+    assert f"HF_ENDPOINT ({served.address}) is not a hub: it gives " in said and "unset HF_ENDPOINT" in said
+    written = {path for path in cache.parent.rglob("*") if path not in before and not path.is_dir()}
+    home = cache / f"models--{MODEL.replace('/', '--')}"
+    known = {home / "refs" / "main", home / "trees" / f"{REVISION}.json"}  # which the client knew before it lied
+    assert written <= known, "a content, a lock or a link was written"
+
+
+def test_a_client_that_is_made_anew_after_a_lost_connection_is_watched_too(served, cache):
+    hub.small_files(MODEL)
+    shutil.rmtree(cache)
+    close_session()  # as the library does then
     served.etag = "../../../escaped"
-    said = refused(OSError)
-    assert "HF_ENDPOINT" in said and str(cache.parent / "escaped") in said and "delete" not in said
+    assert "is not a hub" in refused(OSError, lambda: hub.snapshot(MODEL))
+    assert not (cache.parent / "escaped").exists()
+
+
+@pytest.mark.parametrize("tag", ["0" * 40, "5f3a-1c=", 'W/"12-ab+c"', "0x8DC.1_2"])
+def test_tags_as_servers_write_them_are_no_lies(tag):
+    answers._require_name(tag)
+
+
+def test_files_that_were_written_outside_all_the_same_are_named(monkeypatch, cache):
+    monkeypatch.setattr(hub, "hub_reachable", lambda *_: False)
     monkeypatch.setattr(hub.huggingface_hub, "snapshot_download", lambda *_, **__: str(EMBEDDED_FOLDER))
-    assert "is not a hub" in refused(OSError, lambda: hub.snapshot("an/other"))
+    said = refused(OSError, lambda: hub.snapshot("an/other"))
+    assert "is not a hub" in said and str(EMBEDDED_FOLDER) in said and "delete" not in said
 
 
 def test_a_cache_that_lies_elsewhere_behind_a_link_is_no_lie(served, cache, tmp_path):

@@ -18,6 +18,27 @@ TESTS = (
 
 MUTATIONS = (
     Mutation(
+        file="lora_lab/models/answers.py",
+        before='_HEADERS = ("ETag", ',
+        after="_HEADERS = (",
+        test=f"{_HUB}::test_a_mirror_that_names_files_outside_of_the_cache_is_refused_before_one_is_written",
+        wrong="a content is written wherever its tag says",
+    ),
+    Mutation(
+        file="lora_lab/models/answers.py",
+        before='_KEYS = ("sha", ',
+        after="_KEYS = (",
+        test=f"{_HUB}::test_a_mirror_that_names_files_outside_of_the_cache_is_refused_before_one_is_written",
+        wrong="the list of a commit's files is written wherever the commit's name says",
+    ),
+    Mutation(
+        file="lora_lab/models/answers.py",
+        before='"/api/" not in urlsplit(onward).path',
+        after="False",
+        test=f"{_HUB}::test_a_mirror_that_names_files_outside_of_the_cache_is_refused_before_one_is_written",
+        wrong="the next page of a list is not looked at",
+    ),
+    Mutation(
         file="lora_lab/models/refusals.py",
         before="in (401, 403) and huggingface_hub.get_token():",
         after="in (401, 403):",
@@ -35,7 +56,7 @@ MUTATIONS = (
         file="lora_lab/models/hub.py",
         before="    _require_inside(place, folder)\n",
         after="",
-        test=f"{_HUB}::test_a_mirror_that_names_files_outside_of_the_cache_is_refused",
+        test=f"{_HUB}::test_files_that_were_written_outside_all_the_same_are_named",
         wrong="what a mirror had written elsewhere is loaded without a word",
     ),
     Mutation(
