@@ -47,8 +47,9 @@ def load(name: str | Path, device: Device | None = None) -> Loaded:
 
     Raises:
         TypeError, ValueError: for a name or device that is none of these, or a model that is damaged or whose weights
-            do not fit into what is free of the GPU's memory.
-        MemoryError: if they do not fit into that of this machine.
+            do not fit into what is free of the GPU's memory, or of this machine's; a model of the hub is then not
+            downloaded.
+        MemoryError: if memory runs out all the same.
         OSError: as `load_base`, or if a file cannot be read.
     """
     if not isinstance(name, (str, Path)):
@@ -65,7 +66,11 @@ def load(name: str | Path, device: Device | None = None) -> Loaded:
     if isinstance(name, Path) or not _ON_THE_HUB.fullmatch(name):
         hint = ranges.suggestion(str(name), (EMBEDDED, REAL))
         raise ValueError(f"no model is named {ranges.brief(str(name))}, and no folder: {hint}{_NAMES}")
-    return _load(snapshot(name), name, dtype, device, _again(name))
+
+    def admit(parameters: int) -> None:
+        room.require_weights(name, parameters, dtype, device)
+
+    return _load(snapshot(name, admit=admit), name, dtype, device, _again(name))
 
 
 _NAMES = f"give {EMBEDDED}, {REAL}, a folder with a model, or a hub model's name such as {TIERS['t4'].model}"
@@ -136,11 +141,10 @@ def load_embedded(folder: str | Path = EMBEDDED_FOLDER) -> Loaded:
         return _load(folder, "", torch.float32, "cpu", remedy(folder))
 
 
-def _load(folder: Path, name: str, dtype: torch.dtype, device: str, way_out: str) -> Loaded:
+def _load(folder: Path, name: str, dtype: torch.dtype, device: Device, way_out: str) -> Loaded:
     safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     _require_loadable(folder, way_out)
-    if device == "cuda":
-        room.require_weights(name or f"'{folder}'", _weight_bytes(folder, dtype))
+    room.require_weights(name or f"'{folder}'", _parameters(folder), dtype, device)
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **safe
@@ -196,9 +200,9 @@ _NO_MEMORY = re.compile(r"(?:cannot|can't|unable to) (?:allocate memory|mmap)|no
 _UNREADABLE = {errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE}
 
 
-def _weight_bytes(folder: Path, dtype: torch.dtype) -> int:
-    """Of a checkpoint's tensors in that dtype; 0 for one that cannot be read, which loading will say."""
-    return sum(math.prod(header.shape) for header in _headers(folder).values()) * dtype.itemsize
+def _parameters(folder: Path) -> int:
+    """Of a checkpoint; 0 for one that cannot be read, which loading will say."""
+    return sum(math.prod(header.shape) for header in _headers(folder).values())
 
 
 def _headers(folder: Path) -> dict[str, Header]:

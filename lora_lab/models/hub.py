@@ -1,12 +1,16 @@
 """The Hugging Face hub: is it there, and a model's files from it."""
 
 import http.client
+import re
 import shutil
 import ssl
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 from huggingface_hub import constants
@@ -79,7 +83,13 @@ def _whole(folder: Path) -> bool:
     return bool(shards(folder))  # or it raises, where one is missing
 
 
-def snapshot(model: str, revision: str | None = None, size: int = 0, timeout: float = 3.0) -> Path:
+def snapshot(
+    model: str,
+    revision: str | None = None,
+    size: int = 0,
+    timeout: float = 3.0,
+    admit: Callable[[int], object] = lambda _: None,
+) -> Path:
     """A folder with the model's files: downloaded, or from the cache if the hub cannot be reached.
 
     With a revision, which never changes, the cache is enough. Without, the hub is tried first, with a short timeout,
@@ -89,8 +99,10 @@ def snapshot(model: str, revision: str | None = None, size: int = 0, timeout: fl
     Args:
         model: its name on the hub, such as `"Qwen/Qwen2.5-1.5B-Instruct"`.
         revision: a commit of its repository; by default the newest.
-        size: bytes that will be downloaded, if that is known: refused where the disk has less.
+        size: bytes that will be downloaded, if that is known; else the hub is asked. Refused where the disk has less.
         timeout: seconds to wait for the hub's first answer.
+        admit: called with the number of parameters that the hub announces, at least, before a file comes; what it
+            raises is raised.
 
     Raises:
         ConnectionError: if the hub cannot be reached and the cache does not hold the model, or the connection breaks.
@@ -102,6 +114,8 @@ def snapshot(model: str, revision: str | None = None, size: int = 0, timeout: fl
         return folder
     online, place = hub_reachable(timeout), home(model)
     if online:
+        size, parameters = (size, 0) if size else _announced(model, revision)
+        admit(parameters)
         _require_disk(model, place, size)
     return _downloaded(model, revision, PATTERNS, online)
 
@@ -130,6 +144,32 @@ def _downloaded(model: str, revision: str | None, patterns: list[str], online: b
         raise explained(error, model, revision, online) from error
     _require_inside(place, folder)
     return folder
+
+
+def _announced(model: str, revision: str | None) -> tuple[int, int]:
+    """Bytes of what would be downloaded, and parameters, at least; 0 for what the hub does not say.
+
+    Parameters are those that the hub counted, or a quarter of the bytes of weights: no dtype takes more. Why it does
+    not answer is said by the download, which may find all it needs in the cache.
+    """
+    answers.watch()
+    try:
+        found = huggingface_hub.HfApi().model_info(model, revision=revision, files_metadata=True)
+        sizes = {file.rfilename: _count(file.size) for file in found.siblings or ()}
+        counted = _count(found.safetensors.total) if found.safetensors else 0
+    except Exception:  # of a dozen types, as below
+        return 0, 0
+    files = sum(size for name, size in sizes.items() if any(fnmatch(name, pattern) for pattern in PATTERNS))
+    weights = sum(size for name, size in sizes.items() if _WEIGHTS.fullmatch(name))
+    return files, counted or weights // 4
+
+
+_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")  # that are loaded; others may hold the same once more
+
+
+def _count(given: Any) -> int:
+    """What a server calls a number of bytes or parameters, if it can be one."""
+    return given if isinstance(given, int) and 0 < given < 2**60 else 0
 
 
 def home(model: str) -> Path:

@@ -1,4 +1,4 @@
-"""The GPU's memory: what is free of it, who holds the rest, and whether a model fits, asked before it is loaded."""
+"""Memory, of the GPU or of the machine: what is free, who holds the rest, and does a model fit, before it is loaded."""
 
 import gc
 from collections.abc import Iterator
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from lora_lab.models.tiers import TIERS, VARIABLE, Tier, too_large_without_gpu
+from lora_lab import ram
+from lora_lab.models.tiers import EMBEDDED, REAL, SMOLLM2, TIERS, VARIABLE, Device, Tier, too_large_without_gpu
 from lora_lab.units import GB, METHODS, Method
 
 CONTEXT = GB
@@ -15,17 +16,19 @@ CONTEXT = GB
 
 @dataclass(frozen=True)
 class Room:
-    """The memory of one GPU, in bytes.
+    """The memory of one GPU, or of this machine, in bytes.
 
     Attributes:
-        total: as CUDA reports it.
+        total: as CUDA, or the system, reports it.
         free: what this process could still take.
-        ours: what this process holds for tensors.
+        ours: what this process holds: of a GPU, for tensors.
+        listed_by: the program that lists who holds it.
     """
 
     total: int
     free: int
     ours: int
+    listed_by: str = "nvidia-smi"
 
     @classmethod
     def now(cls) -> "Room | None":
@@ -35,6 +38,13 @@ class Room:
         free()
         left, total = torch.cuda.mem_get_info(0)
         return cls(total, left, torch.cuda.memory_reserved(0))
+
+    @classmethod
+    def of_machine(cls) -> "Room | None":
+        """Of this machine, or its container, after giving back what nobody holds; None where the system is silent."""
+        free()
+        memory = ram.Memory.now()
+        return None if memory is None else cls(memory.total, memory.free, memory.own, "top")
 
     @property
     def others(self) -> int:
@@ -50,7 +60,8 @@ class Room:
 
     def ways_out(self, need: int) -> Iterator[str]:
         """How to free what is held, where that would be enough."""
-        others = "shut down the kernels of other notebooks (each keeps its own models; nvidia-smi lists the processes)"
+        others = "shut down the kernels of other notebooks (each keeps its own models; "
+        others += f"{self.listed_by} lists the processes)"
         ours = "delete this notebook's models and call models.free() (or restart its kernel)"
         enough = [way for way, size in ((others, self.others), (ours, self.ours)) if self.free + size >= need]
         if enough:
@@ -92,18 +103,22 @@ def require(tier: Tier, method: Method = "qlora") -> None:
     )
 
 
-def require_weights(name: str, need: int) -> None:
-    """Refuse a model whose weights alone, in bytes as they are loaded, do not fit into what is free on this GPU.
+def require_weights(name: str, parameters: int, dtype: torch.dtype, device: Device) -> None:
+    """Refuse a model whose weights alone, as they are loaded, do not fit into what is free on this device.
 
     Raises:
         ValueError: as `require`.
     """
-    room = Room.now()
+    room = Room.now() if device == "cuda" else Room.of_machine()
+    need = parameters * dtype.itemsize
     if room is None or need <= room.free:
         return
-    ways = [*room.ways_out(need), "quantize it while it is loaded (the checkpoint= of quant.quantize_model)"]
-    ways += [f"name {tier.model} ({_gb(tier.weight_bytes)} GB)" for tier in _fitting(room.free, need)][:1]
-    raise ValueError(f"the weights of {name} are {_gb(need)} GB, and of the GPU's memory {room}: " + ", or ".join(ways))
+    ways = list(room.ways_out(need))
+    if parameters // 2 <= room.free:  # in four bits, the head and the embedding too
+        ways.append("quantize it while it is loaded (the checkpoint= of quant.quantize_model)")
+    ways.append(_named(room.free // dtype.itemsize, parameters, dtype))
+    where = "the GPU's memory" if device == "cuda" else "this machine's memory"
+    raise ValueError(f"the weights of {name} are {_gb(need)} GB, and of {where} {room}: " + ", or ".join(ways))
 
 
 def _smaller(tier: Tier, method: Method, room: int) -> Iterator[str]:
@@ -119,9 +134,13 @@ def _smaller(tier: Tier, method: Method, room: int) -> Iterator[str]:
     yield f"take the tier {chosen.name} ({what}; {VARIABLE}={chosen.name} chooses it everywhere)"
 
 
-def _fitting(room: int, need: int) -> list[Tier]:
-    """Tiers whose models' weights fit, the largest first."""
-    return [t for t in reversed(TIERS.values()) if not t.embedded and t.weight_bytes <= room and t.weight_bytes < need]
+def _named(room: int, below: int, dtype: torch.dtype) -> str:
+    """The largest of the course's models that has so few parameters, and fewer than another one."""
+    for tier in (*reversed(TIERS.values()), SMOLLM2):
+        if not tier.embedded and tier.parameters <= room and tier.parameters < below:
+            model = REAL if tier is SMOLLM2 else tier.model
+            return f"name {model} ({_gb(tier.parameters * dtype.itemsize)} GB)"
+    return f"name {EMBEDDED}, which comes with the course"
 
 
 def _gb(size: int) -> str:

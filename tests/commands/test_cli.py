@@ -306,7 +306,7 @@ def test_files_that_were_read_count_as_free_memory_within_a_container(monkeypatc
     """Loading a model fills the page cache, which counts as used there, and gives way to whoever needs the room."""
     kinds = {"anon": 10**9, "file": 14 * 10**9, "inactive_file": 10**10, "active_file": 4 * 10**9}
     files = {
-        "/proc/meminfo": "MemAvailable: 90000000 kB\n",
+        "/proc/meminfo": "MemTotal: 99000000 kB\nMemAvailable: 90000000 kB\n",
         "/sys/fs/cgroup/memory.max": "16000000000\n",
         "/sys/fs/cgroup/memory.current": "15000000000\n",
         "/sys/fs/cgroup/memory.stat": "".join(f"{kind} {size}\n" for kind, size in kinds.items()),

@@ -91,6 +91,8 @@ def serve(hub: Hub) -> Iterator[Hub]:
                 return self._refuse(401, message="Invalid credentials in Authorization header")
             if path == "/":
                 return self._answer(200, b"")
+            if path == f"/api/models/{hub.model}":
+                path += "/revision/main"
             if not path.removeprefix("/api/models").startswith(f"/{hub.model}/"):
                 return self._refuse(404 if given else 401, "RepoNotFound", "Repository not found")
             kind, revision, *name = path.partition(f"/{hub.model}/")[2].replace(hub.sha or "\0", "main").split("/")

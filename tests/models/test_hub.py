@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from lora_lab import models
 from lora_lab.commands import surroundings
 from lora_lab.models import EMBEDDED_FOLDER, TIERS, answers, base, hub, load, load_base, real, tiers
+from lora_lab.models.room import Room
 from tests.helpers.hub import Hub, put_into_cache, serve
 
 MODEL, REVISION = TIERS["t4"].model, TIERS["t4"].revision
@@ -369,6 +370,59 @@ def test_a_disk_that_is_too_small_is_said_before_a_byte_comes(served, monkeypatc
     with open(blobs / "begun", "wb") as file:
         file.truncate(2_200_000_000)  # what came before is not needed again
     load_base("t4")
+
+
+def test_a_disk_that_is_too_small_for_what_the_repository_lists_is_said_before_a_byte_comes(served, monkeypatch):
+    served.files |= {"pytorch_model.bin": b"0" * 10**6}  # which is not fetched
+    listed = sum(len(content) for name, content in served.files.items() if name.endswith((".json", ".safetensors")))
+    listed += len(served.files["chat_template.jinja"])
+    for free in (listed - 1, listed):
+        usage = namedtuple("Usage", "total used free")(10**12, 10**12, free)
+        monkeypatch.setattr(hub.shutil, "disk_usage", lambda _, usage=usage: usage)
+        if free < listed:
+            assert "GB of the disk, and 0.0 GB are free" in refused(OSError, lambda: hub.snapshot(MODEL))
+            assert not [path for _, path, _ in served.asked if "resolve" in path]
+        else:
+            hub.snapshot(MODEL)
+
+
+@pytest.mark.parametrize("counted", [7_615_616_512, 0])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_named_model_that_does_not_fit_is_refused_before_a_byte_of_it_comes(served, monkeypatch, counted, device):
+    served.parameters = counted
+    weights = len(served.files["model.safetensors"])
+    served.files["consolidated.safetensors"] = served.files["model.safetensors"]  # the same once more: not loaded
+    least = (counted or weights // 4) * (4 if device == "cpu" else 2)
+    monkeypatch.setattr(base, "choose_dtype", lambda device: (torch.float32 if device == "cpu" else torch.float16, ""))
+    for free in (least - 1, least):
+        room = Room(64 * 10**9, free, 0)
+        monkeypatch.setattr(Room, "of_machine" if device == "cpu" else "now", classmethod(lambda _, room=room: room))
+        if free < least:
+            said = refused(ValueError, lambda: load(MODEL, device=device))
+            assert f"the weights of {MODEL} are {least / 1e9:.1f} GB, and of " in said
+            assert not [path for _, path, _ in served.asked if "resolve" in path]
+    hub.snapshot(MODEL, admit=lambda n: base.room.require_weights(MODEL, n, base.choose_dtype(device)[0], device))
+
+
+@pytest.mark.parametrize("counted", [-5, 2**60, "many", 1.5], ids=str)
+def test_what_a_server_counts_wrongly_is_not_believed(served, counted):
+    served.parameters = counted
+    asked = []
+    hub.snapshot(MODEL, admit=asked.append)
+    assert asked == [len(served.files["model.safetensors"]) // 4]
+
+
+def test_a_hub_that_does_not_say_how_large_a_model_is_refuses_none(served, monkeypatch):
+    tells = hub.huggingface_hub.HfApi.model_info
+
+    def silent(*given, **options):
+        if options.get("files_metadata"):
+            raise ValueError("no")
+        return tells(*given, **options)
+
+    monkeypatch.setattr(hub.huggingface_hub.HfApi, "model_info", silent)
+    monkeypatch.setattr(Room, "of_machine", classmethod(lambda _: Room(10**9, 10**9, 0)))
+    assert same_weights(load(MODEL, device="cpu")[0], EMBEDDED_FOLDER)
 
 
 def test_a_disk_that_fills_up_is_said_with_the_way_out(served, monkeypatch):

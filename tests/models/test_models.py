@@ -497,7 +497,7 @@ def test_a_download_that_breaks_off_says_why(monkeypatch, empty_cache):
 
 def test_a_damaged_hub_model_is_named_with_its_remedy(monkeypatch, folder):
     (folder / "model.safetensors").write_bytes(b"short")
-    monkeypatch.setattr("lora_lab.models.base.snapshot", lambda *_: folder)
+    monkeypatch.setattr("lora_lab.models.base.snapshot", lambda *_, **__: folder)
     with pytest.raises(ValueError, match="is damaged .*: delete the folder"):
         load_base("t4")
 

@@ -341,7 +341,7 @@ def test_a_folder_is_a_name(converted, kind):
 
 def test_a_hub_models_name_is_asked_of_the_hub_unless_a_folder_has_it(monkeypatch, converted, tmp_path):
     asked = []
-    monkeypatch.setattr(base, "snapshot", lambda name: asked.append(name) or converted)
+    monkeypatch.setattr(base, "snapshot", lambda name, **_: asked.append(name) or converted)
     assert models.load("an-org/a.model", device="cpu")[0].name_or_path == "an-org/a.model" and asked
     shutil.copytree(converted, tmp_path / "an-org" / "a.model")
     monkeypatch.chdir(tmp_path)

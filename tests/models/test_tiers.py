@@ -6,7 +6,7 @@ import types
 import pytest
 import torch
 
-from lora_lab import memory, models
+from lora_lab import memory, models, ram
 from lora_lab.commands import hardware, surroundings
 from lora_lab.models import TIERS, base, get_tier, load, load_base, room, tier_in_words, tiers
 from lora_lab.models.room import Room
@@ -188,8 +188,7 @@ def test_a_named_model_whose_weights_do_not_fit_is_refused_before_they_are_read(
     pretend(monkeypatch, 10**9, 1000)
     read = []
     monkeypatch.setattr(base.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: read.append("it was read"))
-    numbers = tiny_llama().num_parameters()
-    assert base._weight_bytes(tmp_path / "model", torch.bfloat16) == 2 * numbers
+    assert base._parameters(tmp_path / "model") == tiny_llama().num_parameters()
     with pytest.raises(ValueError, match="weights of .* are 0.0 GB, and of the GPU's memory 0.0 of 1.0 GB are"):
         load(tmp_path / "model")
     assert not read
@@ -203,8 +202,57 @@ def test_on_the_cpu_nothing_is_asked(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_: pytest.fail("a GPU was asked"))
     assert Room.now() is None
-    room.require_weights("a model", 10**15)
+    machine(monkeypatch, None)
+    room.require_weights("a model", 10**15, torch.float32, "cpu")  # where the system does not say it
     models.free()
+
+
+def machine(monkeypatch, total, free=0, ours=0):
+    """A machine without a GPU that has so much memory."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    memory = None if total is None else ram.Memory(int(total), int(free), int(ours))
+    monkeypatch.setattr(ram.Memory, "now", lambda: memory)
+
+
+@pytest.mark.parametrize(
+    ("free", "words"),
+    [
+        (20.7, "quantize it while it is loaded .the checkpoint= of quant.quantize_model., or name Qwen/Qwen2.5-1.5B-"),
+        (7.0, "or name Qwen/Qwen2.5-1.5B-Instruct .6.2 GB.$"),
+        (6.1, "or name smollm2 .0.5 GB.$"),
+        (0.1, "or name embedded, which comes with the course$"),
+    ],
+)
+def test_without_a_gpu_weights_are_held_against_the_machine_with_who_holds_it_and_what_would_fit(
+    monkeypatch, free, words
+):
+    machine(monkeypatch, 64e9, free * 1e9, (60 - free) * 1e9)
+    with pytest.raises(ValueError, match=words) as caught:
+        room.require_weights("an/other", 14_770_033_664, torch.float32, "cpu")
+    said = str(caught.value)
+    assert said.startswith(
+        f"the weights of an/other are 59.1 GB, and of this machine's memory {free:.1f} of 64.0 GB are free (other "
+        f"notebooks and programs hold 4.0 GB, this one holds {60 - free:.1f} GB): delete this notebook's models"
+    )
+    assert ("quantize" in said) == (free > 7.4) and "nvidia-smi" not in said
+    machine(monkeypatch, 64e9, 60e9)
+    room.require_weights("an/other", 14_770_033_664, torch.float32, "cpu")
+
+
+def test_who_holds_a_machines_memory_is_listed_by_its_own_program(monkeypatch):
+    machine(monkeypatch, 16e9, 4e9)
+    with pytest.raises(ValueError, match="other notebooks .each keeps its own models; top lists the processes., or q"):
+        room.require_weights("an/other", 3 * 10**9, torch.float32, "cpu")
+
+
+def test_a_named_folder_whose_weights_do_not_fit_into_the_machine_is_refused_before_they_are_read(
+    monkeypatch, tmp_path
+):
+    tiny_llama().save_pretrained(tmp_path / "model")
+    machine(monkeypatch, 64e9, 4 * tiny_llama().num_parameters() - 1)
+    monkeypatch.setattr(base.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: pytest.fail("it was read"))
+    with pytest.raises(ValueError, match="model' are 0.0 GB, and of this machine's memory 0.0 of 64.0 GB are free"):
+        load(tmp_path / "model")
 
 
 def test_a_tier_of_a_gpu_is_held_against_this_machines_memory_where_there_is_none(monkeypatch, nothing_is_fetched):

@@ -18,6 +18,48 @@ TESTS = (
 
 MUTATIONS = (
     Mutation(
+        file="lora_lab/models/hub.py",
+        before="        admit(parameters)\n",
+        after="",
+        test=f"{_HUB}::test_a_named_model_that_does_not_fit_is_refused_before_a_byte_of_it_comes",
+        wrong="a model that cannot fit is downloaded first",
+    ),
+    Mutation(
+        file="lora_lab/models/hub.py",
+        before="counted or weights // 4",
+        after="counted or weights // 2",
+        test=f"{_HUB}::test_a_named_model_that_does_not_fit_is_refused_before_a_byte_of_it_comes",
+        wrong="a model in float32 is counted twice",
+    ),
+    Mutation(
+        file="lora_lab/models/hub.py",
+        before="if _WEIGHTS.fullmatch(name))",
+        after="if name.endswith('.safetensors'))",
+        test=f"{_HUB}::test_a_named_model_that_does_not_fit_is_refused_before_a_byte_of_it_comes",
+        wrong="weights that lie there twice, in two formats, are counted twice",
+    ),
+    Mutation(
+        file="lora_lab/models/room.py",
+        before='Room.now() if device == "cuda" else Room.of_machine()',
+        after="Room.now()",
+        test=f"{_TIERS}::test_without_a_gpu_weights_are_held_against_the_machine_with_who_holds_it_and_what_would_fit",
+        wrong="what does not fit into a machine without a GPU is loaded",
+    ),
+    Mutation(
+        file="lora_lab/models/room.py",
+        before="if parameters // 2 <= room.free:",
+        after="if True:",
+        test=f"{_TIERS}::test_without_a_gpu_weights_are_held_against_the_machine_with_who_holds_it_and_what_would_fit",
+        wrong="a way out is offered that does not fit either",
+    ),
+    Mutation(
+        file="lora_lab/ram.py",
+        before="int(limit) - int(used) + files)",
+        after="int(limit) - int(used))",
+        test="tests/ground/test_ram.py::test_a_container_has_what_its_limit_leaves_and_the_files_it_has_read_give_way",
+        wrong="files that a container has read count as memory in use",
+    ),
+    Mutation(
         file="lora_lab/models/answers.py",
         before='_HEADERS = ("ETag", ',
         after="_HEADERS = (",
