@@ -18,8 +18,11 @@ METHODS: tuple[Method, ...] = ("full", "lora", "qlora")
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or the name of its type if it has none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """The first line of an error's message, with the next where it ends in a colon; or the name of its type."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    if isinstance(error, KeyError) and error.args:
+        return f"no {lines[0]}"  # whose message is the key alone
+    return f"{lines[0]} {lines[1].rstrip(',')}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
 
 
 def command_line(words: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from lora_lab.data.batches import CHAT_TEMPLATE
 from lora_lab.memory.presets import load_config
 from lora_lab.memory.sizes import FAMILIES
 from lora_lab.models import hub
+from lora_lab.models.base import require_loadable
 from lora_lab.models.tiers import EMBEDDED, REAL
 from lora_lab.units import first_line
 
@@ -39,7 +40,14 @@ class Base:
         Raises:
             ValueError, OSError: for a name that is no model's, or one that cannot be had or read.
         """
-        return self._loaded[0].config if self._folder is None else load_config(self._folder)
+        if self._folder is None:
+            return self._loaded[0].config
+        if self.path:
+            require_loadable(self.path, "give the folder that a model was saved to")
+        config = load_config(self._folder)
+        if getattr(config, "quantization_config", None):  # before its weights come
+            raise ValueError(f"{self.name} is quantized already: name the model that it was made from")
+        return config
 
     @cached_property
     def tokenizer(self) -> Any:

@@ -139,8 +139,9 @@ def _require_prompts_read(base: Base) -> None:
 
 
 def _encoded(base: Base, line: Line) -> Encoded:
+    tokenizer = base.tokenizer  # which, if it cannot be read, is no template's fault
     try:
-        return encode_example(base.tokenizer, line.prompt, line.answer)
+        return encode_example(tokenizer, line.prompt, line.answer)
     except Exception as error:  # a template is a program of somebody else's, and fails as it likes
         raise ValueError(
             f"{line.file}, line {line.number}: the model's chat template refuses it ({first_line(error)}): change the "

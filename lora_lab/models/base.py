@@ -64,8 +64,7 @@ def load(name: str | Path, device: Device | None = None) -> Loaded:
     if os.path.isdir(name):  # unlike Path.is_dir, it takes a name that is too long for none
         return _load(Path(name), "", dtype, device, "name a folder that transformers' save_pretrained wrote")
     if isinstance(name, Path) or not _ON_THE_HUB.fullmatch(name):
-        hint = ranges.suggestion(str(name), (EMBEDDED, REAL))
-        raise ValueError(f"no model is named {ranges.brief(str(name))}, and no folder: {hint}{_NAMES}")
+        raise ValueError(f"no model is named {ranges.brief(str(name))}, and no folder: {_hint(str(name))}{_NAMES}")
 
     def admit(parameters: int) -> None:
         room.require_weights(name, parameters, dtype, device)
@@ -75,6 +74,23 @@ def load(name: str | Path, device: Device | None = None) -> Loaded:
 
 _NAMES = f"give {EMBEDDED}, {REAL}, a folder with a model, or a hub model's name such as {TIERS['t4'].model}"
 _ON_THE_HUB = re.compile(r"[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95}", re.ASCII)
+
+
+_ADDRESS = re.compile(r"https?://[^/]+/([^/]+/[^/?#]+)([/?#].*)?")
+
+
+def _hint(name: str) -> str:
+    """What was probably meant."""
+    page = _ADDRESS.fullmatch(name)
+    if page and _ON_THE_HUB.fullmatch(page[1]):
+        return f"did you mean '{page[1]}'? Or "
+    if name.endswith(".gguf"):
+        return "a GGUF file is for llama.cpp, and not read here; "
+    if os.path.isfile(name):
+        return "it is a file, so give the folder that it lies in; or "
+    if os.path.isdir(whole := os.path.expanduser(name)):
+        return f"did you mean '{whole}'? Or "
+    return ranges.suggestion(name, (EMBEDDED, REAL))
 
 
 def load_base(tier: BaseName = "auto", method: Method = "qlora") -> Loaded:
@@ -143,7 +159,7 @@ def load_embedded(folder: str | Path = EMBEDDED_FOLDER) -> Loaded:
 
 def _load(folder: Path, name: str, dtype: torch.dtype, device: Device, way_out: str) -> Loaded:
     safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    _require_loadable(folder, way_out)
+    require_loadable(folder, way_out)
     room.require_weights(name or f"'{folder}'", _parameters(folder), dtype, device)
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
@@ -160,8 +176,30 @@ def _load(folder: Path, name: str, dtype: torch.dtype, device: Device, way_out: 
     return model.eval(), tokenizer
 
 
-def _require_loadable(folder: Path, way_out: str) -> None:
-    """Refuse what transformers would take a library, or hours, to refuse; what is damaged it may find for itself."""
+def require_loadable(folder: Path, way_out: str) -> None:
+    """Refuse what is no whole model, or what transformers would take a library, or hours, to refuse.
+
+    What is damaged it may find for itself.
+
+    Raises:
+        ValueError: for that, with `way_out`, or a better one.
+    """
+    try:
+        files = {file.name for file in folder.iterdir()}
+    except OSError:
+        return
+    if "config.json" not in files:
+        if "adapter_config.json" in files:
+            raise ValueError(
+                f"the folder '{folder}' holds an adapter, and no model: load the model that it was trained on, then "
+                f'lora.load_adapter(model, "{folder}")'
+            )
+        raise ValueError(f"the folder '{folder}' holds no config.json, and so no model: {way_out}")
+    if not any(".safetensors" in name for name in files):
+        raise ValueError(
+            f"the model in '{folder}' has no weights in safetensors; those in pytorch_model.bin, a format that can "
+            "run code, are not read: name a model that has them, or write it anew by transformers' save_pretrained"
+        )
     try:
         config = read_json(folder / "config.json", way_out)
     except (OSError, ValueError):

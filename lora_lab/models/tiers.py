@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import torch
 
@@ -277,9 +277,15 @@ def choose_dtype(device: Device) -> tuple[torch.dtype, str]:
     """The dtype to compute in on `"cpu"` or `"cuda"`, and the reason in words.
 
     `torch.cuda.is_bf16_supported()` is not asked: it says True on a T4, where bfloat16 is slow emulation.
+
+    Raises:
+        ValueError: for another device, or "cuda" where torch sees no GPU.
     """
+    ranges.choice("device", device, get_args(Device))
     if device == "cpu":
         return torch.float32, "16-bit arithmetic on a CPU is slow or emulated, and the embedded base is small"
+    if not torch.cuda.is_available():
+        raise ValueError("device 'cuda': torch sees no GPU here: give 'cpu', or leave it out")
     major, minor = torch.cuda.get_device_capability(0)
     if major >= 8:
         return torch.bfloat16, f"compute capability {major}.{minor} has fast bfloat16, with the range of float32"

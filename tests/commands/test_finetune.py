@@ -455,8 +455,34 @@ def test_a_model_that_is_quantized_already_is_refused(command, base, tmp_path, c
     config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
     shutil.copytree(base, tmp_path / "quantized")
     (tmp_path / "quantized" / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    assert command(base=tmp_path / "quantized") == 2
-    assert "is quantized already: name the one that it was made from" in sentence(capsys)
+    for more in ((), ("--dry-run",)):
+        assert command(*more, base=tmp_path / "quantized") == 2
+        assert "is quantized already: name the one that it was made from" in sentence(capsys)
+
+
+def test_a_hub_model_that_is_quantized_already_is_refused_before_its_weights_come(command, base, tmp_path, monkeypatch):
+    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    monkeypatch.setattr(hub, "small_files", lambda *_: tmp_path)
+    monkeypatch.setattr(models, "load", lambda *_: pytest.fail("the weights came"))
+    with pytest.raises(ValueError, match="^an/other is quantized already: name the model that it was made from$"):
+        _ = Base("an/other").config
+
+
+@pytest.mark.parametrize(
+    ("gone", "words"),
+    [
+        ("model.safetensors", "has no weights in safetensors; those in pytorch_model.bin"),
+        ("config.json", "holds no config.json, and so no model: give the folder that a model was saved to"),
+        ("tokenizer.json", "lora-lab: no tokenizer can be read in "),  # and no line of the data is blamed for it
+    ],
+)
+def test_what_a_models_folder_lacks_is_said_by_a_dry_run_already(command, base, tmp_path, capsys, gone, words):
+    folder = shutil.copytree(base, tmp_path / "half")
+    (folder / gone).unlink()
+    assert command("--dry-run", base=folder) == 2
+    assert words in sentence(capsys)
 
 
 # ---- several runs, and what is left of them -------------------------------------------------------------------------

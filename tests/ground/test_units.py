@@ -16,6 +16,13 @@ from lora_lab.units import METHODS, Method, command_line, first_line
         (ValueError(""), "ValueError"),
         (KeyError(), "KeyError"),
         (OSError("\n  late"), "late"),
+        (
+            ValueError("Validation error for field 'r':\n    TypeError: expected int\n"),
+            "Validation error for field 'r': TypeError: expected int",
+        ),
+        (ValueError("one of: \n(1) a file, \n(2) another"), "one of: (1) a file"),
+        (ValueError("nothing follows:"), "nothing follows:"),
+        (KeyError("metadata"), "no 'metadata'"),
     ],
 )
 def test_an_error_has_a_first_line_whatever_its_message(error, line):

@@ -426,8 +426,43 @@ def test_code_that_comes_with_a_model_is_never_run(folder):
 def test_pickled_weights_do_not_stand_in_for_safetensors(folder):
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
-    with pytest.raises(ValueError, match="is damaged"):
+    with pytest.raises(ValueError, match="no weights in safetensors; those in pytorch_model.bin.*are not read: name a"):
         _load(folder, "", torch.float32, "cpu", "reinstall")
+
+
+def test_a_folder_that_holds_no_model_says_what_it_holds(folder):
+    (folder / "config.json").unlink()
+    with pytest.raises(ValueError, match="base' holds no config.json, and so no model: name a folder that"):
+        load(folder)
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(ValueError, match="holds an adapter, and no model: load the model .*lora.load_adapter.model, "):
+        load(folder)
+
+
+def test_what_was_probably_meant_is_said(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    (folder.parent / "m.gguf").write_bytes(b"GGUF")
+    for name, words in {
+        "https://huggingface.co/Qwen/Qwen2.5-0.5B/tree/main": "did you mean 'Qwen/Qwen2.5-0.5B'[?] Or give",
+        "https://example.org/a page/about": "no folder: give",
+        str(folder / "config.json"): "it is a file, so give the folder that it lies in; or give",
+        str(folder.parent / "m.gguf"): "a GGUF file is for llama.cpp, and not read here; give",
+        "~/base": f"did you mean '{folder}'[?] Or give",
+    }.items():
+        with pytest.raises(ValueError, match=words):
+            load(name)
+
+
+@pytest.mark.parametrize("call", [lambda: load("embedded", "cuda"), lambda: load(EMBEDDED_FOLDER, "cuda")])
+def test_a_gpu_that_is_not_there_is_one_sentence(monkeypatch, call):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="device 'cuda': torch sees no GPU here: give 'cpu', or leave it out"):
+        call()
+
+
+def test_a_dtype_is_chosen_for_a_device_that_there_is():
+    with pytest.raises(ValueError, match="unknown device 'tpu': choose one of cpu, cuda"):
+        choose_dtype("tpu")
 
 
 def test_the_model_card_may_be_edited_without_damaging_the_model(folder):

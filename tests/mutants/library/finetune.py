@@ -14,6 +14,13 @@ TESTS = (READ, RUN)
 
 MUTATIONS = (
     Mutation(
+        file="lora_lab/commands/finetune_plan.py",
+        before="    tokenizer = base.tokenizer  # which, if it cannot be read, is no template's fault\n    try:\n",
+        after="    try:\n        tokenizer = base.tokenizer\n",
+        test=f"{RUN}::test_what_a_models_folder_lacks_is_said_by_a_dry_run_already",
+        wrong="a line of the data is blamed for a tokenizer that is not there",
+    ),
+    Mutation(
         file=ROOM,
         before='    step = estimate.peak_bytes + estimate.components["trainable weights"]',
         after="    step = estimate.peak_bytes",

@@ -18,6 +18,13 @@ TESTS = (
 
 MUTATIONS = (
     Mutation(
+        file="lora_lab/models/base.py",
+        before='        if "adapter_config.json" in files:\n',
+        after="        if False:\n",
+        test=f"{_MODELS}::test_a_folder_that_holds_no_model_says_what_it_holds",
+        wrong="an adapter is called a folder without a config",
+    ),
+    Mutation(
         file="lora_lab/models/hub.py",
         before="        admit(parameters)\n",
         after="",
