@@ -20,6 +20,7 @@ from lora_lab import ranges
 from lora_lab.models.refusals import WITHOUT
 
 _HEADERS = ("ETag", "X-Linked-Etag", "X-Repo-Commit")
+_LISTS = "/api/models/"  # files of a model come from elsewhere, from /api/resolve-cache/ too, and are not read here
 _KEYS = ("sha", "oid", "sha256")
 _NAME = re.compile(r'(?:W/)?"?[\w=+-]([\w.=+-]{0,126}[\w=+-])?"?', re.ASCII)  # a hash is one, `..` and `a/b` are not
 
@@ -54,9 +55,9 @@ def _look(response: Any) -> None:
     if response.request.method == "HEAD":  # on which files are named
         for header in _HEADERS:
             _require_name(response.headers.get(header))
-    if "/api/" in response.url.path:
+    if _LISTS in response.url.path:
         for onward in (response.headers.get("Location"), response.links.get("next", {}).get("url")):
-            if onward is not None and "/api/" not in urlsplit(onward).path:
+            if onward is not None and _LISTS not in urlsplit(onward).path:
                 raise _no_hub(onward, "a page of its interface")
         response.read()
         try:

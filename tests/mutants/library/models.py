@@ -82,7 +82,7 @@ MUTATIONS = (
     ),
     Mutation(
         file="lora_lab/models/answers.py",
-        before='"/api/" not in urlsplit(onward).path',
+        before="_LISTS not in urlsplit(onward).path",
         after="False",
         test=f"{_HUB}::test_a_mirror_that_names_files_outside_of_the_cache_is_refused_before_one_is_written",
         wrong="the next page of a list is not looked at",
