@@ -1,12 +1,16 @@
 """Poll sheets: one page to print for each lesson, with room for forty tallies at each guess, and the answers apart.
 
-A hand-count needs few choices, so each question has three ranges, one of which is right. Their bounds lie between what
-was measured and the two typical wrong values of the guess; so a full column tells what the class believes, and the
-sheet does not tell which column it should be.
+A hand-count needs few choices, so each question has four ranges, one of which is right. Their bounds lie between what
+was measured and the two typical wrong values of the guess; so a full column tells what the class believes. One range
+more, which holds none of the three, stands now to the left and now to the right: with three of them, what was measured
+lay in the middle of every question of two lessons, since a typical wrong guess is often too low and another too high.
+Which side it is depends on the guess's name alone, so a sheet does not tell which column it should be, and another
+guess in the lesson changes nothing.
 """
 
 import html
-import math
+import itertools
+import zlib
 from collections.abc import Sequence
 
 from teaching.facts import Asked, Facts
@@ -20,7 +24,8 @@ h1 { font-size: 15pt; margin: 0 0 1mm } p { margin: 0 0 2mm }
 h2 { font-size: 10pt; margin: 2.5mm 0 1mm; break-after: avoid }
 table { width: 100%; border-collapse: collapse; table-layout: fixed; break-inside: avoid }
 th, td { border: 0.3mm solid #000; padding: 0.7mm 2mm; text-align: left; vertical-align: top; font-weight: normal }
-td { height: 11mm } td.right { font-weight: bold } .answers td { height: auto }
+td { height: 11mm } td.right { font-weight: bold }
+.answers table { table-layout: auto } .answers td { height: auto; font-size: 9pt }
 """
 
 
@@ -36,28 +41,58 @@ def page(lessons: Sequence[Facts], answers: bool) -> str:
     return f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{sheets}\n</body>\n</html>\n'
 
 
-def bounds(asked: Asked) -> tuple[float, float]:
-    """Two round numbers that part what was measured and the two typical wrong values from one another."""
-    low, middle, high = sorted([asked.value, *(value for value, _ in asked.wrong)])
-    return _between(low, middle), _between(middle, high)
+def bounds(asked: Asked) -> tuple[float, float, float]:
+    """Three round numbers: one or two in each gap between what was measured and the two typical wrong values.
+
+    A gap without room for two leaves them to the other; where neither has room, one lies below all three values.
+    """
+    low, middle, high = (value for value, _ in _values(asked))
+    splits = [((1, 2), (2, 1)), ((2, 1), (1, 2))][zlib.crc32(asked.name.encode()) % 2]
+    for of_lower, of_upper in splits:
+        found = *_between(low, middle, of_lower), *_between(middle, high, of_upper)
+        if len(found) == 3:
+            return found
+    (first,), (second,) = _between(low, middle), _between(middle, high)
+    return low - (first - low), first, second
 
 
-def ranges(asked: Asked) -> tuple[str, str, str]:
-    """The three choices, in words."""
-    low, high = (f"{bound:,.10g}" for bound in bounds(asked))
-    return f"below {low}", f"{low} to {high}", f"above {high}"
+def ranges(asked: Asked) -> tuple[str, str, str, str]:
+    """The four choices, in words."""
+    first, second, third = (f"{bound:,.10g}" for bound in bounds(asked))
+    return f"below {first}", f"{first} to {second}", f"{second} to {third}", f"above {third}"
 
 
-def _between(low: float, high: float) -> float:
-    """The roundest number strictly between two others, near their middle: of the logarithms, if they lie far apart."""
+def column(asked: Asked, value: float) -> int:
+    """Which of the four ranges, from 0, holds a value."""
+    return sum(value > bound for bound in bounds(asked))
+
+
+def _values(asked: Asked) -> list[tuple[float, str]]:
+    """What was measured and what the wrong values reveal, ascending; what was measured reveals nothing."""
+    return sorted([(asked.value, ""), *asked.wrong])
+
+
+def _between(low: float, high: float, count: int = 1) -> tuple[float, ...]:
+    """The roundest numbers strictly between two others: one about in the middle, or two about a sixth from the ends,
+    so that what lies between them is as wide as the ranges beside it. Of the logarithms, if the two lie far apart.
+
+    Of two there may be none: without a whole number between two whole ones, or without room for two digits each.
+    """
     if not low < high:
         raise ValueError(f"no range parts {low:g} from {high:g}")
+    if count > 1 and low % 1 == high % 1 == 0 and high - low < 2:
+        return ()
     far = low > 0 and high > 10 * low
-    middle = math.sqrt(low * high) if far else (low + high) / 2
+    shares = [1 / 2] if count == 1 else [1 / 6, 5 / 6]
+    exact = [low * (high / low) ** share if far else low + (high - low) * share for share in shares]
     digits = 1
-    while not low < float(f"{middle:.{digits}g}") < high:
+    while True:
+        found = tuple(float(f"{each:.{digits}g}") for each in exact)
+        if all(below < above for below, above in itertools.pairwise([low, *found, high])):
+            return found
+        if count > 1 and digits == 2:
+            return ()
         digits += 1
-    return float(f"{middle:.{digits}g}")
 
 
 def _sheet(facts: Facts, answers: bool) -> str:
@@ -71,16 +106,18 @@ def _sheet(facts: Facts, answers: bool) -> str:
 def _question(number: int, asked: Asked, answers: bool) -> str:
     heading = f"<h2>{number}. {_text(asked.question)} (section {asked.section})</h2>"
     choices = "".join(f"<th>{choice}</th>" for choice in ranges(asked))
-    cells = "".join(_answer(asked, column) if answers else "<td></td>" for column in range(3))
+    cells = "".join(_answer(asked, number) if answers else "<td></td>" for number in range(4))
     return f"{heading}\n<table>\n<tr>{choices}</tr>\n<tr>{cells}</tr>\n</table>"
 
 
-def _answer(asked: Asked, column: int) -> str:
+def _answer(asked: Asked, number: int) -> str:
     """What it means that a guess lies in this range."""
-    inside = sorted([(asked.value, ""), *asked.wrong])[column]
-    if inside == (asked.value, ""):
-        return f'<td class="right">right: {asked.measured}</td>'
-    return f"<td>near {inside[0]:,.10g}: {_text(inside[1])}</td>"
+    for value, revealed in _values(asked):
+        if column(asked, value) == number and revealed:
+            return f"<td>near {value:,.10g}: {_text(revealed)}</td>"
+        if column(asked, value) == number:
+            return f'<td class="right">right: {asked.measured}</td>'
+    return "<td>no typical guess</td>"
 
 
 def _text(words: str) -> str:

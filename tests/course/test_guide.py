@@ -115,9 +115,69 @@ def test_nobody_sits_for_more_than_a_hundred_minutes_without_a_break():
 @pytest.mark.parametrize("lesson", LESSONS, ids=by_number)
 def test_the_ranges_of_a_poll_part_what_was_measured_from_both_typical_wrong_values(lesson):
     for asked in lesson.asked:
-        low, high = polls.bounds(asked)
-        first, second, third = sorted([asked.value, *(value for value, _ in asked.wrong)])
-        assert first < low < second < high < third, asked.question
+        bounds = polls.bounds(asked)
+        values = [asked.value, *(value for value, _ in asked.wrong)]
+        assert list(bounds) == sorted(set(bounds)) and not set(bounds) & set(values), asked.question
+        assert len({sum(bound < value for bound in bounds) for value in values}) == 3, asked.question
+
+
+def digits(choice):
+    """The digits that a range is written with, without zeros at an end of a number."""
+    return sum(len(re.sub(r"\D", "", number).strip("0")) for number in re.findall(r"[\d,.]+", choice))
+
+
+def width(asked, number):
+    low, high = polls.bounds(asked)[number - 1 : number + 1]
+    return high - low
+
+
+# What one might go by who knows nothing of the question; each gives one of the four ranges, from 0.
+RULES = {
+    "always the first": lambda asked: 0,
+    "always the second": lambda asked: 1,
+    "always the third": lambda asked: 2,
+    "always the last": lambda asked: 3,
+    "the wider of the two inner ones": lambda asked: max((1, 2), key=lambda number: width(asked, number)),
+    "the narrower of the two": lambda asked: min((1, 2), key=lambda number: width(asked, number)),
+    "the roundest": lambda asked: min(range(4), key=lambda number: digits(polls.ranges(asked)[number])),
+    "the most exact": lambda asked: max(range(4), key=lambda number: digits(polls.ranges(asked)[number])),
+    "the longest": lambda asked: max(range(4), key=lambda number: len(polls.ranges(asked)[number])),
+    "the shortest": lambda asked: min(range(4), key=lambda number: len(polls.ranges(asked)[number])),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_right_range_of_a_poll_is_not_found_by_its_place_or_its_form(rule):
+    """One of four is chance; a rule that is right more often than one in three would be worth knowing."""
+    asked = [each for lesson in LESSONS for each in lesson.asked]
+    right = [sum(bound < each.value for bound in polls.bounds(each)) for each in asked]
+    found = sum(RULES[rule](each) == number for each, number in zip(asked, right, strict=True))
+    assert found <= len(asked) / 3, f"{rule}: right in {found} of {len(asked)}"
+
+
+def test_among_the_inner_ranges_of_a_poll_neither_place_nor_width_tells_which_is_right():
+    asked = [each for lesson in LESSONS for each in lesson.asked if polls.column(each, each.value) in (1, 2)]
+    for rule in ("always the second", "the wider of the two inner ones"):
+        found = sum(RULES[rule](each) == polls.column(each, each.value) for each in asked)
+        assert 1 / 3 <= found / len(asked) <= 2 / 3, f"{rule}: right in {found} of {len(asked)}"
+
+
+def test_no_range_is_right_in_every_question_of_a_lesson():
+    for lesson in LESSONS:
+        assert len({polls.column(asked, asked.value) for asked in lesson.asked}) > 1, lesson.number
+
+
+def test_a_range_that_holds_nothing_stands_on_a_side_that_depends_on_the_guess_alone():
+    """Both sides, by a name; in the other gap, where one has no room; and below all, where neither has."""
+
+    def bounds(name, *values):
+        middle, low, high = f"{values[1]}", (float(values[0]), "low"), (float(values[2]), "high")
+        return polls.bounds(facts.Asked(name, "how many", 1, middle, (low, high)))
+
+    assert {bounds(name, 0, 60, 120) for name in "abcdef"} == {(10, 50, 90), (30, 70, 100)}
+    assert {bounds(name, 0, 1, 7) for name in "abcdef"} == {(0.5, 2, 6)}
+    assert {bounds(name, 1.5, 6.5, 6.6) for name in "abcdef"} == {(2, 6, 6.55)}
+    assert {bounds(name, 2, 3, 4) for name in "abcdef"} == {(1.5, 2.5, 3.5)}
 
 
 BETWEEN = [
@@ -133,7 +193,22 @@ BETWEEN = [
 
 @pytest.mark.parametrize(("low", "high", "bound"), BETWEEN)
 def test_a_bound_is_round_and_lies_strictly_between(low, high, bound):
-    assert polls._between(low, high) == bound
+    assert polls._between(low, high) == (bound,)
+
+
+TWO_BETWEEN = [
+    (0, 6, (1, 5)),
+    (50, 100, (60, 90)),
+    (64, 4096, (100, 2000)),
+    (1, 3, (1.3, 2.7)),
+    (1, 2, ()),
+    (1.99, 2, ()),
+]
+
+
+@pytest.mark.parametrize(("low", "high", "found"), TWO_BETWEEN)
+def test_two_bounds_leave_about_two_thirds_between_them_and_room_for_a_whole_number(low, high, found):
+    assert polls._between(low, high, 2) == found
 
 
 def test_two_values_that_are_equal_have_no_bound():
@@ -148,7 +223,7 @@ def test_the_sheets_have_every_guess_and_room_and_no_answer():
             for _, revealed in asked.wrong:
                 assert polls._text(revealed) not in SHEETS
     asked = sum(len(lesson.asked) for lesson in LESSONS)
-    assert SHEETS.count("<td></td>") == SHEETS.count("<td") == 3 * asked
+    assert SHEETS.count("<td></td>") == SHEETS.count("<td") == 4 * asked
     assert guide.ANSWERS.read_text(encoding="utf-8").count('<td class="right">') == asked
 
 
@@ -283,13 +358,14 @@ def test_a_lessons_page_counts_from_its_sections():
     assert "**Runs over**: section 2 (22 minutes at a brisk walk)." in page
 
 
-@pytest.mark.parametrize(("measured", "column"), [("5", 0), ("15", 1), ("25", 2)])
+@pytest.mark.parametrize(("measured", "column"), [("5", 0), ("15", 2), ("25", 3)])
 def test_reasons_stand_under_the_range_that_holds_their_wrong_value(measured, column):
     asked = facts.Asked("a", "how many", 1, measured, ((20.0, "twenty"), (10.0, "ten")))
-    cells = [polls._answer(asked, number) for number in range(3)]
-    assert f"right: {measured}" in cells[column]
-    order = [re.sub(r"<[^>]+>|near \d+: ", "", cell) for number, cell in enumerate(cells) if number != column]
-    assert order == ["ten", "twenty"]
+    cells = [polls._answer(asked, number) for number in range(4)]
+    assert f"right: {measured}" in cells[column] and polls.column(asked, asked.value) == column
+    assert sum("no typical guess" in cell for cell in cells) == 1
+    for word, value in (("ten", 10), ("twenty", 20)):
+        assert f": {word}<" in cells[polls.column(asked, value)]
 
 
 def test_a_question_that_answers_a_guess_names_one_of_its_section(tmp_path, monkeypatch):
