@@ -17,6 +17,8 @@ from pathlib import Path
 
 from teaching import facts, polls, words
 from teaching.facts import Facts
+from teaching.pace import OPENING
+from teaching.pace import clock as _clock
 from teaching.words import Ask, Part, Plan, Words
 
 from lora_lab.authoring.pages import repository, write
@@ -25,7 +27,7 @@ COURSE = Path(__file__).resolve().parent
 GUIDE, GRADING = COURSE / "instructor_guide.md", COURSE / "grading.md"
 POLLS, ANSWERS = COURSE / "polls.html", COURSE / "poll_answers.html"
 
-SESSION, OPENING, CLOSING = 90, 5, 5  # minutes of a session, and of what stands before and after a lesson's sections
+SESSION, CLOSING = 90, 5  # minutes of a session, and of what stands after a lesson's sections
 LATE, OVER = 5, 1  # minutes that a section may take more before one jumps; and at a brisk walk, before it is told
 PEOPLE = 40
 SERVER_GB = 0.15  # a person's Jupyter server without a kernel: 0.09 GB, measured for JupyterLab 4.6.6, and room
@@ -235,10 +237,6 @@ def _tasks(tasks: tuple[tuple[str, int], ...]) -> str:
 def _links(lesson: Facts) -> str:
     places = {"workbook": f"workbook/{lesson.name}.ipynb", "exercise": f"../exercises/{lesson.name}.ipynb"}
     return ", ".join(f"[{name}]({place})" for name, place in places.items())
-
-
-def _clock(minutes: int) -> str:
-    return f"{minutes // 60}:{minutes % 60:02}"
 
 
 def _minutes(clock: str) -> int:

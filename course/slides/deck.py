@@ -8,7 +8,8 @@
     the closing cell  what one can decide now, the three questions, and after them the answers, whole: together on a
                       slide, or on one each
 
-The text and the hints between two slides are notes of the first. Nothing is executed.
+The text and the hints between two slides are notes of the first. The notes of a section's first slide begin with the
+clock of a session, as the instructor's guide has it. Nothing is executed.
 """
 
 import re
@@ -19,6 +20,7 @@ from nbformat import NotebookNode
 from slides import words
 from slides.shown import of_outputs
 from slides.slide import Part, Slide
+from teaching.pace import OPENING, clock
 
 from lora_lab.authoring.editions import BADGE_ID
 from lora_lab.authoring.tags import Lesson
@@ -35,6 +37,7 @@ def deck(notebook: NotebookNode, lesson: Lesson) -> list[Slide]:
     """The slides of an executed notebook. `lesson` is what the tags of its master say."""
     made: list[Slide] = []
     section = text = unshown = ""
+    now, due = OPENING, f"{clock(0)} to {clock(OPENING)}"
     for cell in notebook.cells:
         if cell.id == BADGE_ID:
             continue
@@ -42,11 +45,19 @@ def deck(notebook: NotebookNode, lesson: Lesson) -> list[Slide]:
         if opens:
             section = words.heading_and_rest(cell.source)[0]
             _say(made, f"**{section}** ({opens[0]} minutes)")
+            begins, now = now, now + int(opens[0])
+            due = f"{clock(begins)} to {clock(now)}"
         hint = bool(of_kind(cell, "hint"))
         if cell.cell_type == "markdown" and not hint:
             text = unshown = cell.source
         if TAG in cell.metadata.get("tags", []):
-            made += _slides(cell, section, text, unshown, lesson, first=not made)
+            slides = list(_slides(cell, section, text, unshown, lesson, first=not made))
+            if slides and slides[0].kind == "closing":
+                due = f"from {clock(now)}"
+            if slides and due:
+                slides[0].notes.insert(0, f"On the clock: {due}.")
+                due = ""
+            made += slides
             unshown = ""
         elif cell.cell_type == "markdown":
             _say(made, words.heading_and_rest(text)[1] if opens else cell.source)

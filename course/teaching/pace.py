@@ -9,11 +9,17 @@ from collections.abc import Iterable
 
 from nbformat import NotebookNode
 
+OPENING = 5  # minutes of a session before the first section of a lesson
 WORDS_A_MINUTE = 130
 CODE_LINE, FIGURE, TABLE, GUESS, TURN, TYPED_LINE = 4 / 60, 0.75, 0.5, 1.0, 2.0, 1.0  # minutes for each
 
 _FOLDED = re.compile(r"<details>.*?</details>", re.DOTALL)
 _ADDRESS = re.compile(r"\]\([^)]*\)")
+
+
+def clock(minutes: int) -> str:
+    """A minute of a session, as its clock shows it: 1:05."""
+    return f"{minutes // 60}:{minutes % 60:02}"
 
 
 def of_cells(cells: Iterable[NotebookNode]) -> float:

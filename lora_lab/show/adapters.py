@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 from matplotlib.lines import Line2D
 
+from lora_lab.show.drawing import INK
 from lora_lab.show.figures import CONTEXT, POINT, figure
 from lora_lab.show.inputs import filled, named, numbers
 
@@ -38,8 +39,9 @@ def runs(scores: Mapping[str, Sequence[float]], point: str, title: str | None = 
         color = POINT if name == point else CONTEXT
         for value, mark in zip(values, itertools.cycle(_MARKS)):
             axis.scatter(100 * value, row, s=90, alpha=0.7, color=color, marker=mark, clip_on=False, linewidths=0)
-        axis.annotate(f"{means[name]:.0%}", (1.02, row), xycoords=("axes fraction", "data"), va="center", color=color)
-    axis.annotate("mean", (1.02, len(scores) - 0.5), xycoords=("axes fraction", "data"), fontsize=10, color=CONTEXT)
+        read = POINT if name == point else INK  # from afar, unlike a mark
+        axis.annotate(f"{means[name]:.0%}", (1.02, row), xycoords=("axes fraction", "data"), va="center", color=read)
+    axis.annotate("mean", (1.02, len(scores) - 0.5), xycoords=("axes fraction", "data"), fontsize=10, color=INK)
     seeds = [Line2D([], [], linestyle="", marker=mark, markersize=9, color=CONTEXT, label=f"seed {seed}")
              for seed, mark in zip(range(max(map(len, scores.values()))), itertools.cycle(_MARKS))]  # fmt: skip
     fig.legend(handles=seeds, loc="outside lower right", ncols=len(seeds), fontsize=10)

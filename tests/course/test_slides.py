@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import contract_of_slides
+import guide
 import make_slides
 import nbformat
 import npm
@@ -13,6 +14,7 @@ from nbformat.v4 import new_output
 from slides import page, words
 from slides.deck import ANSWERS, DECIDE, QUESTIONS, deck, stub
 from slides.slide import Part, Slide
+from teaching import facts
 
 from lora_lab.authoring import editions, tags
 from lora_lab.authoring.pages import Page, as_json, pages, write
@@ -110,6 +112,34 @@ def test_the_answers_of_the_three_questions_stand_on_the_slide_after_them():
     questions, answers = slides()[-2:]
     assert questions.parts[0].text == "1. Why?\n2. How?\n3. When?"
     assert answers.parts[0].text == "1. So.\n2. Thus.\n3. Now."
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda page: page.name)
+def test_where_a_section_opens_the_notes_begin_with_the_clock_of_the_guide(lesson):
+    """By the guide's own table. A section that shows nothing has no slide to say it on."""
+    [told] = [each for each in facts.every() if each.name == lesson.name]
+    rows = [row.strip("| ").split(" | ") for row in guide.clock(told).splitlines()[2:]]
+    begins = {row[2]: row[0] for row in rows}
+    ends = {row[2]: after[0] for row, after in zip(rows, rows[1:], strict=False)}
+    made, seen = make_slides.slides_of(lesson)[1], {""}
+    assert made[0].notes[0] == "On the clock: 0:00 to 0:05."
+    for slide in made[1:]:
+        section = slide.section or slide.heading
+        if section in begins and section not in seen:
+            assert slide.notes[0] == f"On the clock: {begins[section]} to {ends[section]}.", section
+        seen.add(section)
+    [decide] = [slide for slide in made if slide.heading == DECIDE]
+    assert decide.notes[0] == f"On the clock: from {begins['The three questions, aloud']}."
+    assert sum(note.startswith("On the clock") for slide in made for note in slide.notes) == 2 + len(seen & set(begins))
+
+
+def test_what_the_controls_of_lesson_03_are_stands_on_the_wall_before_their_scores():
+    [lesson] = [each for each in LESSONS if each.name.startswith("03")]
+    made = make_slides.slides_of(lesson)[1]
+    words_by_slide = [" ".join(part.text for part in slide.parts if part.kind == "markdown") for slide in made]
+    figure = next(n for n, slide in enumerate(made) if any("wrong block 0%" in part.text for part in slide.parts))
+    for control in ("answers shuffled", "random direction", "wrong block"):
+        assert any(f"**{control}**:" in shown for shown in words_by_slide[:figure]), control
 
 
 def test_text_between_slides_is_a_note_of_the_slide_before_it():
@@ -328,7 +358,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(npm, "take", lambda package, files, into: [])
     assert make_slides.main(["03_lora_from_scratch"], into=tmp_path) == 0
     assert (
-        '<a href="03_lora_from_scratch.html">LoRA from scratch</a>, 18 slides' in (tmp_path / "index.html").read_text()
+        '<a href="03_lora_from_scratch.html">LoRA from scratch</a>, 19 slides' in (tmp_path / "index.html").read_text()
     )
     return (tmp_path / "03_lora_from_scratch.html").read_text(encoding="utf-8")
 
@@ -342,7 +372,7 @@ def test_a_page_names_no_address_outside_its_folder_and_every_image_has_alt_text
 
 def test_an_equation_is_left_to_mathjax_and_the_notes_are_beside_the_slide(made: str) -> None:
     assert r"$$h = W_0\,x + \frac{\alpha}{r}\,B\,A\,x$$" in made
-    assert made.count("<section") == 18 and 10 <= made.count('<aside class="notes">') <= 18
+    assert made.count("<section") == 19 and 10 <= made.count('<aside class="notes">') <= 19
 
 
 @pytest.mark.parametrize("refused", ["reveal.js", "mathjax"])
@@ -373,7 +403,7 @@ def test_the_index_counts_what_each_page_holds_and_no_other_notebook_is_asked(
     index = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert re.findall(r'<li value="(\d+)"><a href="(.*?)">(.*?)</a>, (\d+) slides', index) == [
         ("1", "01_svd.html", "Ranks &amp; cuts", "3"),
-        ("3", "03_lora_from_scratch.html", "LoRA from scratch", "18"),
+        ("3", "03_lora_from_scratch.html", "LoRA from scratch", "19"),
     ]
     assert asked == ["03_lora_from_scratch"] and "Ranks" in (tmp_path / "01_svd.html").read_text(encoding="utf-8")
 

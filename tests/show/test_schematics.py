@@ -4,6 +4,7 @@ import re
 
 import matplotlib.pyplot as plt
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 
 from lora_lab import show
@@ -177,6 +178,18 @@ def test_the_break_even_rank_is_the_first_with_more_numbers(sizes):
 
 
 # ── runs ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_means_beside_the_marks_are_dark_enough_to_be_read_from_afar(monkeypatch):
+    """4.5 : 1 on white for all but the coloured one, as for words of a page (WCAG 2.2, 1.4.3)."""
+    drawn = []
+    monkeypatch.setattr("lora_lab.show.adapters.figure", lambda fig, **said: drawn.append(fig))
+    show.runs({"a": [0.2, 0.4], "me": [0.5]}, "me", xlabel="lists right")
+    words = {text.get_text(): text.get_color() for text in drawn[0].axes[0].texts}
+    assert set(words) == {"30%", "50%", "mean"}
+    for said in ("30%", "mean"):
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(words[said])]
+        assert 1.05 / (0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05) >= 4.5
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 # %% [markdown] tags=["slide"]
 # # Start here: teach a language model something new, and find out what was new
 #
-# A model of 8 billion weights *runs* on a card of 24 GB. To *train* all of its
-# weights the usual way, a card of 80 GB is too small.
+# A model of 8 billion weights *runs* on a card of **24 GB**. To *train* all of its
+# weights the usual way, that card is far too small.
 #
 # After this lesson you have fine-tuned a small model, you know what of its skill is new, and what to try
 # before you fine-tune at all.
@@ -87,7 +87,7 @@ as_usual = memory.estimate("llama-3.1-8b", "qlora", r=16, checkpointing=True, up
 print(f"QLoRA with checkpointing: {lean.peak_bytes / 1e9:.0f} GB here, "
       f"{as_usual.peak_bytes / 1e9:.0f} GB as PEFT with bitsandbytes is usually run")
 
-# %% [markdown] tags=["minutes:4"]
+# %% [markdown] tags=["minutes:3"]
 # ## 2. A model whose knowledge you can count
 #
 # Our model is a real Llama, only small, pretrained on text about an invented world. So we can count what it knows. It
@@ -115,7 +115,7 @@ watched = min(task.heldout, key=lambda example: len(example.answer))
 for label, text in [("passage   ", watched.prompt), ("answer    ", first_try), ("wanted    ", watched.answer)]:
     print(show.wrapped(label, text))
 
-# %% [markdown] tags=["minutes:6"]
+# %% [markdown] tags=["minutes:8"]
 # ## 3. What would you count?
 #
 # One answer is an anecdote; we need numbers. That it *is* JSON is the form. That its values are right is the content.
@@ -172,7 +172,7 @@ def measure(model):
 before = measure(model)
 show.table([[score, f"{share:.0%}"] for score, share in before.items()], ["score", "before training"])
 
-# %% [markdown] tags=["minutes:6"]
+# %% [markdown] tags=["minutes:7"]
 # ## 4. One hundred steps
 #
 # Two calls make it a QLoRA model. The first stores every [linear layer](../course/glossary.md#linear-layer) in 4 bits and [freezes](../course/glossary.md#freeze) it. The second puts a small
@@ -235,7 +235,7 @@ guessed.against(valid_after=round(100 * after["valid JSON"]), fields_after=round
 # First the form came, then the content. The last column is the same model with its update switched off.
 # Nothing underneath has moved, so one [base](../course/glossary.md#base) can serve a thousand updates.
 
-# %% [markdown] tags=["minutes:7"]
+# %% [markdown] tags=["minutes:6"]
 # ## 5. Form or content?
 #
 # [Zhou et al. (LIMA, 2023)](https://arxiv.org/abs/2305.11206), section 2, suppose of large chat models that nearly all
@@ -278,7 +278,7 @@ guessed.against(fields_control=round(100 * control["fields right"]), reads_contr
 # So here reading came from pretraining. Training taught the form, and where to use the reading: more than a format, and
 # less than knowledge.
 
-# %% [markdown] tags=["minutes:7"]
+# %% [markdown] tags=["minutes:6"]
 # ## 6. The ladder: do you need to fine-tune at all?
 #
 # [Fine-tuning](../course/glossary.md#fine-tuning) is the last rung. Before it come the *request*, *examples* in the request, and *[retrieval](../course/glossary.md#retrieval)*: looking the

@@ -9,9 +9,9 @@
 #
 # | computing, 2 CPU cores | for you | memory | builds on |
 # |---|---|---|---|
-# | about a minute | 80 minutes | under 2 GB | 01_svd |
+# | about a minute | 65 minutes | under 2 GB | 01_svd |
 
-# %% [markdown] tags=["minutes:5"]
+# %% [markdown] tags=["minutes:4"]
 # ## 1. A copy for every customer
 #
 # Full fine-tuning changes every weight, so every customer needs every weight again. LoRA stores only what it adds.
@@ -36,7 +36,7 @@ for name, numbers in {"every weight": full, "what LoRA adds, at rank 16": added}
 rows.append(["one base, a hundred adapters", "", "", f"{BYTES * (full + CUSTOMERS * added) / 1e9:,.1f} GB"])
 show.table(rows, ["Llama-3.1-8B", "numbers", "one customer", "a hundred customers"])
 
-# %% [markdown] tags=["minutes:10"]
+# %% [markdown] tags=["minutes:8"]
 # ## 2. Two paths
 #
 # The hundred share one base, and each brings a small file. What is in it?
@@ -78,7 +78,7 @@ show.lora_explorer(d_out=192, d_in=192, r=8, alpha=16)
 #
 # $$h = W_0\,x + \frac{\alpha}{r}\,B\,A\,x$$
 
-# %% [markdown] tags=["minutes:10"]
+# %% [markdown] tags=["minutes:8"]
 # ## 3. Your turn: the forward pass
 #
 # `self` has the frozen layer `self.base`, which you call like a function, `self.lora_A` [r, d_in], `self.lora_B`
@@ -105,7 +105,7 @@ def lora_forward(self, x):  # x: [..., d_in] -> h: [..., d_out]
 # %% tags=["check:lora_forward"]
 lora_forward = check("lora_forward", lora_forward)
 
-# %% [markdown] tags=["minutes:15"]
+# %% [markdown] tags=["minutes:13"]
 # ## 4. Your turn: where to start
 #
 # Before training, the layer must give *exactly* what its base gives. And it must be able to learn. **Guess:** which may
@@ -200,7 +200,7 @@ for name, parameter in with_lora(nn.Linear(512, 192)).named_parameters():
     rows.append([name, str(list(parameter.shape)), "trained" if parameter.requires_grad else "frozen"])
 show.table(rows, ["parameter", "shape", "is"])
 
-# %% [markdown] tags=["minutes:10"]
+# %% [markdown] tags=["minutes:9"]
 # ## 5. Your turn: into a model
 #
 # Our model is a small Llama: 28 linear layers in four [blocks](../course/glossary.md#block), and a [head](../course/glossary.md#head) `lm_head` that scores the next token. The head
@@ -247,7 +247,7 @@ trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
 whole = sum(p.numel() for p in base.parameters())
 print(f"LoRA trains {trained:,} numbers, full fine-tuning {whole:,}: {trained / whole:.1%}")
 
-# %% [markdown] tags=["minutes:5"]
+# %% [markdown] tags=["minutes:4"]
 # ## 6. Is it the same LoRA that everybody uses?
 #
 # PEFT knows nothing of your code. Both get the same layer and the same A and B, none of them zero.
@@ -277,7 +277,7 @@ for name, (yours, peft_has) in pairs.items():
     rows.append([name, f"{gaps[name]:.1e}", "1e-6"])
 show.table(rows, ["yours and PEFT's", "relative difference", "allowed"])
 
-# %% [markdown] tags=["minutes:12"]
+# %% [markdown] tags=["minutes:9"]
 # ## 7. Does it learn?
 #
 # The task is a secret code over twelve words: each stands for another. An answer counts if all five words are right.
@@ -331,7 +331,7 @@ show.table(rows, ["what trained", "held-out lists right"])
 # **The last row is the trap.** At full fine-tuning's best rate LoRA looks unable to learn. Nothing is broken: the rate
 # is.
 
-# %% [markdown] tags=["minutes:13"]
+# %% [markdown] tags=["minutes:10", "slide"]
 # ## 8. Was it luck?
 #
 # Three controls, three seeds each:
