@@ -1,5 +1,6 @@
 """The instructor's guide is what its script writes, its words agree with the lessons, and its minutes add up."""
 
+import html
 import re
 import tomllib
 
@@ -383,6 +384,65 @@ def test_a_question_that_answers_a_guess_names_one_of_its_section(tmp_path, monk
 def test_no_column_of_waits_stands_twice():
     headers = guide.kernels().splitlines()[0].strip("| ").split(" | ")
     assert len({header[:2] for header in headers}) == len(headers) and "the longest of all" in guide.kernels()
+
+
+# Who goes in order has not been told
+
+
+# The same figure, said of something else: a text's length, another method's bar, another step, a loss, another model.
+ELSEWHERE = {
+    "break_even": ["2,048 tokens"],
+    "plain_gb": ["LoRA 32 GB"],
+    "ruined_facts": ["1.29 times the operations", "Full shows 1.29"],
+    "beside": ["0.024 1.35 1.44"],
+    "h100_minutes": ["7 to 16 minutes"],
+}
+
+
+def read(path):
+    """What each cell of a notebook shows: its words, or what it prints, draws (the alt text) and tabulates."""
+    shown = []
+    for cell in nbformat.read(path, as_version=4).cells:
+        pages = [output.get("data", {}).get("text/html", "") for output in cell.get("outputs", [])]
+        alts = [alt for page in pages for alt in re.findall(r'alt="([^"]*)"', page)]
+        words = [re.sub(r"<style.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL) for page in pages]
+        printed = [output.get("text", "") for output in cell.get("outputs", [])]
+        shown.append(" ".join([cell.source * (cell.cell_type == "markdown"), *alts, *words, *printed]))
+    return [" ".join(html.unescape(words).split()) for words in shown]
+
+
+def telling(asked):
+    """What would tell a guess's answer: its figure and the unit that its question begins with, or alone if it is exact.
+
+    Per cent are left out: every lesson has dozens, of all things.
+    """
+    unit = asked.question.split()[0]
+    figures = {asked.measured, f"{asked.value:,.10g}"}
+    if unit == "%":
+        return set()
+    if unit in ("GB", "MB", "points", "minutes"):
+        rounded = {f"{asked.value:.0f}"} if asked.value >= 10 else set()
+        return {f"{figure} {unit}" for figure in figures | rounded}
+    return {figure for figure in figures if len(re.sub(r"\D", "", figure).strip("0")) > 2}
+
+
+def test_no_guess_is_told_before_it_is_asked_to_who_goes_in_order():
+    """Nowhere in README, syllabus, the lessons before, and above in the same one."""
+    before = [(guide.COURSE.parent / name).read_text(encoding="utf-8") for name in ("README.md", "course/syllabus.md")]
+    told = []
+    for lesson in LESSONS:
+        path = guide.COURSE.parent / "notebooks" / f"{lesson.name}.ipynb"
+        tags, shown = [cell.metadata.get("tags", []) for cell in nbformat.read(path, as_version=4).cells], read(path)
+        for asked in lesson.asked:
+            at = next(number for number, found in enumerate(tags) if f"guess:{asked.name}" in found)
+            above = " ".join([*before, *shown[:at]])
+            for other in ELSEWHERE.get(asked.name, []):
+                above = above.replace(other, "")
+            for figure in telling(asked):
+                if re.search(rf"(?<![\d.,]){re.escape(figure)}(?!\d|[.,]\d)", above):
+                    told.append(f"{lesson.number} {asked.name}: {figure}")
+        before += shown
+    assert told == []
 
 
 # Files

@@ -393,11 +393,11 @@ results("01")
 #
 # ## Three questions
 #
-# **1. A 4096 × 4096 layer is cut to rank 2,048. Is anything saved?**
+# **1. A 4096 × 4096 layer is cut to rank 3,000. Is anything saved?**
 #
 # <details><summary>Answer</summary>
 #
-# No. B and A then have 2 × 2,048 × 4,096 numbers, as many as the layer. That is the break-even rank.
+# No. B and A then have 2 × 3,000 × 4,096 numbers, 24.6 million; the layer has 16.8. Lesson 03 asks where the two are equal.
 #
 # </details>
 #

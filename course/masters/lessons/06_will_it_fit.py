@@ -37,19 +37,19 @@ show.figure(*show.levers_schematic())
 # - *[Hidden states](../course/glossary.md#hidden-states)* are the vectors, one for each token, that go from layer to layer; the
 #   *head* turns the last into *[logits](../course/glossary.md#logits)*, one score for each word of the vocabulary.
 #
-# **Guess** the peak of one step, one text of 2,048 tokens: full fine-tuning in mixed precision (fp32 weights, products in
-# 16 bits), and QLoRA, whose set-up in PEFT turns checkpointing on.
+# One text of 2,048 tokens; full fine-tuning in mixed precision (fp32 weights) or in 16 bits, LoRA, QLoRA without and with
+# checkpointing. **Guess:** how many fit? And QLoRA's peak *without* it?
 
-# %% tags=["guess:dense_gb", "guess:four_bit_gb", "slide"]
-dense_gb = 64  #? GB for full fine-tuning in mixed precision
-# | 16: the file's size, as if training held the weights alone
-# | 96: 12 bytes for each number: 16-bit weights and gradients, fp32 states; mixed precision also trains in fp32
-four_bit_gb = 6  #? GB for QLoRA with checkpointing, as PEFT sets it up
-# | 4: half a byte for each number: not all numbers are in four bits, and weights are not all
+# %% tags=["guess:ways_that_fit", "guess:plain_gb", "slide"]
+ways_that_fit = 4  #? of the five ways, how many fit on the card
+# | 3: LoRA and both QLoRAs, as 16 GB of weights fit: but the forward pass keeps nearly as much again
+# | 2: both QLoRAs, as in lesson 00: but PEFT keeps more in 32 bits than our layers do
+plain_gb = 12  #? GB for QLoRA without checkpointing, as PEFT sets it up
 # | 8: a quarter of LoRA's, as four bits are of sixteen: but only the weights shrink
+# | 22: what lesson 00 had for our layers: PEFT turns the hidden states to fp32
 
 # %% tags=["reveal", "slide"]
-guessed = guesses(dense_gb=dense_gb, four_bit_gb=four_bit_gb)
+guessed = guesses(ways_that_fit=ways_that_fit, plain_gb=plain_gb)
 WAYS = {"full, mixed precision": ("full", {"precision": "mixed"}), "full, all in bf16": ("full", {}),
         "LoRA": ("lora", {}), "QLoRA, no checkpointing": ("qlora", {"checkpointing": False}), "QLoRA": ("qlora", {})}
 bars = {}
@@ -60,7 +60,7 @@ gb = {name: estimate.peak_bytes / 1e9 for name, estimate in bars.items()}
 fitting = sum(estimate.peak_bytes <= card.usable_bytes for estimate in bars.values())
 show.figure(show.memory_bars(bars, f"{MODEL} under {STACK}: of five ways, {fitting} fits", {CARD: card.usable_bytes}),
             alt="; ".join(f"{name}: {size:.0f} GB" for name, size in gb.items()))
-guessed.against(dense_gb=gb["full, mixed precision"], four_bit_gb=gb["QLoRA"])
+guessed.against(ways_that_fit=fitting, plain_gb=gb["QLoRA, no checkpointing"])
 print(f"{CARD}: {card.memory_gib} GiB = {card.memory_gib * 2**30 / 1e9:.1f} GB, of which CUDA gives {card.usable_gib} GiB "
       f"= {card.usable_bytes / 1e9:.1f} GB")
 

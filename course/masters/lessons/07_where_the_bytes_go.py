@@ -58,11 +58,11 @@ print(f"Weights: four-bit codes {stored.packed / 1e9:.2f} GB, their constants {s
       f"embeddings, head and norms in 16 bits {stored.dense / 1e9:.2f}")
 
 # %% [markdown]
-# The weights, which everybody talks about, are a quarter. And they are not half a byte each: QLoRA quantizes linear layers;
+# The weights, which everybody talks about, are a quarter, and not half a byte each: QLoRA quantizes linear layers;
 # the embedding and the head stay in 16 bits.
 #
 # PEFT under the Trainer, the 32.3 GB of [06](06_will_it_fit.ipynb), takes 10.7 GB more: activations 7.3 (hidden states in fp32),
-# embeddings and head in fp32 2.1, a fourth fp32 tensor of logits 1.1, constants without double quantization 0.3.
+# the rest embeddings and head in fp32, a fourth fp32 tensor of logits, constants without double quantization.
 
 # %% [markdown] tags=["minutes:14"]
 # ## 2. Your turn: one block
@@ -213,15 +213,15 @@ def checkpointed(layers, enters, keeps, loss):
 checkpointed = check("checkpointed", checkpointed)
 
 # %% [markdown]
-# **Guess** where that brings the 21.6 GB.
+# **Guess:** of 12.2 GB of activations, how many are left?
 
-# %% tags=["guess:with_checkpointing", "slide"]
-with_checkpointing = 12  #? GB at the peak of the same step with checkpointing
-# | 7: weights, adapters and their states, and a little: that forgets the loss, which checkpointing leaves alone
-# | 15: half of the activations: far more of them go
+# %% tags=["guess:activations_left", "slide"]
+activations_left = 3  #? GB of activations at the peak of the same step with checkpointing
+# | 0: all are made again, so none seems to stay: but they are made from what enters each layer, and that stays
+# | 6: half of them: far more go
 
 # %% tags=["reveal", "slide"]
-guessed = guesses(with_checkpointing=with_checkpointing)
+guessed = guesses(activations_left=activations_left)
 less = memory.estimate(NAME, "qlora", seq_len=TOKENS, checkpointing=True)
 there = first.peak_bytes - first.components["activations"] - first.components["logits and loss"]
 one_layer = TOKENS * kept_per_token(h=4096, q=4096, kv=1024, a=32, i=14336)
@@ -234,7 +234,7 @@ before, after = (row["peak_bytes"] / 1e9 for row in records.load("timelines")["r
 title = f"Our layers: checkpointing takes the slope, {before:.1f} to {after:.1f} GB; the loss stays"
 show.figure(show.memory_timeline(steps, title), alt=f"{title}. Without it memory climbs through the forward pass and "
             f"falls through the backward pass, with a hump in the {first.peak_phase}; with it only the hump stands out.")
-guessed.against(with_checkpointing=less.peak_bytes / 1e9)
+guessed.against(activations_left=less.components["activations"] / 1e9)
 print(f"By your function: {by_hand / 1e9:.2f} GB. By the library: {less.peak_bytes / 1e9:.2f} GB.")
 
 # %% [markdown]
