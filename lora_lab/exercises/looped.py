@@ -34,16 +34,22 @@ class Weight:
 
 
 def compiled(answer: Any, *given: Any) -> None:
-    """A right answer must also pass the compiler, which the lesson hands it to next."""
+    """A right answer must also pass the compiler, which the lesson hands it to next, and make no array on the way."""
     try:
         import numba
     except ImportError:  # the lesson itself says so
         return
     try:
-        numba.njit(answer)(*given)
+        made = numba.njit(answer)
+        made(*given)
     except Exception as error:  # of its own, and of whatever it cannot import
         raise Wrong(
             f"right in Python, but Numba cannot compile it ({type(error).__name__}). Plain loops over single numbers: "
             "no lists, no @, no np.stack, no slice as an index, and in place of “a if … else b” between two codes two "
             "lines, each of which looks up its level"
         ) from error
+    if any("NRT_MemInfo_alloc" in code for code in made.inspect_llvm().values()):
+        raise Wrong(
+            "right, but a line with whole arrays makes a new one, again and again: compiled, that takes ten times as "
+            "long as a loop. Number by number, with a for, each written or added where it belongs"
+        )

@@ -113,7 +113,7 @@ def roofline(bandwidth: float, peak: float, dots: Mapping[str, tuple[float, floa
             ranges.real(name, value, above=0)
     ridge = peak / bandwidth
     left = min(ridge, *(dot[0] for dot in dots.values())) / 3
-    right = max(ridge, *(dot[0] for dot in dots.values())) * 4
+    right = max(ridge, *(dot[0] for dot in dots.values())) * 8  # room for a name
     fig, axes = plt.subplots(figsize=(7.2, 4.6))
     axes.plot([left, ridge, right], [left * bandwidth / 1e9, peak / 1e9, peak / 1e9], color=CONTEXT)
     on_slope = (left * ridge) ** 0.5

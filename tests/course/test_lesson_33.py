@@ -1,6 +1,7 @@
 """Lesson 33: its loops give the library's numbers, whatever the shape, and the record holds what its prose says."""
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -48,9 +49,9 @@ def test_programs_in_any_order_write_what_the_loop_writes(d_out: int, d_in: int,
 @pytest.mark.parametrize(("d_out", "d_in", "block_size"), SHAPES)
 def test_a_product_from_codes_is_the_product_with_the_restored_weight(d_out: int, d_in: int, block_size: int) -> None:
     stored, arrays = drawn(d_out, d_in, block_size)
-    x, values = torch.randn(d_in), np.empty(block_size, np.float32)
+    x = torch.randn(d_in)
     wanted = stored.dequantize().double() @ x.double()
-    found = [float(DOT(row, x.numpy(), *arrays, block_size, values)) for row in range(d_out)]
+    found = [float(DOT(row, x.numpy(), *arrays, block_size)) for row in range(d_out)]
     assert np.allclose(found, wanted.numpy(), rtol=1e-4, atol=1e-4)
 
 
@@ -62,9 +63,9 @@ def test_a_compiler_of_loops_takes_them_and_changes_no_number(name: str) -> None
         made = numba.njit(LOOP)(*arrays, 64, np.empty(192, np.float32))
         assert np.array_equal(made, stored.dequantize().flatten().numpy())
     else:
-        x, values = np.ones(64, np.float32), np.empty(64, np.float32)
-        made = numba.njit(DOT)(1, x, *arrays, 64, values)
-        assert made == pytest.approx(float(DOT(1, x, *arrays, 64, values)), rel=1e-5)
+        x = np.ones(64, np.float32)
+        made = numba.njit(DOT)(1, x, *arrays, 64)
+        assert made == pytest.approx(float(DOT(1, x, *arrays, 64)), rel=1e-5)
 
 
 def test_the_bytes_of_the_three_lines_are_those_of_their_tensors() -> None:
@@ -93,6 +94,14 @@ def test_for_one_token_bitsandbytes_fuses_in_two_thirds_of_the_time() -> None:
     (one,) = records.tried("kernels", what="Linear4bit forward, 1 tokens", shape=[4096, 4096], dtype="bfloat16")
     assert one["launches"]["bitsandbytes"] == 1
     assert one["ms"]["bitsandbytes"] / one["ms"]["kernel"] == pytest.approx(2 / 3, abs=0.02)
+
+
+def test_what_torch_compile_brings_is_what_was_measured() -> None:
+    path = ROOT / "benchmarks" / "results" / "kernels_cpu.json"
+    record = json.loads(path.read_text(encoding="utf-8"))["restored_ms"]
+    text = " ".join((lessons.MASTERS / f"{NAME}.py").read_text(encoding="utf-8").replace("\n#", " ").split())
+    lines, compiled, kernel = (round(record[name]) for name in ("lines", "compiled", "kernel"))
+    assert f"from {lines} ms to {compiled}; the library's kernel needs {kernel} " in text
 
 
 def test_the_roof_says_how_far_each_dot_is_below_it() -> None:

@@ -17,8 +17,8 @@ from lora_lab.exercises import check
 #
 # `values` [n] is flat, n is even, and its blocks of `block_size` follow one another; the last may be short. Program `p` takes `rows` blocks, from
 # number p · rows on, or fewer, if there are no more. Return what it stores: `packed`, uint8, two codes a byte, the high nibble first, and
-# `absmax`, one constant for each of its blocks: the largest magnitude there. A code counts how many of `midpoints`, ascending, lie below
-# value / absmax: one that equals a midpoint is not below. In a block of zeros each code is that of 0.
+# `absmax`, one constant for each of its blocks: the largest magnitude there. A code counts those of `midpoints`, ascending, that are
+# smaller than value / absmax; one that is equal does not count. In a block of zeros each code is that of 0.
 #
 # By hand: `midpoints` = [−0.5, 0, 0.5], `block_size` = 4, `rows` = 1, `values` = [2, −4, 0, 1, 8, −8]. Program 0 stores absmax [4] and the
 # codes of 0.5, −1, 0, 0.25: 2, 0, 1, 2, as bytes 32 and 18. Program 1 has a short block: absmax [8], codes 3 and 0, byte 48.

@@ -1,23 +1,22 @@
 # %% [markdown] tags=["slide"]
 # # Kernels you can read
 #
-# Every QLoRA step restores each frozen weight twice, and with checkpointing three times. With PyTorch's own operations, on an H100,
-# that took this library **17 times as long as a copy** of the bytes that must move (8192 × 8192, into bfloat16). How near to the copy a program
-# of twenty lines comes, you will guess.
+# Every QLoRA step restores each frozen weight twice or, with checkpointing, three times. On an H100 PyTorch's own operations took **17 times
+# as long** for it as a copy of as many bytes as must be read and written (8192 × 8192, into bfloat16). How near a program of twenty lines comes, you will guess.
 #
 # By the end you have typed the loop that does it, know what bounds it, and have turned it into a GPU program.
 #
 # | for you | on 2 CPU cores | on a T4 | memory | builds on |
 # |---|---|---|---|---|
-# | 66 minutes | under a minute | not measured | about 1 GB | 09, 11 |
+# | 64 minutes | under a minute | not measured | about 1 GB | 09, 11 |
 
 # %% [markdown] tags=["minutes:12"]
 # ## 1. What a byte costs
 #
-# To restore a weight is hardly any work: a look-up and a multiplication. But numbers come from memory and go back there. A copy does
-# nothing else.
+# To restore a weight is hardly any work: a look-up and a multiplication. But numbers come from memory and go back there. A copy does nothing
+# else. The *bandwidth*, the bytes that can be moved in a second at best, is measured by copying and by only reading.
 #
-# The weight of a layer, [4096, 4096], as lesson 09 packs it: two codes a byte, one constant (*absmax*) for each 64 weights.
+# A layer's weight, [4096, 4096], as lesson 09 packs it: two codes a byte, one constant (*absmax*) for each 64 weights.
 
 # %%
 import time
@@ -26,7 +25,7 @@ import numpy as np
 import torch
 from lora_lab import quant, records, show
 from lora_lab.exercises import check, guesses, results
-from numba import njit  # brought by pip install "lora_lab[fast]"
+from numba import njit  # for section 2; pip install "lora_lab[fast]" brings it
 
 
 def ms(run, *given, times=5):
@@ -48,11 +47,11 @@ read_ms = ms(torch.mv, other, other[0])  # a product with one vector only reads
 bandwidth = 1000 * max(2 * restored.nbytes / copy_ms, other.nbytes / read_ms)  # bytes a second
 rows = [["codes", f"{packed.nbytes / 1e6:.1f} MB"], ["constants", f"{absmax.nbytes / 1e6:.1f} MB"],
         ["restored, float32", f"{restored.nbytes / 1e6:.1f} MB"], ["copying that", f"{copy_ms:.1f} ms"],
-        ["the fastest that one core moves", f"{bandwidth / 1e9:.0f} GB a second"]]
+        ["bandwidth of one core", f"{bandwidth / 1e9:.0f} GB a second"]]
 show.table(rows, ["4096 × 4096 weights", ""])
 
 # %% [markdown]
-# The usual way, in PyTorch: unpack the codes, look up their levels, multiply by the constants. (`index_select` wants 32-bit codes.)
+# In PyTorch's lines: unpack the codes, look up their levels, multiply by the constants.
 
 # %%
 def in_lines():
@@ -60,10 +59,10 @@ def in_lines():
     both = torch.stack([high, low], dim=1)
     codes = both.flatten().int()
     values = levels.index_select(0, codes)
-    return high, low, both, codes, values, values.view(-1, 64) * absmax[:, None]
+    return high, low, both, codes, values, values.view(-1, 64) * absmax[:, None]  # all of it, to be written into below
 
 # %% [markdown]
-# **Guess:** how many times as long as copying the restored weight do these lines take, into memory already there?
+# **Guess:** let all memory be there beforehand. How many times as long as a copy of the restored weight do these lines then take?
 
 # %% tags=["guess:times_copy", "slide"]
 times_copy = 3  #? times the copy's time, PyTorch's lines | 0.6: "they read a seventh of the bytes and write as many": but each line reads what the one before wrote | 1: "as many bytes are written at the end": and by every line before it
@@ -71,25 +70,22 @@ times_copy = 3  #? times the copy's time, PyTorch's lines | 0.6: "they read a se
 # %% tags=["nbval-ignore-output", "slide"]
 guessed = guesses(times_copy=times_copy)
 high, low, both, codes, values, weight = in_lines()
-
-
-def again():  # the same lines, into memory that is there already
-    torch.bitwise_right_shift(packed, 4, out=high), torch.bitwise_and(packed, 15, out=low)
-    torch.stack([high, low], dim=1, out=both)
-    codes.copy_(both.flatten())
-    torch.index_select(levels, 0, codes, out=values)
-    torch.mul(values.view(-1, 64), absmax[:, None], out=weight)
-
-
-new_ms, there_ms = ms(in_lines), ms(again)
+lines = {"high halves": lambda: torch.bitwise_right_shift(packed, 4, out=high),  # the same, into memory that is there
+         "low halves": lambda: torch.bitwise_and(packed, 15, out=low),
+         "side by side": lambda: torch.stack([high, low], dim=1, out=both),
+         "to 32 bits": lambda: codes.copy_(both.flatten()),
+         "look up": lambda: torch.index_select(levels, 0, codes, out=values),
+         "multiply": lambda: torch.mul(values.view(-1, 64), absmax[:, None], out=weight)}
+each_ms = {name: ms(line) for name, line in lines.items()}
+new_ms, there_ms = ms(in_lines), sum(each_ms.values())
 copy_new_ms = ms(lambda: torch.empty(4096, 4096).copy_(other))
 guessed.against(times_copy=there_ms / copy_ms)
-rows = [["PyTorch's lines", f"{new_ms:.0f} ms", f"{there_ms:.0f} ms"], ["a copy", f"{copy_new_ms:.0f} ms", f"{copy_ms:.0f} ms"]]
-show.table(rows, ["", "into new memory", "into memory that is there"])
+rows = [["a copy", f"{copy_new_ms:.0f} ms", f"{copy_ms:.1f} ms"], ["PyTorch's lines", f"{new_ms:.0f} ms", f"{there_ms:.1f} ms"]]
+show.table(rows + [[f"– {name}", "", f"{each:.1f} ms"] for name, each in each_ms.items()], ["", "new memory", "memory that is there"])
 
 # %% [markdown]
-# Two things cost. *New memory*: the system hands it out page by page at the first touch, and a copy pays, too. So write into memory
-# that is there. And the *passes*: each line reads what the one before wrote. In bytes:
+# *New memory* costs most, a copy too: the system hands it out in small pages, and clears each when it is first touched. From here on we write into
+# memory that is there. Then the *passes*: each line reads what the one before wrote. In bytes:
 
 # %% tags=["slide"]
 moved = {"high halves": (0.5, 0.5), "low halves": (0.5, 0.5), "side by side": (1, 1), "to 32 bits": (1, 4), "look up": (4, 4),
@@ -99,20 +95,20 @@ lines_bytes, pass_bytes = sum(map(sum, moved.values())), sum(one_pass)
 show.figure(*show.passes_schematic(moved, one_pass))
 
 # %% [markdown]
-# For each weight PyTorch's lines move 25 bytes, three times a copy's; 4.6 would do. Code that works on many numbers at one
-# call is a *[kernel](../course/glossary.md#kernel)*: each of PyTorch's operations is one. To do several steps in one is to
-# *[fuse](../course/glossary.md#fuse)* them.
+# PyTorch's lines move 25 bytes for a weight, three times the 8 of a copy; 4.6 would do. What the table says beyond three times is lines
+# slower than memory. Code that runs over many numbers at one call is a *[kernel](../course/glossary.md#kernel)*: each line calls at least one. To do
+# several steps in one is to *[fuse](../course/glossary.md#fuse)* them.
 
-# %% [markdown] tags=["minutes:16"]
+# %% [markdown] tags=["minutes:14"]
 # ## 2. Your turn: the loop
 #
-# We write it in plain Python, number by number, and let a compiler,
-# [Numba](https://numba.readthedocs.io/en/stable/user/5minguide.html), make machine code of it.
+# In plain Python; a compiler, [Numba](https://numba.readthedocs.io/en/stable/user/5minguide.html), will make machine code of it.
 #
 # **Your turn.** Importance: the lesson. Difficulty: a loop of three lines. 8 minutes.
 #
 # `packed` [n/2] holds two codes a byte, the high half first; `absmax` a constant for each `block_size` numbers; `levels`
-# the 16 levels. They are NumPy arrays, for Numba. Write each number to `out` [n], which is there already, and return it.
+# the 16 levels: NumPy arrays, for Numba. Write each number to `out` [n] and return it. Number by number,
+# with a `for`: a line with whole arrays would make new ones, as PyTorch's do.
 
 # %% tags=["turn:restore_loop", "slide"]
 def restore_loop(packed, absmax, levels, block_size, out):
@@ -139,45 +135,64 @@ def restore_loop(packed, absmax, levels, block_size, out):
 restore_loop = check("restore_loop", restore_loop)
 
 # %% [markdown]
-# Python first runs a 64th of it. **Guess:** compiled, how many times as fast will the same loop be?
+# Plain Python gets a 64th of the weight, and its time counts 64 times. **Guess:** how many times as fast as Python is the same loop, compiled?
 
 # %% tags=["guess:compiled", "slide"]
 compiled = 30  #? times as fast as Python is the same loop, compiled | 1: "the same loop takes the same steps": over NumPy's arrays, Python spends hundreds of instructions on each | 10: the usual "Python is ten times slower"; that is for code that mostly waits for libraries
 
 # %% tags=["nbval-ignore-output", "slide"]
 guessed = guesses(compiled=compiled)
-arrays = packed.numpy(), absmax.numpy(), levels.numpy()
-out = np.empty(n, np.float32)
-part = n // 64
-few = packed.numpy()[: part // 2], absmax.numpy()[: part // 64], levels.numpy()
-python_ms = 64 * ms(restore_loop, *few, 64, out, times=1)
+arrays, out = (packed.numpy(), absmax.numpy(), levels.numpy()), np.empty(n, np.float32)
+few, some = (arrays[0][: n // 128], arrays[1][: n // 4096], arrays[2]), out[: n // 64]  # a 64th
+python_ms = 64 * ms(restore_loop, *few, 64, some, times=1)
 fast_loop = njit(restore_loop)
 first_ms = ms(fast_loop, *arrays, 64, out, times=1)  # with the compiler's work, once
-loop_ms, in_cache_ms = ms(fast_loop, *arrays, 64, out), 64 * ms(fast_loop, *few, 64, out[:part])
-as_many_ms = copy_ms * pass_bytes / 8  # a copy moves eight bytes for a number: four in, four out
+loop_ms = ms(fast_loop, *arrays, 64, out)
 guessed.against(compiled=python_ms / loop_ms)
-ways = {"the loop in Python": python_ms, "the compiler, and the first run": first_ms, "PyTorch's lines, new memory": new_ms,
-        "PyTorch's lines, memory that is there": there_ms, "the loop, compiled": loop_ms,
-        "the same, all of it in the cache": in_cache_ms, "a copy of as many bytes": as_many_ms}
-show.table([[name, f"{each:,.1f} ms"] for name, each in ways.items()], ["", "time for the whole weight"])
+ways = {"the loop in Python": python_ms, "the compiler, and the first run": first_ms, "PyTorch's lines": there_ms,
+        "the loop, compiled": loop_ms}
+rows = [[name, f"{each:,.1f} ms", f"{each / loop_ms:,.1f}"] for name, each in ways.items()]
+show.table(rows, ["the whole weight", "time", "your loop = 1"])
 
 # %% [markdown]
-# The loop's numbers are the library's, bit for bit. Its limit? The row before the last is the same work on a piece that stays in the
-# processor's *[cache](../course/glossary.md#cache)*. Hardly faster? Then look-ups are the limit, no longer memory.
+# One pass in place of six; the numbers are the library's, bit for bit. What holds the loop now? Two trials tell: on a 64th of the weight, which stays in the
+# processor's *[cache](../course/glossary.md#cache)*, and without look-ups, each code taken for the number itself.
 
-# %% [markdown] tags=["minutes:10"]
+# %% tags=["nbval-ignore-output"]
+@njit
+def no_look_up(packed, absmax, block_size, out):
+    half = block_size // 2
+    for block in range(len(absmax)):
+        constant, two = absmax[block], packed[block * half : (block + 1) * half]
+        numbers = out[block * block_size : (block + 1) * block_size]
+        for i in range(len(two)):
+            numbers[2 * i] = np.float32(two[i] >> 4) * constant
+            numbers[2 * i + 1] = np.float32(two[i] & 15) * constant
+
+
+trials = {"your loop": (lambda: fast_loop(*arrays, 64, out), lambda: fast_loop(*few, 64, some)),
+          "without look-ups": (lambda: no_look_up(*arrays[:2], 64, restored.view(-1).numpy()), lambda: no_look_up(*few[:2], 64, some))}
+rows = [[name, f"{ms(whole):.1f} ms", f"{64 * ms(part):.1f} ms"] for name, (whole, part) in trials.items()]
+fast_loop(*arrays, 64, out)  # the right numbers again
+show.table([*rows, ["a copy of as many bytes", f"{copy_ms * pass_bytes / 8:.1f} ms", ""]], ["", "whole", "in the cache"])
+
+# %% [markdown]
+# <details><summary>What does your loop wait for?</summary>Its two times are near each other: not for memory. Without look-ups it takes far less: for these. Where a
+# number is looked up the compiler handles one at a time; without, several at once, and then memory is the limit.</details>
+
+# %% [markdown] tags=["minutes:12"]
 # ## 3. The roof over every kernel
 #
-# How fast can code be at all? It does $F$ operations and moves $Q$ bytes, and either may be the limit:
+# Code does $F$ operations and moves $Q$ bytes, and either may be the limit:
 #
 # $$\text{operations a second}\;\le\;\min\left(\text{peak},\;\frac{F}{Q}\cdot\text{bandwidth}\right)$$
 #
 # $F/Q$ is the *[arithmetic intensity](../course/glossary.md#arithmetic-intensity)*; drawn over it, the bound is a roof
 # ([Williams, Waterman and Patterson, 2009](https://doi.org/10.1145/1498765.1498785)). Restoring does one
-# multiplication for 4.6 bytes. A product of T tokens does 2T operations for each float32 weight, of 4 bytes. One core does
-# some 20 to 250 billion operations a second.
+# multiplication for 4.6 bytes; a product of T tokens 2T operations for each float32 weight, of 4 bytes. One core does
+# some 20 to 250 billion operations a second; your bandwidth stands in the first table.
 #
-# **Guess:** from how many tokens on is a dense product bound by arithmetic here, no longer by memory?
+# **Guess:** from how many tokens on does the roof let arithmetic bound a dense product, no longer memory?
 
 # %% tags=["guess:ridge_tokens", "slide"]
 ridge_tokens = 40  #? tokens at which the roof turns flat, float32 on one core | 1: "a product is arithmetic": one token does two operations for four bytes read | 300: that is an H100's, in 16 bits: its arithmetic has outgrown its memory far more
@@ -196,14 +211,17 @@ share = dots["your loop"][1] / (bandwidth * dots["your loop"][0])
 show.figure(*show.roofline(bandwidth, peak, dots, "your loop", f"Your loop reaches {share:.0%} of what memory allows"))
 
 # %% [markdown]
-# Under the slope only fewer bytes lift the bound. PyTorch's lines may stand nearer to their roof than your loop; theirs is lower. What is
-# missing to it is uncounted work: a look-up is no operation of this roof.
+# The corner lies where 2T / 4 = peak / bandwidth. Right of it, as in training, a faster way to restore wins little; left of it only fewer bytes lift
+# the bound.
+#
+# <details><summary>Why do dots hang under the roof?</summary>It is a limit, no promise: near the corner neither memory nor arithmetic is kept busy all the time. And it
+# counts no look-ups: they are the gap above your loop. PyTorch's lines may stand nearer to their roof, but it is lower.</details>
 
 # %% [markdown] tags=["minutes:12"]
 # ## 4. One change of thought: from a loop to a GPU
 #
-# A GPU has thousands of workers, and a loop has an order. So it gives each worker the same code and a *number*. Stop thinking
-# "for each block, do". Think: **"I am number `block`. What do I do?"** One worker's run is a *program*.
+# A GPU has thousands of workers and no order among them: it gives each the same code and a *number*. Stop thinking "for each block, do". Think:
+# **"I am number `block`. What do I do?"** One run of the code, with its number, is a *program*.
 
 # %% tags=["slide"]
 show.figure(*show.program_schematic(6))
@@ -211,8 +229,7 @@ show.figure(*show.program_schematic(6))
 # %% [markdown]
 # **Your turn.** Importance: GPU kernels are written like this. Difficulty: three lines. 6 minutes.
 #
-# Both loops are gone: a block is handled as a whole. Take its bytes, make its codes, write its numbers to their place in `out`. No
-# program may need another, or touch another's numbers.
+# Both loops are gone: a block is handled as a whole, its bytes, codes and numbers at once. No program may need another, or touch another's numbers.
 
 # %% tags=["turn:restore_program", "slide"]
 def restore_program(block, packed, absmax, levels, block_size, out):
@@ -240,7 +257,9 @@ different = int((written != out[: len(written)]).sum())
 print(f"{different} of {len(written):,} numbers differ from the loop's")
 
 # %% [markdown]
-# In [Triton](https://triton-lang.org/main/getting-started/tutorials/01-vector-add.html), which compiles Python for GPUs, the solution above is line for line:
+# <details><summary>The same program in Triton, line for line (open it when yours is right)</summary>
+#
+# [Triton](https://triton-lang.org/main/getting-started/tutorials/01-vector-add.html) compiles Python for GPUs:
 #
 # ```python
 # @triton.jit
@@ -253,12 +272,13 @@ print(f"{different} of {len(written):,} numbers differ from the loop's")
 #     tl.store(out + block * SIZE + tl.arange(0, SIZE), numbers)      # to memory
 # ```
 #
-# <details><summary>How to read it</summary>A name such as `packed` stands for an address, and `packed + byte` for one address for each of my
-# bytes. `tl.join` puts two side by side, as `np.stack` does. What CUDA calls a block is a group of threads, not our block of weights.</details>
+# `restore_program[(blocks,)](packed, absmax, levels, out, SIZE=64)` starts so many programs. A name such as `packed` stands for an address, and
+# `packed + byte` for one address for each of my bytes. `tl.join` puts two side by side, as `np.stack` does. A group of threads, 128 unless told
+# otherwise, does one program together (CUDA calls such a group a block: not our block of weights). With 64 numbers half of them idle: so the
+# [library's own](https://github.com/lora-lab/lora_lab/blob/main/lora_lab/quant/kernels/cuda.py) takes several blocks at a time. It also stops at the end,
+# and counts in 64 bits.</details>
 #
-# The [library's own](https://github.com/lora-lab/lora_lab/blob/main/lora_lab/quant/kernels/cuda.py) takes several blocks at a time and stops at the end.
-#
-# **Guess:** on an H100, what share of a copy's speed does it reach, into bfloat16?
+# **Guess:** on an H100, what share of a copy's speed does the library's own kernel, some twenty lines of Triton, reach, into bfloat16?
 
 # %% tags=["guess:copy_share", "slide"]
 copy_share = 60  #? % of the speed of a copy that moves as many bytes, H100 | 6: that is PyTorch's own operations; each is a kernel of its own, started by itself, and passes over memory | 30: "a look-up is slower than a copy": on thousands of workers it hides behind memory
@@ -274,43 +294,40 @@ for each in records.tried("kernels", shape=[8192, 8192], dtype="bfloat16"):
             rows.append([each["what"], name, str(each["launches"][way]), f"{times[way]:.3f} ms", f"{share:.0%}"])
 plain = records.tried("kernels", what="restore", shape=[8192, 8192], dtype="bfloat16")[0]["ms"]
 guessed.against(copy_share=100 * plain["copy"] / plain["kernel"])
-caption = f"PyTorch's: the library's path without kernels, on slices. 8192 × 8192 into bfloat16; {machine['gpu']}, torch {machine['torch']}, triton {machine['triton']}"
+caption = f"PyTorch's: the library's path without kernels, some operations for each slice of the weight. 8192 × 8192 into bfloat16; {machine['gpu']}, torch {machine['torch']}, triton {machine['triton']}"
 show.table(rows, ["", "way", "kernels started", "time", "speed, a copy of as many bytes = 100%"], caption)
 
 # %% [markdown]
-# On a GPU thousands of look-ups are under way side by side, so that memory stays busy.
+# It has the look-ups of your loop, and keeps up with the copy all the same: a GPU has thousands of them under way at once, and so hides them behind
+# memory.
 
-# %% [markdown] tags=["minutes:16"]
+# %% [markdown] tags=["minutes:14"]
 # ## 5. Never make the weight
 #
-# For one token a restored weight is multiplied once. Do not write it: restore a block into 64 numbers that stay in the cache,
-# multiply, forget. That reads 0.56 bytes for a weight; restoring first, and then multiplying, moves 8.6.
+# For one token each restored weight is used once. So why write it to memory? Restore a number, multiply, forget: that reads 0.56 bytes for a
+# weight. Restoring first, and then multiplying, moves 8.6.
 #
-# **Your turn.** Importance: a 4-bit model writes text so. Difficulty: two short loops. 8 minutes.
+# **Your turn.** Importance: so a 4-bit model makes each new token. Difficulty: one loop. 6 minutes.
 #
-# One output, number `row`, of $y = x\hat W^\top$. `values` [block_size] is the room for one block. Two loops, not one: the second has no
-# look-ups, and so the compiler can do several numbers at once.
+# One output, number `row`, of $y = x\hat W^\top$: the blocks of its row, each times its numbers of x. Single numbers again, no whole arrays.
 
 # %% tags=["turn:dot_codes"]
-def dot_codes(row, x, packed, absmax, levels, block_size, values):
+def dot_codes(row, x, packed, absmax, levels, block_size):
     half, blocks, total = block_size // 2, len(x) // block_size, np.float32(0)
     for column in range(blocks):
         block, part = row * blocks + column, np.float32(0)
         two = packed[block * half : (block + 1) * half]
         some = x[column * block_size : (column + 1) * block_size]
-        #> restore the levels of the bytes in two into values; add up values times some; times the constant
+        #> for each byte in two: its two levels, times their two numbers of some, onto part; then the constant, onto total
         for i in range(half):
-            values[2 * i] = levels[two[i] >> 4]
-            values[2 * i + 1] = levels[two[i] & 15]
-        for i in range(block_size):
-            part += values[i] * some[i]
+            part += levels[two[i] >> 4] * some[2 * i] + levels[two[i] & 15] * some[2 * i + 1]
         total += part * absmax[block]
         #<
     return total
 
 # %% [markdown] tags=["hint:dot_codes"]
-# **A first hint.** The inner part is your first loop without the constant, into `values`. Then a second short loop adds
-# `values[i] * some[i]` to `part`.
+# **A first hint.** It is your first loop; instead of writing a level, multiply it with its number of `some`, and add that to `part`. Byte i holds
+# the levels for `some[2 * i]` and `some[2 * i + 1]`.
 #
 # **A second hint.** The constant is the same for the whole block: multiply the part by it once.
 
@@ -325,14 +342,13 @@ fused_speed = 4  #? times as fast as the dense product, one token, one core | 7:
 
 # %% tags=["nbval-ignore-output"]
 guessed = guesses(fused_speed=fused_speed)
-inner = njit(inline="always")(dot_codes)  # into its caller, so that what the caller permits holds for it
+inner = njit(dot_codes)
 
 
-@njit(fastmath={"reassoc", "contract"})  # a sum may take its terms in any order: so several go at once
+@njit
 def product(x, packed, absmax, levels, block_size, y):
-    values = np.empty(block_size, np.float32)
     for row in range(len(y)):
-        y[row] = inner(row, x, packed, absmax, levels, block_size, values)
+        y[row] = inner(row, x, packed, absmax, levels, block_size)
 
 
 x, y, made = torch.randn(1, 4096), np.empty(4096, np.float32), torch.from_numpy(out).view(4096, 4096)
@@ -353,9 +369,15 @@ title = f"Fused, at {share:.0%} of its roof{': bytes are not its limit' if share
 show.figure(*show.roofline(bandwidth, peak, dots, "fused, 1 token", title))
 
 # %% [markdown]
-# Fused beats PyTorch's lines several times over, your loop and a dense product by little, and a dense product alone only where memory is
-# slow. With a seventh of the bytes the roof is high, and uncounted work holds the dot down: look-ups, and sums that wait for what was just
-# written. Four bits save memory first, and would save time where memory is scarcer than instructions.
+# A seventh of the bytes, and, on most cores, *slower* than the dense product. It does not wait for bytes, as its dot far under the roof says, but for
+# look-ups, two for each byte.
+#
+# It is of use where the dense weight is *not there*: it beats restoring and multiplying, and no weight of 67 MB has to exist. On this core NF4 saves
+# memory, not time.
+#
+# <details><summary>Are four bits faster anywhere?</summary>Where look-ups hide behind memory, or where there are none: codes of evenly spaced levels need none. For those, on GPUs,
+# [Marlin](https://github.com/IST-DASLab/marlin), an "FP16xINT4 matmul kernel", "can deliver close to ideal (4x) speedups up to batchsizes of
+# 16-32 tokens".</details>
 
 # %% [markdown] tags=["optional"]
 # **Optional: the library with its kernels.** They are these loops and two ideas more. A table holds the 256 pairs of levels, each pair as one
@@ -393,38 +415,36 @@ results("33")
 # %% [markdown] tags=["slide"]
 # ## What I can now decide
 #
-# - **Is this code worth a kernel?** Count the bytes that it moves and those that it must move. Several passes over large tensors
-#   with little arithmetic: yes. A product of thousands of tokens: no. Try `torch.compile` first: it makes one or two kernels of such lines.
+# - **Is this code worth a kernel?** Count the bytes that it moves and must move. Several passes over large tensors: yes. A product of hundreds of
+#   tokens: no. Try `torch.compile` first: on one core it took section 1's lines, into new memory, from 105 ms to 42; the library's kernel needs 30 ([measured](https://github.com/lora-lab/lora_lab/blob/main/benchmarks/README.md)).
 # - **Is my kernel good?** Compare it with a copy of as many bytes, in one run. Near it, stop.
-# - **Will four bits be faster?** Where memory is the limit and look-ups are not: measure.
+# - **Will four bits be faster?** For few tokens, fused, where look-ups hide behind memory: measure. For hundreds: no, and hardly slower.
 #
 # ## What was not shown
 #
-# - Several cores at one memory: the roof's flat part rises with each, its slope until the memory itself is the limit.
-# - A GPU at work: the figures are a record. For one token (4096 × 4096) bitsandbytes' one fused kernel takes two thirds of the time of
-#   our layer's three.
+# - Several cores at one memory: with each the flat part rises, the slope only until the memory is busy.
+# - A GPU at work: its figures are a record. For one token (4096 × 4096) bitsandbytes' fused kernel takes two thirds of our layer's time.
 #
 # ## What to try
 #
-# - A table of the pairs of levels in `dot_codes`: as float32 [256, 2], then as `pairs.view(np.int64)` through a view
-#   of `values`, made once before the loops. Which is faster, and why?
-# - `njit(parallel=True)` and `prange` over the blocks: what brings a second core?
+# - A puzzle: one look-up a byte, and your loop in 0.9 of its time. A table of the 256 pairs of levels is a start; the optional part
+#   tells what stands in the way.
 #
 # ## Three questions
 #
-# 1. Two lines of PyTorch, each as fast as the memory allows, take together longer than they need. Why?
+# 1. Two lines of PyTorch, each as fast as memory allows, together take longer than they need. Why?
 #
 # <details><summary>Answer</summary>The first writes its result to memory and the second reads it from there. Fused, that way
 # there and back is gone.</details>
 #
-# 2. A kernel stands on the roof's slope. The GPU is replaced by one with twice the arithmetic and the same memory. What happens?
+# 2. A kernel stands on the roof's slope. A new GPU has twice the arithmetic and the same memory. What happens?
 #
 # <details><summary>Answer</summary>Nothing: there, bandwidth is the limit.</details>
 #
 # 3. Why may programs on a GPU not depend on their order?
 #
 # <details><summary>Answer</summary>They run at the same time, as many as there is room for, in no order that one could rely
-# on. What one writes, another may not have yet.</details>
+# on. What one has written, another may not see yet.</details>
 #
 # ## Next
 #

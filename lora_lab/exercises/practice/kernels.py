@@ -119,7 +119,9 @@ def _why_codes(found: list[int], mine: list[list[float]], largest: list[float], 
                 each for block, top in pairs for each in (_codes(block, middles, top) if top else [code] * len(block))
             ]
             if found == _bytes(at_zero) and at_zero != right:
-                return f"{case}: in a block of zeros the code is that of 0, and yours is {code}: is it 0 / 0?"
+                return (
+                    f"{case}: in a block of zeros each code is that of the value 0.0, and yours is code {code}: 0 / 0?"
+                )
     words = next((words for words, slip in slips.items() if found == slip), None)
     return f"{case}: " + (words or "other codes: count for each number the midpoints below value / absmax")
 

@@ -10,32 +10,26 @@ from lora_lab.exercises.looped import Bytes, Floats, Weight, compiled
 from lora_lab.exercises.tasks import Wrong, task
 
 
-def _dot_codes(
-    row: int, x: Floats, packed: Bytes, absmax: Floats, levels: Floats, block_size: int, values: Floats
-) -> np.float32:
+def _dot_codes(row: int, x: Floats, packed: Bytes, absmax: Floats, levels: Floats, block_size: int) -> np.float32:
     half, blocks, total = block_size // 2, len(x) // block_size, np.float32(0)
     for column in range(blocks):
         block, part = row * blocks + column, np.float32(0)
         two, some = packed[block * half : (block + 1) * half], x[column * block_size : (column + 1) * block_size]
         for i in range(half):
-            values[2 * i] = levels[two[i] >> 4]
-            values[2 * i + 1] = levels[two[i] & 15]
-        for i in range(block_size):
-            part += values[i] * some[i]
+            part += levels[two[i] >> 4] * some[2 * i] + levels[two[i] & 15] * some[2 * i + 1]
         total += part * absmax[block]
     return total
 
 
 @task(reference=lambda: _dot_codes)
 def dot_codes(dot_codes: Any) -> None:
-    """One output of x Ŵᵀ: its row's blocks, each restored into `values`, times x's numbers there."""
+    """One output of x Ŵᵀ: its row's blocks, each restored, times x's numbers there."""
     for d_out, d_in, size in ((3, 32, 16), (2, 24, 8), (4, 16, 16)):
         weight, x = Weight(d_out, d_in, size), torch.randn(d_in).numpy()
         matrix = weight.restored().reshape(d_out, d_in).astype(np.float64)
         for row in (d_out - 1, 0):
-            values = np.full(size, np.nan, dtype=np.float32)
             try:
-                found = dot_codes(row, x.copy(), *weight.handed(), values)
+                found = dot_codes(row, x.copy(), *weight.handed())
             except IndexError as error:
                 raise Wrong(
                     f"row {row} of [{d_out}, {d_in}] in blocks of {size}: yours asks for something that is not there "
@@ -48,7 +42,7 @@ def dot_codes(dot_codes: Any) -> None:
             wanted = float(matrix[row] @ x)
             if not np.isclose(float(found), wanted, rtol=1e-3, atol=1e-3):
                 raise Wrong(_why_dot(float(found), row, x, weight), yours=float(found), wanted=wanted)
-    compiled(dot_codes, 0, np.ones(16, np.float32), *Weight(1, 16, 16).handed(), np.empty(16, np.float32))
+    compiled(dot_codes, 0, np.ones(16, np.float32), *Weight(1, 16, 16).handed())
 
 
 def _why_dot(found: float, row: int, x: Floats, weight: Weight) -> str:
@@ -56,7 +50,8 @@ def _why_dot(found: float, row: int, x: Floats, weight: Weight) -> str:
     inside = slice(row * d_in, (row + 1) * d_in)
     codes, constants = weight.codes[inside], np.repeat(weight.absmax, size)[inside]
     swapped = codes.reshape(-1, 2)[:, ::-1].reshape(-1)
-    terms = weight.restored(codes, constants).astype(np.float64) * x
+    half, rows, some = size // 2, weight.restored(codes, constants).reshape(-1, size), x.reshape(-1, size)
+    high, low, terms = rows[:, 0::2], rows[:, 1::2], (rows * some).astype(np.float64)
     slips = {
         "the constants are missing: each block's part times its absmax": weight.restored(codes, np.ones(d_in)) @ x,
         "every block has the first one's codes: two[i], not packed[i]": (
@@ -71,20 +66,26 @@ def _why_dot(found: float, row: int, x: Floats, weight: Weight) -> str:
         "the constant is that of block number `row`: absmax[block]": (
             weight.restored(codes, np.full(d_in, weight.absmax[row])) @ x
         ),
-        "only half of each block is added up: the second loop runs over block_size numbers": (
-            terms.reshape(-1, size)[:, : size // 2].sum()
+        "only half of each block is added up: it is block_size / 2 bytes, of two numbers each": terms[:, :half].sum(),
+        "only the high halves are added up": terms[:, 0::2].sum(),
+        "only the low halves are added up": terms[:, 1::2].sum(),
+        "byte i meets the numbers i and i + 1 of some: it stands for 2i and 2i + 1": (
+            (high * some[:, :half] + low * some[:, 1 : half + 1]).sum()
+        ),
+        "the low halves meet the second half of some: byte i stands for the numbers 2i and 2i + 1": (
+            (high * some[:, :half] + low * some[:, half:]).sum()
         ),
         "both numbers of a byte are its high half": weight.restored(np.repeat(codes[0::2], 2), constants) @ x,
         "both numbers of a byte are its low half": weight.restored(np.repeat(codes[1::2], 2), constants) @ x,
         "the constant is multiplied in twice": weight.restored(codes, constants**2) @ x,
         "the total is multiplied by each constant, and with it the blocks before: part times constant, then add": (
-            _total_scaled(terms.reshape(-1, size).sum(1), constants[::size])
+            _total_scaled(terms.sum(1), constants[::size])
         ),
-        "part is added to total after every number: once, after the second loop": (
-            (np.cumsum(terms.reshape(-1, size), axis=1)).sum()
+        "part is added to total after every byte: once, after the loop": (
+            (terms[:, 0::2] + terms[:, 1::2]).cumsum(axis=1).sum()
         ),
-        "only the last block arrives: add each block's part to the total": terms[-size:].sum(),
-        "only the first block arrives: return after the loop": terms[:size].sum(),
+        "only the last block arrives: add each block's part to the total": terms[-1].sum(),
+        "only the first block arrives: return after the loop": terms[0].sum(),
     }  # fmt: skip
     for words, slip in slips.items():
         if np.isclose(found, float(slip), rtol=1e-4, atol=1e-5):

@@ -76,7 +76,10 @@ def _array(found: Any, out: Floats, given: Floats, name: str) -> Floats:
         )
     if not isinstance(found, np.ndarray) or found.shape != out.shape:
         shape = f" of the shape {found.shape}" if isinstance(found, np.ndarray) else ""
-        raise Wrong(f"yours gives a {type(found).__name__}{shape}, wanted {name}, {out.shape}")
+        raise Wrong(
+            f"yours gives a {type(found).__name__}{shape}, wanted {name}, {out.shape}: write your numbers into it, and "
+            f"return {name}"
+        )
     return found
 
 
@@ -145,7 +148,7 @@ def restore_program(restore_program: Any) -> None:
         if changed[~mine].any():
             raise Wrong(
                 f"program {block} also writes the numbers of block {int(np.flatnonzero(changed & ~mine)[0]) // size}: "
-                f"its own begin at block · block_size, {block * size}, and are {size}"
+                f"its own {size} numbers begin at block · block_size = {block * size}"
             )
         if np.isnan(out[mine]).any():
             raise Wrong(f"program {block} leaves {int(np.isnan(out[mine]).sum())} of its {size} numbers unwritten")

@@ -23,16 +23,15 @@ def restore_program(block, packed, absmax, levels, block_size, out):
 """
 _DOT = """
 import numpy as np
-def dot_codes(row, x, packed, absmax, levels, block_size, values):
+def dot_codes(row, x, packed, absmax, levels, block_size):
     half, blocks, total = block_size // 2, len(x) // block_size, np.float32(0)
     for column in range(blocks):
         block, part = row * blocks + column, np.float32(0)
         for i in range(half):
             byte = packed[block * half + i]
-            values[2 * i] = levels[byte >> 4]
-            values[2 * i + 1] = levels[byte & 15]
-        for i in range(block_size):
-            part += values[i] * x[column * block_size + i]
+            at = column * block_size + 2 * i
+            part += levels[byte >> 4] * x[at]
+            part += levels[byte & 15] * x[at + 1]
         total += part * absmax[block]
     return total
 """
@@ -111,21 +110,25 @@ ANSWERS = [
         ),
         says="run twice",
     ),
-    _dot(
-        ("byte >> 4", "byte & 0xF"),
-        ("values[2 * i + 1] = levels[byte & 15]", "values[2 * i + 1] = levels[byte >> 4]"),
-        says="the wrong way round",
-    ),
+    _dot(("byte >> 4", "byte & 0xF"), ("byte & 15", "byte >> 4"), says="the wrong way round"),
     _dot(("packed[block * half + i]", "packed[i]"), says="every block has the first one's codes"),
     _dot((" * absmax[block]", ""), says="the constants are missing"),
     _dot(("row * blocks + column", "column"), says="always row 0"),
     _dot(("absmax[block]", "absmax[column]"), says="the constants are those of row 0"),
-    _dot(("x[column * block_size + i]", "x[i]"), says="every block meets the first numbers of x"),
+    _dot(("column * block_size + 2 * i", "2 * i"), says="every block meets the first numbers of x"),
+    _dot(("column * block_size + 2 * i", "column * block_size + i"), says="byte i meets the numbers i and i + 1"),
+    _dot(
+        ("at = column * block_size + 2 * i", "at = column * block_size + i"),
+        ("x[at + 1]", "x[at + half]"),
+        says="the low halves meet the second half",
+    ),
+    _dot(("            part += levels[byte & 15] * x[at + 1]\n", ""), says="only the high halves"),
+    _dot(("            part += levels[byte >> 4] * x[at]\n", ""), says="only the low halves"),
     _dot(("total += part", "total = part"), says="only the last block arrives"),
     _dot(("    return total", "        return total"), says="only the first block arrives"),
     _dot(("    return total", ""), says="return total"),
     _dot(("row * blocks + column", "row * len(x) + column"), says="begins after those before it"),
-    _dot(("    return total", "    return values"), says="wanted one number"),
+    _dot(("    return total", "    return x"), says="wanted one number"),
 ]
 
 ANSWERS += [
@@ -145,14 +148,13 @@ def restore_loop(packed, absmax, levels, block_size, out):
         task="dot_codes",
         says="Numba cannot compile it",
         code="""
-def dot_codes(row, x, packed, absmax, levels, block_size, values):
+def dot_codes(row, x, packed, absmax, levels, block_size):
     d_in, total = len(x), 0.0
     for first in range(0, d_in, block_size):
         constant = absmax[(row * d_in + first) // block_size]
         for i in range(block_size):
             byte = packed[(row * d_in + first + i) // 2]
-            values[i] = constant * levels[byte & 15 if i % 2 else byte >> 4]
-        total += float(values @ x[first : first + block_size])
+            total += constant * levels[byte & 15 if i % 2 else byte >> 4] * x[first + i]
     return total
 """,
     ),
@@ -169,18 +171,46 @@ def dot_codes(row, x, packed, absmax, levels, block_size, values):
     ),
     _program(("levels[codes]", "codes"), says="the codes themselves are multiplied"),
     _program(("mine & 15", "mine >> 4"), says="both numbers of a byte are its high half"),
-    _dot(("part += values[i] * x[column * block_size + i]", "pass"), says="nothing is added"),
+    _dot(
+        ("part += levels[byte >> 4]", "levels[byte >> 4]"),
+        ("part += levels[byte & 15]", "levels[byte & 15]"),
+        says="nothing is added",
+    ),
     _dot(("absmax[block]", "absmax[row]"), says="block number `row`"),
-    _dot(("for i in range(block_size)", "for i in range(half)"), says="only half of each block"),
+    _dot(("for i in range(half)", "for i in range(half // 2)"), says="only half of each block"),
     _dot(("byte & 15", "byte >> 4"), says="both numbers of a byte are its high half"),
     _dot(("part * absmax[block]", "part * absmax[block] * absmax[block]"), says="multiplied in twice"),
     _dot(("total += part * absmax[block]", "total += part; total *= absmax[block]"), says="with it the blocks before"),
     _dot(
-        (
-            "            part += values[i] * x[column * block_size + i]\n        total += part * absmax[block]",
-            "            part += values[i] * x[column * block_size + i]\n            total += part * absmax[block]",
-        ),
-        says="after every number",
+        ("\n        total += part * absmax[block]", "\n            total += part * absmax[block]"),
+        says="after every byte",
+    ),
+    Answer(
+        task="restore_loop",
+        says="makes a new one",
+        code="""
+def restore_loop(packed, absmax, levels, block_size, out):
+    half = block_size // 2
+    for block in range(len(absmax)):
+        constant, two = absmax[block], packed[block * half : (block + 1) * half]
+        numbers = out[block * block_size : (block + 1) * block_size]
+        numbers[0::2] = levels[two >> 4] * constant
+        numbers[1::2] = levels[two & 15] * constant
+    return out
+""",
+    ),
+    Answer(
+        task="dot_codes",
+        says="makes a new one",
+        code="""
+def dot_codes(row, x, packed, absmax, levels, block_size):
+    half, total = block_size // 2, 0.0
+    for column in range(len(x) // block_size):
+        block = row * (len(x) // block_size) + column
+        two, some = packed[block * half : (block + 1) * half], x[column * block_size : (column + 1) * block_size]
+        total += ((levels[two >> 4] * some[0::2]).sum() + (levels[two & 15] * some[1::2]).sum()) * absmax[block]
+    return total
+""",
     ),
 ]
 
@@ -232,7 +262,7 @@ def restore_program(block, packed, absmax, levels, block_size, out):
     Answer(
         task="dot_codes",
         code="""
-def dot_codes(row, x, packed, absmax, levels, block_size, values):
+def dot_codes(row, x, packed, absmax, levels, block_size):
     d_in, total = len(x), 0.0
     for first in range(0, d_in, block_size):
         constant = absmax[(row * d_in + first) // block_size]
@@ -245,15 +275,15 @@ def dot_codes(row, x, packed, absmax, levels, block_size, values):
     Answer(
         task="dot_codes",
         code="""
-def dot_codes(row, x, packed, absmax, levels, block_size, values):
+def dot_codes(row, x, packed, absmax, levels, block_size):
     blocks, total = len(x) // block_size, 0.0
     for column in range(blocks):
         block = row * blocks + column
         for i in range(block_size // 2):
             byte = packed[block * (block_size // 2) + i]
-            values[2 * i], values[2 * i + 1] = levels[byte >> 4], levels[byte & 15]
+            high, low = levels[byte >> 4], levels[byte & 15]
             at = column * block_size + 2 * i
-            total += absmax[block] * (values[2 * i] * x[at] + values[2 * i + 1] * x[at + 1])
+            total += absmax[block] * (high * x[at] + low * x[at + 1])
     return total
 """,
     ),
