@@ -195,8 +195,8 @@ show.table(rows, ["MMLU, points", "eight pairs", "four sizes, data sets averaged
 # %% [markdown] tags=["minutes:14"]
 # ## 4. Ours, and a control that must fail
 #
-# Our pairs: rates chosen on validation by seed 0, which is one of them; scores held out. **Guess** in how many of eight
-# pairs QLoRA leads on the strangers' facts, and ± how much.
+# Our pairs: rates chosen on validation by seed 0, one of them; scores held out. **Guess** in how many of eight
+# pairs QLoRA leads on the strangers' facts, and the mean difference's ±.
 
 # %% tags=["guess:facts_ahead", "guess:facts_half", "slide"]
 facts_ahead = 1  #? of eight pairs, in how many QLoRA gets more of the strangers' facts right | 0: a weight in 4 bits instead of 32 must cost something every time; but the adapter learns over the rounded base | 8: QLoRA led in the report of the opening; that was at its ceiling
