@@ -11,7 +11,9 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PYTEST = ["pytest", "--quiet", "-n", "2", "--dist", "loadfile"]  # two at a time; a file's tests stay together, in order
+# Two at a time; a file's tests stay together, in order. A process that dies is named and ends the run: where another
+# takes its place, pytest-xdist (3.6 to 3.8) often waits for good.
+PYTEST = ["pytest", "--quiet", "-n", "2", "--dist", "loadfile", "--max-worker-restart", "0"]
 ELSEWHERE = "not browser and not real and not colab and not release"  # what has a part of its own
 PARTS = {
     "lint": ["ruff", "check", "."],

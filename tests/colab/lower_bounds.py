@@ -2,7 +2,8 @@
 
 A bound names a version that exists, was not withdrawn, and fits the others' bounds: pip is asked for exactly these.
 torch stays this environment's, since an older one is gigabytes of CUDA; what only checks code, or is a browser, stays
-out. Arguments are handed to pytest.
+out. Where an old version is wrong and Colab's too, so that no bound can shut it out, the test says so. Arguments are
+handed to pytest.
 """
 
 import subprocess
@@ -18,8 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests.colab.emulated import Environment, outside  # noqa: E402
+from tests.run import PYTEST  # noqa: E402
 
-ELSEWHERE = ("torch", "triton", "ruff", "mypy", "playwright", "jupyterlab")
+ELSEWHERE = ("torch", "triton", "ruff", "mypy", "playwright")
 EXTRAS = ("lab", "real", "cluster", "test")
 ROOMS = (
     "adapters",
@@ -59,7 +61,7 @@ def main(options: list[str]) -> int:
         print(f"The lower bounds of pyproject.toml cannot be installed together: {error}", file=sys.stderr)
         return 1
     rooms = [f"tests/{room}" for room in ROOMS]
-    command = [environment.python, "-m", "pytest", "--quiet", "-n", "2", "--dist", "loadfile", *rooms, "-m", FAST]
+    command = [environment.python, "-m", *PYTEST, *rooms, "-m", FAST]
     variables = {**outside(), "PYTHONPATH": str(ROOT)}
     return subprocess.run([*map(str, command), *options], cwd=ROOT, env=variables).returncode
 
