@@ -5,14 +5,13 @@ import json
 import peft
 import pytest
 import torch
-from packaging.version import Version
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import LlamaConfig, LlamaForSequenceClassification, RobertaConfig, RobertaForSequenceClassification
 
 from lora_lab import lora, quant
 from lora_lab.lora import LoRAConfig
-from tests.helpers.families import IDS, tiny_bert, tiny_classifier, tiny_gpt2
+from tests.helpers.families import IDS, LOSES_BIASES, tiny_bert, tiny_classifier, tiny_gpt2
 from tests.helpers.models import assert_same, moved, snapshot, tiny_llama
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
@@ -248,9 +247,7 @@ def test_a_head_in_four_bits_is_not_trained_in_full_but_named():
 @pytest.mark.parametrize("make", [tiny_bert, tiny_gpt2, tiny_classifier])
 @pytest.mark.parametrize("bias", ["all", "lora_only"])
 def test_biases_are_peft_s_in_outputs_gradients_and_folders(make, bias, tmp_path):
-    """PEFT lost those of "lora_only" on saving for years, since it looked for them beside the base layer; 0.21 saves
-    them."""
-    if bias == "lora_only" and Version(peft.__version__) < Version("0.21"):
+    if bias == "lora_only" and LOSES_BIASES:
         pytest.skip("this PEFT loses them when it saves")
     targets = TARGETS[make]
     config = LoRAConfig(r=3, alpha=5, target_modules=targets, bias=bias, modules_to_save=())

@@ -24,7 +24,8 @@ def colabs(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     monkeypatch.setattr(installed, "version", on_disk.get)
     monkeypatch.setattr(installed, "requirements", lambda: [Requirement(text) for text in NEEDS])
     monkeypatch.setattr(installed, "optional", lambda extra: [Requirement(t) for t in OPTIONAL if extra == "lab"])
-    others = {name: module for name, module in sys.modules.items() if name.partition(".")[0] not in FITS}
+    names = {*FITS, *(Requirement(text).name for text in (*NEEDS, *OPTIONAL))}
+    others = {name: module for name, module in sys.modules.items() if name.partition(".")[0] not in names}
     monkeypatch.setattr(sys, "modules", others)
     return on_disk
 

@@ -48,7 +48,8 @@ def with_peft(setup: memory.Setup) -> nn.Module:
         if "lora_" in name:
             parameter.data = parameter.data.float()
     if setup.checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False})
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
     return model.train()
 
 
