@@ -176,10 +176,10 @@ def sweep() -> Iterator[dict[str, Any]]:
     for dtype in (torch.bfloat16, torch.float32):
         weight = torch.randn(SIZES[-1], device="cuda", dtype=dtype)
         plain, double = (quant.quantize(weight, block_size=BLOCK, double_quant=d) for d in (False, True))
-        restore = partial(cuda.restore, codebook=quant.NF4, block_size=BLOCK, out=torch.empty_like(weight))
+        out = torch.empty_like(weight)
         ways = {
-            "restore": partial(restore, plain.packed, plain.constants),
-            "restore, double": partial(restore, double.packed, double.constants.parts),
+            "restore": partial(cuda.restore, plain.stored, out),
+            "restore, double": partial(cuda.restore, double.stored, out),
             "quantize": partial(cuda.quantize, weight.view(-1), quant.NF4, BLOCK),
         }
         for each, warps in itertools.product((4, 8, 16, 32), (1, 2, 4, 8)):

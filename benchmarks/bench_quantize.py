@@ -11,7 +11,7 @@ import torch
 from side_by_side import Pair, main, readable
 
 from lora_lab import quant
-from lora_lab.quant.double import restore_weight
+from lora_lab.quant.restoring import restore_weight
 
 
 WANTED = {  # to restore: fresh memory, the same warm, into a reused buffer
@@ -31,7 +31,7 @@ def pairs() -> Iterator[Pair]:
         assert torch.equal(ours.packed, theirs.flatten()) and torch.equal(ours.absmax, state.absmax)
         assert torch.equal(ours.dequantize(), bnb.dequantize_4bit(theirs, state))
         out = torch.empty_like(w)
-        into = partial(restore_weight, ours.packed, ours.constants, ours.codebook, ours.block_size, out)
+        into = partial(restore_weight, ours.stored, out)
         quantize = partial(quant.quantize, w)
         yield Pair("quantize 4096²", dtype, "bitsandbytes", {"default": 20, "warm": 20}, quantize,
                    partial(bnb.quantize_4bit, w, blocksize=64, quant_type="nf4"))  # fmt: skip

@@ -19,8 +19,10 @@ from torch.nn import functional as F
 from lora_lab import ranges
 from lora_lab.quant import kernels
 from lora_lab.quant.codebooks import DYNAMIC8, NF4, Codebook
-from lora_lab.quant.double import QuantizedConstants, quantize_constants, restore_weight, toward_zero
+from lora_lab.quant.double import QuantizedConstants, plain, quantize_constants, toward_zero
 from lora_lab.quant.lookup import chunk_size, codes_per_byte, divide, encode
+from lora_lab.quant.restoring import restore_weight
+from lora_lab.quant.stored import Stored
 from lora_lab.units import BLOCK_SIZES
 
 
@@ -74,17 +76,22 @@ class QuantizedTensor:
                 f"{self.codebook.name} has {'' if self.codebook.asymmetric else 'no '}offsets: use `quantize`"
             )
         for constants in (self.constants,) if self.offsets is None else (self.constants, self.offsets):
-            plain = constants.codes if isinstance(constants, QuantizedConstants) else constants
-            if plain.shape != (blocks,) or not (plain is not constants or plain.dtype == torch.float32):
+            each = constants.codes if isinstance(constants, QuantizedConstants) else constants
+            if each.shape != (blocks,) or not (each is not constants or each.dtype == torch.float32):
                 raise ValueError(
                     f"{numel} values in blocks of {self.block_size} have {blocks} constants (float32), "
-                    f"not {plain.dtype} of shape {tuple(plain.shape)}"
+                    f"not {each.dtype} of shape {tuple(each.shape)}"
                 )
+
+    @property
+    def stored(self) -> Stored:
+        """What lies in memory, but for offsets."""
+        return Stored(self.packed, self.constants, self.codebook, self.block_size)
 
     @property
     def absmax(self) -> Tensor:
         """The constant of each block, float32 [blocks]; after double quantization, as restored."""
-        return _plain(self.constants)
+        return plain(self.constants)
 
     @property
     def nbytes(self) -> int:
@@ -115,12 +122,11 @@ class QuantizedTensor:
         if self.offsets is not None or torch.compiler.is_compiling():  # a compiler fuses the formula by itself
             return self._by_formula().to(dtype)
         out = torch.empty(self.shape, dtype=dtype, device=self.packed.device)
-        constants = self.constants.parts if isinstance(self.constants, QuantizedConstants) else self.constants
-        return restore_weight(self.packed, constants, self.codebook, self.block_size, out)
+        return restore_weight(self.stored, out)
 
     def _reach(self) -> Tensor:
         """The largest magnitude that each block can restore, float32 [blocks]."""
-        return self.absmax.abs() if self.offsets is None else self.absmax.abs() + _plain(self.offsets).abs()
+        return self.absmax.abs() if self.offsets is None else self.absmax.abs() + plain(self.offsets).abs()
 
     def _beyond(self, dtype: torch.dtype) -> Tensor:
         """Which blocks `dtype` does not hold, bool [blocks]; past the end of one of 8 bits lies NaN."""
@@ -134,7 +140,7 @@ class QuantizedTensor:
         levels = self.codebook.decode(codes)
         blocks = F.pad(levels, (0, -numel % self.block_size)).view(-1, self.block_size) * self.absmax[:, None]
         if self.offsets is not None:
-            blocks = blocks + _plain(self.offsets)[:, None]
+            blocks = blocks + plain(self.offsets)[:, None]
         return blocks.flatten()[:numel].view(self.shape)
 
 
@@ -184,10 +190,10 @@ def quantize(
         raise ValueError(f"nothing to quantize: the tensor has shape {tuple(tensor.shape)}")
     codes, absmax, offset = _quantize_values(tensor.detach().reshape(-1).contiguous(), codebook, block_size)
     offsets = offset if codebook.asymmetric else None
-    plain = QuantizedTensor(codes, absmax, codebook, block_size, tensor.shape, dtype or tensor.dtype, offsets)
+    single = QuantizedTensor(codes, absmax, codebook, block_size, tensor.shape, dtype or tensor.dtype, offsets)
     if double_quant is False:
-        return plain
-    return _doubly_quantized(plain, DYNAMIC8 if double_quant is True else double_quant, tensor.dtype)
+        return single
+    return _doubly_quantized(single, DYNAMIC8 if double_quant is True else double_quant, tensor.dtype)
 
 
 def _doubly_quantized(q: QuantizedTensor, second: Codebook, source: torch.dtype) -> QuantizedTensor:
@@ -196,7 +202,7 @@ def _doubly_quantized(q: QuantizedTensor, second: Codebook, source: torch.dtype)
     A block that lies there anyway, because that dtype has a smaller range than `source`, which was quantized, stays.
     """
     constants = quantize_constants(q.absmax, second)
-    offsets = None if q.offsets is None else quantize_constants(_plain(q.offsets), second)
+    offsets = None if q.offsets is None else quantize_constants(plain(q.offsets), second)
     stored = replace(q, constants=constants, offsets=offsets)
     for step in range(2 * len(second)):  # hardly ever more than none, and then one
         beyond = stored._beyond(q.dtype)
@@ -276,7 +282,3 @@ def _offered(block_size: object) -> int:
     if size not in BLOCK_SIZES:
         raise ValueError(f"block_size {size} is not offered: choose one of {', '.join(map(str, BLOCK_SIZES))}")
     return size
-
-
-def _plain(constants: Constants) -> Tensor:
-    return constants.dequantize() if isinstance(constants, QuantizedConstants) else constants

@@ -20,9 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lora_lab.quant import kernels
 from lora_lab.quant.codebooks import DYNAMIC8, Codebook
-from lora_lab.quant.kernels import DoubleConstants
 from lora_lab.quant.lookup import divide, encode, restore
 
 BLOCK_SIZE = 256
@@ -65,12 +63,7 @@ class QuantizedConstants:
         if torch.compiler.is_compiling():
             scale = self.scale.repeat_interleave(BLOCK_SIZE)[: len(self.codes)]
             return self.codebook.decode(self.codes) * scale + self.mean
-        return restore_constants(*self.parts)
-
-    @property
-    def parts(self) -> DoubleConstants:
-        """What it is made of."""
-        return DoubleConstants(self.codes, self.scale, self.mean, self.codebook)
+        return restore_constants(self.codes, self.scale, self.mean, self.codebook)
 
     @property
     def nbytes(self) -> int:
@@ -118,14 +111,9 @@ def restore_constants(codes: Tensor, scale: Tensor, mean: Tensor, codebook: Code
     return restore(codes, scale, codebook, BLOCK_SIZE, out).add_(mean)
 
 
-def restore_weight(
-    packed: Tensor, constants: Tensor | DoubleConstants, codebook: Codebook, block_size: int, out: Tensor
-) -> Tensor:
-    """`lookup.restore` for either kind of constants; by a kernel where one serves."""
-    if kernels.restore(packed, constants, codebook, block_size, out):
-        return out
-    absmax = restore_constants(*constants) if isinstance(constants, DoubleConstants) else constants
-    return restore(packed, absmax, codebook, block_size, out)
+def plain(constants: Tensor | QuantizedConstants) -> Tensor:
+    """Constants of either kind as they are used, float32 [n]."""
+    return constants.dequantize() if isinstance(constants, QuantizedConstants) else constants
 
 
 def toward_zero(stored: QuantizedConstants, where: Tensor) -> QuantizedConstants:

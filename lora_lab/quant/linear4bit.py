@@ -23,8 +23,8 @@ from lora_lab.quant import products, state
 from lora_lab.quant.blockwise import QuantizedTensor, quantize
 from lora_lab.quant.codebooks import NF4, Codebook
 from lora_lab.quant.double import QuantizedConstants
-from lora_lab.quant.kernels import DoubleConstants
 from lora_lab.quant.linears import Linear, dense_weight, derives_from_linear, frozen_linear
+from lora_lab.quant.stored import Stored
 
 COMPUTE_DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 
@@ -112,27 +112,22 @@ class Linear4bit(state.Formatted):
         return cls(weight, linear.bias, compute_dtype, conv1d=not isinstance(linear, nn.Linear))
 
     @property
-    def stored(self) -> list[Tensor]:
-        """The tensors that hold the weight: codes and constants."""
-        return [self.packed, *self._buffers.values()]  # type: ignore[list-item]
+    def stored(self) -> Stored:
+        """The weight as it lies in memory, without its shape."""
+        return Stored(self.packed, self.constants, self.codebook, self.block_size)
 
     @property
-    def constants(self) -> Tensor | DoubleConstants:
+    def constants(self) -> Tensor | QuantizedConstants:
         """absmax, or what double quantization made of it, over the same storage."""
         if not self.double_quant:
             return self.absmax
-        return DoubleConstants(self.absmax_codes, self.absmax_scale, self.absmax_mean, self.constants_codebook)
+        return QuantizedConstants(self.absmax_codes, self.absmax_scale, self.absmax_mean, self.constants_codebook)
 
     @property
     def weight_quantized(self) -> QuantizedTensor:
         """The weight as a `QuantizedTensor` over the same storage."""
-        constants = (
-            QuantizedConstants(self.absmax_codes, self.absmax_scale, self.absmax_mean, self.constants_codebook)
-            if self.double_quant
-            else self.absmax
-        )
         shape = torch.Size((self.out_features, self.in_features))
-        return QuantizedTensor(self.packed, constants, self.codebook, self.block_size, shape, self.weight_dtype)
+        return QuantizedTensor(*self.stored, shape, self.weight_dtype)
 
     @property
     def weight(self) -> Tensor:
@@ -256,5 +251,6 @@ def _in_use(layer: Linear4bit) -> list[tuple[Any, ...]]:
         return []
     return [
         (weakref.ref(t.untyped_storage()), t.storage_offset(), 0 if t.is_inference() else t._version)
-        for t in layer.stored
+        for t in (layer.packed, *layer._buffers.values())
+        if t is not None
     ]

@@ -7,15 +7,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import functional as F
 
 from lora_lab.quant import kernels, slabs
-from lora_lab.quant.blockwise import QuantizedTensor
-from lora_lab.quant.codebooks import Codebook
-from lora_lab.quant.double import restore_weight
-from lora_lab.quant.kernels import DoubleConstants
+from lora_lab.quant.restoring import restore_weight
+from lora_lab.quant.stored import Stored
 
 FEW = 16
 """Tokens up to which a kernel, where one serves, multiplies without making W: more are faster with W in slabs.
@@ -27,25 +25,18 @@ What watches operators, such as a counter of operations, does not see such a pro
 class Layer(Protocol):
     """What a product needs of a `Linear4bit`."""
 
-    packed: nn.Parameter
-    codebook: Codebook
-    block_size: int
     in_features: int
     out_features: int
 
     @property
-    def constants(self) -> Tensor | DoubleConstants:
-        """absmax, or what double quantization made of it."""
-
-    @property
-    def weight_quantized(self) -> QuantizedTensor:
-        """The weight as it is stored."""
+    def stored(self) -> Stored:
+        """The weight as it lies in memory."""
 
     def dequantize(self, dtype: torch.dtype | None = None) -> Tensor:
         """The dense weight [d_out, d_in]."""
 
 
-_Product = Callable[[Tensor, Tensor | None, Layer, bool], Tensor]
+_Product = Callable[[Tensor, Tensor | None, Layer, bool, torch.dtype], Tensor]
 
 
 def frozen(x: Tensor, bias: Tensor | None, layer: Layer, transposed: bool) -> Tensor:
@@ -64,51 +55,50 @@ def autocasts(device: str) -> bool:
 
 
 def _rounded_once(x: Tensor, bias: Tensor | None, layer: Layer, transposed: bool, product: _Product) -> Tensor:
-    """The product of matrices: of other shapes torch may add a bias after rounding."""
+    """The product of x as a matrix [tokens, d], for which torch adds a bias before it rounds; of others perhaps after.
+
+    Autocast is off meanwhile: the dtype has been chosen.
+    """
     rows = x.reshape(-1, x.shape[-1])
     b = None if bias is None else bias.to(x.dtype)
-    if autocasts(x.device.type):  # the dtype has been chosen
+    if autocasts(x.device.type):
         with torch.autocast(x.device.type, enabled=False):
-            y = product(rows, b, layer, transposed)
+            y = product(rows, b, layer, transposed, x.dtype)
     else:
-        y = product(rows, b, layer, transposed)
+        y = product(rows, b, layer, transposed, x.dtype)
     return y.view(*x.shape[:-1], y.shape[-1])
 
 
-def _quickest(x: Tensor, bias: Tensor | None, layer: Layer, transposed: bool) -> Tensor:
-    """By a kernel that makes no W, by slabs of it, or by the whole."""
-    if len(x) <= FEW and layer.in_features % layer.block_size == 0:
-        shape = layer.out_features, layer.in_features
-        stored = layer.packed, layer.constants, layer.codebook, layer.block_size
-        if (y := kernels.product(x, *stored, shape, transposed)) is not None:
-            return (y if bias is None else y + bias).to(x.dtype)
-    cut = slabs.fit(x, layer.out_features, layer.in_features, layer.block_size)
-    product = _slab_product if cut else _dense_product
+def _quickest(x: Tensor, bias: Tensor | None, layer: Layer, transposed: bool, dtype: torch.dtype) -> Tensor:
+    """By a kernel that makes no W, by slabs of it, or by the whole; x comes in `dtype`."""
+    stored, shape = layer.stored, (layer.out_features, layer.in_features)
+    if len(x) <= FEW and layer.in_features % stored.block_size == 0:
+        if (y := kernels.product(x, stored, shape, transposed)) is not None:
+            return (y if bias is None else y + bias).to(dtype)
+    product = _slab_product if slabs.fit(x, *shape, stored.block_size) else _dense_product
     if not _emulated(x):
-        return product(x, bias, layer, transposed)
+        return product(x, bias, layer, transposed, dtype)
     wide = None if bias is None else bias.float()
-    return product(x.float(), wide, layer, transposed, x.dtype).to(x.dtype)
+    return product(x.float(), wide, layer, transposed, dtype).to(dtype)
 
 
-def _dense_product(
-    x: Tensor, bias: Tensor | None, layer: Layer, transposed: bool, dtype: torch.dtype | None = None
-) -> Tensor:
-    """With the weight restored in `dtype`, and then in that of x."""
-    dtype = dtype or x.dtype
+def _dense_product(x: Tensor, bias: Tensor | None, layer: Layer, transposed: bool, dtype: torch.dtype) -> Tensor:
+    """With the weight restored in `dtype`, and then widened to that of x where this is wider."""
     if torch.compiler.is_compiling():
         weight = layer.dequantize(dtype)
     else:  # the same without a look at the parts, which costs as much as restoring a small weight
-        weight = torch.empty(layer.out_features, layer.in_features, dtype=dtype, device=layer.packed.device)
-        restore_weight(layer.packed, layer.constants, layer.codebook, layer.block_size, weight)
+        stored = layer.stored
+        shape = layer.out_features, layer.in_features
+        weight = restore_weight(stored, torch.empty(shape, dtype=dtype, device=stored.packed.device))
     weight = weight.to(x.dtype)
     return x @ weight if transposed else F.linear(x, weight, bias)
 
 
-def _slab_product(
-    x: Tensor, bias: Tensor | None, layer: Layer, transposed: bool, dtype: torch.dtype | None = None
-) -> Tensor:
-    y = x.new_empty(len(x), layer.in_features if transposed else layer.out_features)
-    for part, slab in slabs.cut(layer.weight_quantized, dtype or x.dtype, dim=int(transposed)):
+def _slab_product(x: Tensor, bias: Tensor | None, layer: Layer, transposed: bool, dtype: torch.dtype) -> Tensor:
+    """The same, a slab of the weight at a time."""
+    shape = layer.out_features, layer.in_features
+    y = x.new_empty(len(x), shape[int(transposed)])
+    for part, slab in slabs.cut(layer.stored, shape, dtype, dim=int(transposed)):
         weight = slab.to(x.dtype)
         y[:, part] = x @ weight if transposed else F.linear(x, weight, None if bias is None else bias[part])
     return y

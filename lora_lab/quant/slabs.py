@@ -10,10 +10,10 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from lora_lab.quant import kernels
-from lora_lab.quant.blockwise import QuantizedTensor
-from lora_lab.quant.double import QuantizedConstants
+from lora_lab.quant.double import plain
 from lora_lab.quant.kernels import Part
 from lora_lab.quant.lookup import restore_rows
+from lora_lab.quant.stored import Stored
 
 SIZE = 2**20
 """Values of a large weight that exist in dense form at a time, at most."""
@@ -34,34 +34,34 @@ def fit(x: Tensor, rows: int, columns: int, block_size: int) -> bool:
     )
 
 
-def cut(weight: QuantizedTensor, dtype: torch.dtype, dim: int) -> Iterator[tuple[slice, Tensor]]:
+def cut(weight: Stored, shape: tuple[int, int], dtype: torch.dtype, dim: int) -> Iterator[tuple[slice, Tensor]]:
     """The weight in slabs of some rows (dim 0) or columns (dim 1), one after the other in the same memory.
 
     Args:
-        weight: a matrix [rows, columns], each of whose rows is a whole number of blocks.
+        weight: what is stored of it.
+        shape: rows and columns; a row is a whole number of blocks.
         dtype: to restore it in.
         dim: that is cut.
     """
-    rows, columns = weight.shape
+    rows, columns = shape
     block, across = weight.block_size, columns // weight.block_size
     size, other = (rows, columns) if dim == 0 else (columns, rows)
     unit = 1 if dim == 0 else block  # a row is a whole number of blocks, so rows can be cut anywhere
     step = max(1, SIZE // (other * unit)) * unit
     memory = torch.empty(step * other, dtype=dtype, device=weight.packed.device)
-    constants = weight.constants.parts if isinstance(weight.constants, QuantizedConstants) else weight.constants
     absmax: Tensor | None = None
     for start in range(0, size, step):
         part = slice(start, min(start + step, size))
         slab = memory[: (part.stop - start) * other].view((-1, other) if dim == 0 else (other, -1))
         where = Part(start * across, 1, 0) if dim == 0 else Part(start // block, rows, across)
-        if not kernels.restore_part(weight.packed, constants, weight.codebook, block, slab, where):
-            absmax = weight.absmax.view(rows, -1) if absmax is None else absmax
+        if not kernels.restore_part(weight, slab, where):
+            absmax = plain(weight.constants).view(rows, across) if absmax is None else absmax
             _restore(weight, absmax, part, dim, slab)
         yield part, slab
 
 
-def _restore(weight: QuantizedTensor, absmax: Tensor, part: slice, dim: int, slab: Tensor) -> None:
-    codes = weight.packed.view(len(absmax), -1)
+def _restore(weight: Stored, absmax: Tensor, part: slice, dim: int, slab: Tensor) -> None:
+    codes = weight.packed.view(len(absmax), absmax.shape[1] * weight.block_size // 2)
     if dim == 0:
         codes, absmax = codes[part], absmax[part]
     else:

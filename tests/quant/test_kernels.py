@@ -150,7 +150,7 @@ def test_tensors_that_no_kernel_serves_are_left_to_the_readable_path(kind, calle
 def test_what_does_not_lie_side_by_side_is_not_handed_to_a_kernel(kind, called):
     q = quant.quantize(kind.normal(64, 48))
     strided, called[:] = torch.empty(64, 96, device=kind.device)[:, ::2], []
-    assert not choice.restore(q.packed, q.constants, q.codebook, q.block_size, strided)
+    assert not choice.restore(q.stored, strided)
     assert choice.quantize(kind.normal(64, 96)[0, ::2], quant.NF4, 16) is None
     assert called == []
 
@@ -159,7 +159,7 @@ def _broken(*args):
     raise OSError("no space left in the cache")
 
 
-def _wrong(packed, constants, codebook, block_size, out):
+def _wrong(stored, out):
     out.zero_()
 
 

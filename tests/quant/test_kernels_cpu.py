@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from lora_lab import quant
 from lora_lab.quant import products, slabs
 from lora_lab.quant.kernels import choice
+from lora_lab.quant.stored import Stored
 from tests.helpers.kernels import BLOCKS, BOOKS, DTYPES, NUMBA, normal, readable, same
 
 if NUMBA.missing:
@@ -53,7 +55,7 @@ def test_any_number_of_values_is_quantized_and_restored_bit_for_bit(dtype, to, b
     plain, q = (readable(lambda: quant.quantize(tensor, book, block, each)) for each in (False, double))  # noqa: B023
     assert same(packed, plain.packed) and same(absmax, plain.absmax)
     out = torch.empty(n, dtype=to)
-    cpu.restore(q.packed, q.constants.parts if double else q.constants, book, block, out)
+    cpu.restore(q.stored, out)
     assert same(out, readable(lambda: q.dequantize(to)))
 
 
@@ -63,7 +65,7 @@ def test_a_tie_is_rounded_to_the_even_number(to):
     if to == torch.float16:
         ties = torch.cat([ties, torch.arange(8) * 2.0**-25])  # among subnormal numbers
     out = torch.empty(len(ties), 16, dtype=to)
-    cpu.restore(torch.full((out.numel() // 2,), 0xFF, dtype=torch.uint8), ties, quant.NF4, 16, out)
+    cpu.restore(Stored(torch.full((out.numel() // 2,), 0xFF, dtype=torch.uint8), ties, quant.NF4, 16), out)
     assert same(out[:, 0].contiguous(), ties.to(to))
 
 
@@ -90,7 +92,7 @@ def test_sixteen_bits_are_rounded_as_torch_does_also_ties_subnormals_overflow_an
     wanted = torch.cat([every, halves, halves.nextafter(torch.tensor(torch.inf)), halves.nextafter(-every[-1:]), reach])
     out = torch.empty(len(wanted), 16, dtype=to)
     packed = torch.full((out.numel() // 2,), 0xFF, dtype=torch.uint8)
-    cpu.restore(packed, wanted, quant.NF4, 16, out)
+    cpu.restore(Stored(packed, wanted, quant.NF4, 16), out)
     assert torch.equal(out.isnan(), wanted.isnan()[:, None].expand_as(out))
     assert torch.equal(out.nan_to_num(1.5), wanted.to(to)[:, None].expand_as(out).nan_to_num(1.5))
 
@@ -167,10 +169,10 @@ def test_more_tokens_and_broken_rows_are_multiplied_with_the_restored_weight_bit
 @pytest.mark.parametrize("dim", [0, 1])
 def test_slabs_are_restored_bit_for_bit(dtype, double, dim, monkeypatch, called):
     monkeypatch.setattr(slabs, "SIZE", 70 * 64)
-    weight = readable(lambda: layer_of(320, 33, dtype, double)).weight_quantized
-    parts = [(part, slab.clone()) for part, slab in slabs.cut(weight, dtype, dim)]
+    layer = readable(lambda: layer_of(320, 33, dtype, double))
+    parts = [(part, slab.clone()) for part, slab in slabs.cut(layer.stored, (33, 320), dtype, dim)]
     assert called == ["restore_part"] * len(parts) and len(parts) > 1
-    whole = readable(weight.dequantize)
+    whole = readable(layer.dequantize)
     assert all(same(slab, whole[part] if dim == 0 else whole[:, part]) for part, slab in parts)
 
 
@@ -233,8 +235,7 @@ def test_what_is_not_finite_goes_through_a_product_as_through_any_other(called):
 def test_a_sum_over_many_rows_errs_no_more_than_that_of_a_blas(called):
     layer = layer_of(64, 4096, torch.float32, False)
     g = torch.ones(1, 4096) + normal(1, 4096) / 100
-    packed = layer.packed, layer.constants, layer.codebook, layer.block_size
-    ours = choice.product(g, *packed, (4096, 64), True)
+    ours = choice.product(g, layer.stored, (4096, 64), True)
     weight = readable(layer.dequantize)
     exact, scale = g.double() @ weight.double(), g.double().abs() @ weight.double().abs()
     blas = ((g @ weight).double() - exact).abs() / scale
@@ -262,27 +263,35 @@ def test_a_tracer_sees_the_operators(called):
         torch.testing.assert_close(traced(other), readable(lambda: layer(other)))  # noqa: B023
 
 
-@pytest.mark.parametrize("part", ["packed", "absmax", "absmax_codes", "absmax_scale"])
+@pytest.mark.parametrize("part", ["packed", "constants"])
 def test_parts_in_another_shape_are_left_to_the_readable_path(part, called):
     """As bitsandbytes' codes are, [n, 1]."""
-    layer = readable(lambda: layer_of(64, 48, torch.float32, part != "absmax" and part != "packed"))
-    tensor, constants = getattr(layer, part), layer.constants
-    if part == "packed":
-        given = tensor[:, None], constants
-    elif part == "absmax":
-        given = layer.packed, tensor[:, None]
-    else:
-        given = layer.packed, constants._replace(**{part.removeprefix("absmax_"): tensor[:, None]})
-    assert choice.product(normal(2, 64), *given, layer.codebook, 64, (48, 64), False) is None
+    stored = readable(lambda: layer_of(64, 48, torch.float32, False)).stored
+    given = stored._replace(**{part: getattr(stored, part)[:, None]})
+    assert choice.product(normal(2, 64), given, (48, 64), False) is None
     assert called == []
 
 
-@pytest.mark.parametrize("part", ["codes", "scale"])
-def test_constants_that_are_too_few_are_not_left_to_a_kernel(part, called):
-    layer = readable(lambda: layer_of(64, 48, torch.float32, True))
-    short = layer.constants._replace(**{part: getattr(layer.constants, part)[:-1]})
-    out = torch.empty(48, 64)
-    assert not choice.restore(layer.packed, short, layer.codebook, 64, out) and called == []
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [("codes", lambda t: t[:256]), ("codes", lambda t: t[:, None]), ("scale", lambda t: t[:1]),
+     ("scale", lambda t: t[:, None])],
+    ids=["few codes", "codes in another shape", "few scales", "scales in another shape"],
+)  # fmt: skip
+def test_quantized_constants_that_do_not_belong_together_are_refused_where_they_are_made(part, change, called):
+    """By the layer that was handed them, and no kernel reads past their end."""
+    layer = readable(lambda: layer_of(64, 320, torch.float32, True))
+    setattr(layer, f"absmax_{part}", change(getattr(layer, f"absmax_{part}")))
+    for tokens in (2, 20):
+        with pytest.raises(ValueError, match="need one scale for each 256 of them and one mean"):
+            layer(normal(tokens, 64))
+    assert called == []
+
+
+def test_quantized_constants_of_fewer_blocks_are_left_to_the_readable_path(called):
+    stored = readable(lambda: layer_of(64, 48, torch.float32, True)).stored
+    few = replace(stored.constants, codes=stored.constants.codes[:-1])
+    assert not choice.restore(stored._replace(constants=few), torch.empty(48, 64)) and called == []
 
 
 def test_an_input_on_another_device_than_the_weight_is_no_matter_for_a_kernel(called):

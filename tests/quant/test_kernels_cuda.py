@@ -28,7 +28,7 @@ def test_the_way_the_work_is_cut_changes_no_bit(tile):
     values = TRITON.normal(1301)
     plain, q = (readable(lambda: quant.quantize(values, double_quant=each)) for each in (False, True))  # noqa: B023
     out = torch.empty_like(values)
-    cuda.restore(q.packed, q.constants.parts, q.codebook, q.block_size, out, tile)
+    cuda.restore(q.stored, out, tile)
     assert same(out, readable(q.dequantize))
     packed, absmax = cuda.quantize(values, quant.NF4, 64, tile)
     assert same(packed, plain.packed) and same(absmax, plain.absmax)

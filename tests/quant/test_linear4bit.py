@@ -397,7 +397,9 @@ def test_slabs_give_the_dense_product(monkeypatch, shape, dtype, double_quant):
 def test_a_large_weight_whose_rows_are_no_whole_blocks_is_not_cut(d_in):
     layer, twin = layer_and_twin(d_in, slabs.SIZE // d_in + 17, bias=False)
     x = torch.randn(3, d_in)
-    assert torch.equal(layer(x), twin(x)) and torch.equal(layer(x), products._dense_product(x, None, layer, False))
+    assert torch.equal(layer(x), twin(x)) and torch.equal(
+        layer(x), products._dense_product(x, None, layer, False, x.dtype)
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -407,9 +409,21 @@ def test_a_slab_is_a_part_of_the_weight_bit_for_bit_and_no_larger_than_it_says(m
     monkeypatch.setattr(slabs, "SIZE", 70 * 64)
     weight = layer.dequantize(dtype)
     for dim in (0, 1):
-        parts = [(part, slab.clone()) for part, slab in slabs.cut(layer.weight_quantized, dtype, dim)]
+        parts = [(part, slab.clone()) for part, slab in slabs.cut(layer.stored, (70, 192), dtype, dim)]
         assert len(parts) > 1 and all(slab.numel() <= slabs.SIZE for _, slab in parts)
         assert torch.equal(torch.cat([slab for _, slab in parts], dim=dim), weight)
+
+
+@pytest.mark.parametrize("part", ["packed", "absmax"])
+@pytest.mark.parametrize("tokens", [2, 20])
+def test_half_a_weight_is_not_cut_as_if_it_were_whole(tokens, part, monkeypatch):
+    """It divides into as many rows, of half as many blocks or bytes."""
+    layer, _ = layer_and_twin(128, 70, double_quant=False)
+    monkeypatch.setattr(slabs, "SIZE", 70 * 64)
+    half = getattr(layer, part)[::2].clone()
+    setattr(layer, part, torch.nn.Parameter(half, requires_grad=False) if part == "packed" else half)
+    with pytest.raises(RuntimeError, match="invalid for input of size"):
+        layer(torch.ones(tokens, 128))
 
 
 def test_no_more_than_one_slab_is_alive_at_a_time(monkeypatch):

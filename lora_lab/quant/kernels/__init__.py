@@ -9,7 +9,6 @@ product adds up in another order.
 """
 
 from lora_lab.quant.kernels.choice import (
-    DoubleConstants,
     Kernels,
     Part,
     describe,
@@ -21,7 +20,6 @@ from lora_lab.quant.kernels.choice import (
 )
 
 __all__ = [
-    "DoubleConstants",
     "Kernels",
     "Part",
     "describe",

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from lora_lab.quant.codebooks import NF4, Codebook
+from lora_lab.quant.double import QuantizedConstants
+from lora_lab.quant.stored import Stored
 from lora_lab.units import first_line
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -40,15 +42,6 @@ _quiet = _setting == "quiet"
 _problems: dict[str, str] = {}  # of each device whose kernels cannot serve: why
 
 
-class DoubleConstants(NamedTuple):
-    """The parts of `QuantizedConstants`, unchecked."""
-
-    codes: Tensor  # uint8 [blocks]
-    scale: Tensor  # float32 [ceil(blocks / 256)]
-    mean: Tensor  # float32 []
-    codebook: Codebook
-
-
 class Part(NamedTuple):
     """Some rows of a weight, or some columns: runs of whole blocks, one behind the other in the result.
 
@@ -66,9 +59,7 @@ class Kernels(Protocol):
     NAME: str
 
     @staticmethod
-    def restore(
-        packed: Tensor, constants: Tensor | DoubleConstants, codebook: Codebook, block_size: int, out: Tensor
-    ) -> None:
+    def restore(stored: Stored, out: Tensor) -> None:
         """Write codebook[code] · absmax to `out`, contiguous and of one of `DTYPES`; the last block may be short."""
 
     @staticmethod
@@ -95,32 +86,23 @@ def use_kernels(on: bool) -> None:
         _forget()
 
 
-def restore(
-    packed: Tensor, constants: Tensor | DoubleConstants, codebook: Codebook, block_size: int, out: Tensor
-) -> bool:
+def restore(stored: Stored, out: Tensor) -> bool:
     """Whether a kernel has written the restored values to `out`; if not, nothing has happened."""
-    kernels = _serving(packed, out, codebook, out.numel())
-    if kernels is None or not out.is_contiguous() or not _belong(packed, constants, out, out.numel(), block_size):
+    kernels = _serving(stored.packed, out, stored.codebook, out.numel())
+    if kernels is None or not out.is_contiguous() or not _belong(stored, out, out.numel()):
         return False
-    kernels.restore(packed, constants, codebook, block_size, out)
+    kernels.restore(stored, out)
     return True
 
 
-def restore_part(
-    packed: Tensor,
-    constants: Tensor | DoubleConstants,
-    codebook: Codebook,
-    block_size: int,
-    out: Tensor,
-    part: Part,
-) -> bool:
+def restore_part(stored: Stored, out: Tensor, part: Part) -> bool:
     """The same for a part of a weight."""
-    kernels = _serving(packed, out, codebook, out.numel())
+    kernels = _serving(stored.packed, out, stored.codebook, out.numel())
     if kernels is None or not hasattr(kernels, "restore_part") or not out.is_contiguous():
         return False
-    if not _belong(packed, constants, out, 2 * packed.numel(), block_size):
+    if not _belong(stored, out, 2 * stored.packed.numel()):
         return False
-    kernels.restore_part(packed, constants, codebook, block_size, out, part)
+    kernels.restore_part(stored, out, part)
     return True
 
 
@@ -132,31 +114,19 @@ def quantize(values: Tensor, codebook: Codebook, block_size: int) -> tuple[Tenso
     return kernels.quantize(values, codebook, block_size)
 
 
-def product(
-    x: Tensor,
-    packed: Tensor,
-    constants: Tensor | DoubleConstants,
-    codebook: Codebook,
-    block_size: int,
-    shape: tuple[int, int],
-    transposed: bool,
-) -> Tensor | None:
+def product(x: Tensor, stored: Stored, shape: tuple[int, int], transposed: bool) -> Tensor | None:
     """x · Ŵᵀ, or, transposed, x · Ŵ, in float32 by a kernel that never makes Ŵ, or None where none serves.
 
     Args:
         x: [tokens, d_in], or [tokens, d_out] if transposed.
         shape: d_out and d_in, which is a whole number of blocks.
     """
-    kernels = _serving(packed, x, codebook, 2 * packed.numel())
-    if (
-        kernels is None
-        or not hasattr(kernels, "product")
-        or not _belong(packed, constants, x, math.prod(shape), block_size)
-    ):
+    kernels = _serving(stored.packed, x, stored.codebook, 2 * stored.packed.numel())
+    if kernels is None or not hasattr(kernels, "product") or not _belong(stored, x, math.prod(shape)):
         return None
     if not _tried(x.device, x.dtype, _multiplies):
         return None
-    y: Tensor = kernels.product(x, packed, constants, codebook, block_size, shape, transposed)
+    y: Tensor = kernels.product(x, stored, shape, transposed)
     return y
 
 
@@ -191,14 +161,14 @@ def _serving(source: Tensor, values: Tensor, codebook: Codebook, size: int) -> K
     return _tried(values.device, values.dtype, _restores)
 
 
-def _belong(packed: Tensor, constants: Tensor | DoubleConstants, values: Tensor, n: int, block_size: int) -> bool:
+def _belong(stored: Stored, values: Tensor, n: int) -> bool:
     """Whether the parts are those of n values, and lie where `values` do: a kernel believes it.
 
     Where they are not, the readable path says what is wrong.
     """
-    blocks = -(-n // block_size)
-    parts = [(packed, torch.uint8, -(-n // 2))]
-    if isinstance(constants, DoubleConstants):
+    constants, blocks = stored.constants, -(-n // stored.block_size)
+    parts = [(stored.packed, torch.uint8, -(-n // 2))]
+    if isinstance(constants, QuantizedConstants):
         parts += [(constants.codes, torch.uint8, blocks), (constants.scale, torch.float32, -(-blocks // 256))]
         parts += [(constants.mean, torch.float32, 1)]
     else:
@@ -258,7 +228,7 @@ def _restores(kernels: Kernels, device: torch.device, dtype: torch.dtype) -> boo
     values, packed, absmax, wanted = _few_blocks(device, dtype)
     made, largest = kernels.quantize(values, NF4, 64)
     restored = torch.empty_like(values)
-    kernels.restore(packed, absmax, NF4, 64, restored)
+    kernels.restore(Stored(packed, absmax, NF4, 64), restored)
     return torch.equal(made, packed) and torch.equal(largest, absmax) and torch.equal(restored, wanted)
 
 
@@ -267,7 +237,8 @@ def _multiplies(kernels: Any, device: torch.device, dtype: torch.dtype) -> bool:
     _, packed, absmax, wanted = _few_blocks(device, dtype, huge=False)
     weight = wanted.view(8, 128)
     x, g = weight[:3].contiguous(), weight[:3, :8].contiguous()
-    y, back = (kernels.product(each, packed, absmax, NF4, 64, (8, 128), each is g) for each in (x, g))
+    stored = Stored(packed, absmax, NF4, 64)
+    y, back = (kernels.product(each, stored, (8, 128), each is g) for each in (x, g))
     exact = x.double() @ weight.double().T, g.double() @ weight.double()
     return all((made - right).abs().max() < 1e-5 * right.abs().max() for made, right in zip((y, back), exact))
 

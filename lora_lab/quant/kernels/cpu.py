@@ -16,9 +16,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lora_lab.quant.codebooks import EXACTLY, Codebook
+from lora_lab.quant.double import QuantizedConstants
 from lora_lab.quant.kernels import loops
-from lora_lab.quant.kernels.choice import DoubleConstants, Part
+from lora_lab.quant.kernels.choice import Part
 from lora_lab.quant.lookup import byte_table
+from lora_lab.quant.stored import Stored
 
 NAME = f"Numba {numba.__version__}"
 INTERPRETED = bool(numba.config.DISABLE_JIT)  # NUMBA_DISABLE_JIT=1, as one debugs with
@@ -29,41 +31,31 @@ A_THREAD = 2**19
 """Values that are worth a thread: to start one and wait for it takes as long as to restore about half of them."""
 
 
-def restore(
-    packed: Tensor, constants: Tensor | DoubleConstants, codebook: Codebook, block_size: int, out: Tensor
-) -> None:
+def restore(stored: Stored, out: Tensor) -> None:
     """Write codebook[code] · absmax to `out`, double quantization included.
 
     Args:
-        packed: uint8 [ceil(n / 2)], two codes a byte, the first in the high nibble.
-        constants: absmax, float32 [blocks], or its parts after double quantization.
-        codebook: symmetric, of at most 16 levels.
+        stored: of n values, with a codebook of at most 16 levels.
         out: n values, contiguous, any shape; float32, bfloat16 or float16. The last block may be short.
     """
-    flat, whole = out.view(1, -1), out.numel() // block_size
+    size = stored.block_size
+    flat, whole = out.view(1, -1), out.numel() // size
     if whole:
-        restore_part(packed, constants, codebook, block_size, flat[:, : whole * block_size], Part(0, 1, 0))
-    if rest := out.numel() - whole * block_size:
-        block = out.new_empty(1, block_size)
-        restore_part(packed, constants, codebook, block_size, block, Part(whole, 1, 0))
+        restore_part(stored, flat[:, : whole * size], Part(0, 1, 0))
+    if rest := out.numel() - whole * size:
+        block = out.new_empty(1, size)
+        restore_part(stored, block, Part(whole, 1, 0))
         flat[:, -rest:] = block[:, :rest]
 
 
-def restore_part(
-    packed: Tensor,
-    constants: Tensor | DoubleConstants,
-    codebook: Codebook,
-    block_size: int,
-    out: Tensor,
-    part: Part,
-) -> None:
+def restore_part(stored: Stored, out: Tensor, part: Part) -> None:
     """The same for a part of a weight, in whole blocks."""
-    weight = _array(packed), _pairs(codebook), _constants(constants), block_size, (part.first, part.across)
+    weight = *_weight(stored), (part.first, part.across)
     if out.dtype == torch.float32:
         loop = partial(loops.restore, *weight, _array(out.view(part.rows, -1)))
     else:
         loop = partial(loops.restore16, *weight, FORMATS[out.dtype], _bits(out).reshape(part.rows, -1))
-    _share(loop, out.numel() // part.rows // block_size, out.numel())
+    _share(loop, out.numel() // part.rows // stored.block_size, out.numel())
 
 
 def quantize(values: Tensor, codebook: Codebook, block_size: int) -> tuple[Tensor, Tensor]:
@@ -83,28 +75,21 @@ def quantize(values: Tensor, codebook: Codebook, block_size: int) -> tuple[Tenso
     return packed, absmax
 
 
-def product(
-    x: Tensor,
-    packed: Tensor,
-    constants: Tensor | DoubleConstants,
-    codebook: Codebook,
-    block_size: int,
-    shape: tuple[int, int],
-    transposed: bool,
-) -> Tensor:
+def product(x: Tensor, stored: Stored, shape: tuple[int, int], transposed: bool) -> Tensor:
     """x · Ŵᵀ, or, transposed, x · Ŵ, with Ŵ as `restore` makes it in the dtype of x, but never made.
 
     Args:
         x: [tokens, d_in], or [tokens, d_out] if transposed; float32, bfloat16 or float16.
+        stored: with a codebook of at most 16 levels.
         shape: d_out and d_in, a multiple of the block size.
 
     Returns:
         float32 [tokens, d_out], or [tokens, d_in] if transposed: the sum, not yet rounded to the dtype of x.
     """
     rows, columns = shape
-    loop, parts = (loops.product_transposed, columns // block_size) if transposed else (loops.product, rows)
+    loop, parts = (loops.product_transposed, columns // stored.block_size) if transposed else (loops.product, rows)
     y = torch.empty(len(x), columns if transposed else rows, **EXACTLY)
-    weight = _array(packed), _pairs(codebook), _constants(constants), block_size, FORMATS[x.dtype]
+    weight = *_weight(stored), FORMATS[x.dtype]
     _share(partial(loop, *weight, _array(x.float().contiguous()), _array(y)), parts, rows * columns)
     return y
 
@@ -136,15 +121,20 @@ def _bits(tensor: Tensor) -> np.ndarray:
     return tensor.detach().view(-1).view(torch.int32 if tensor.element_size() == 4 else torch.int16).numpy()
 
 
+def _weight(stored: Stored) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...], int]:
+    """What each loop takes of a weight."""
+    return _array(stored.packed), _pairs(stored.codebook), _constants(stored.constants), stored.block_size
+
+
 _NONE = np.empty(0, np.float32)
 
 
-def _constants(constants: Tensor | DoubleConstants) -> tuple[np.ndarray, ...]:
+def _constants(constants: Tensor | QuantizedConstants) -> tuple[np.ndarray, ...]:
     """Both kinds of constants in one shape: absmax, then codes, scale, mean and table of double quantization."""
-    if not isinstance(constants, DoubleConstants):
+    if not isinstance(constants, QuantizedConstants):
         return _array(constants), np.empty(0, np.uint8), _NONE, _NONE, _NONE
-    codes, scale, mean, second = constants
-    return _NONE, _array(codes), _array(scale), _array(mean).reshape(1), _levels(second)
+    scale, mean = _array(constants.scale), _array(constants.mean).reshape(1)
+    return _NONE, _array(constants.codes), scale, mean, _levels(constants.codebook)
 
 
 @lru_cache

@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lora_lab.quant.codebooks import Codebook
-from lora_lab.quant.kernels.choice import DoubleConstants
+from lora_lab.quant.double import QuantizedConstants
+from lora_lab.quant.stored import Stored
 
 NAME = f"Triton {triton.__version__}"
 
@@ -40,27 +41,20 @@ QUANTIZE = {2: Tile(1024, warps=1), 4: Tile(512, warps=1)}
 """By the bytes of a value: 64 bytes a thread, and a block's maximum is found without other warps."""
 
 
-def restore(
-    packed: Tensor,
-    constants: Tensor | DoubleConstants,
-    codebook: Codebook,
-    block_size: int,
-    out: Tensor,
-    tile: Tile | None = None,
-) -> None:
+def restore(stored: Stored, out: Tensor, tile: Tile | None = None) -> None:
     """Write codebook[code] · absmax to `out`, in one launch, double quantization included.
 
     Args:
-        packed: uint8 [ceil(n / 2)], two codes a byte, the first in the high nibble.
-        constants: absmax, float32 [blocks], or its parts after double quantization.
-        codebook: symmetric, of at most 16 levels.
+        stored: of n values, with a codebook of at most 16 levels.
         out: n values, contiguous, any shape; float32, bfloat16 or float16.
         tile: None takes the one that was measured to be fastest.
     """
-    absmax, scale, mean, table = constants, None, None, None
-    if isinstance(constants, DoubleConstants):
-        absmax, scale, mean, second = constants
-        table = _levels(second, 256, out.device)
+    packed, constants, codebook, block_size = stored
+    if isinstance(constants, QuantizedConstants):
+        absmax, scale, mean = constants.codes, constants.scale, constants.mean
+        table = _levels(constants.codebook, 256, out.device)
+    else:
+        absmax, scale, mean, table = constants, None, None, None
     rows, warps = (tile or RESTORE).whole(block_size)
     n, blocks = out.numel(), -(-out.numel() // block_size)
     with torch.cuda.device_of(out):

@@ -60,8 +60,8 @@ MUTATIONS = (
     ),
     Mutation(
         file="lora_lab/quant/products.py",
-        before="layer, transposed, x.dtype).to(x.dtype)",
-        after="layer, transposed).to(x.dtype)",
+        before="return product(x.float(), wide, layer, transposed, dtype)",
+        after="return product(x.float(), wide, layer, transposed, torch.float32)",
         test="tests/quant/test_products.py::test_without_instructions_for_16_bits_a_product_is_made_in_32_and_rounded_once"
         "[dtype0-whole]",
         wrong="where a product is made in float32 the weight is not that of 16 bits",
