@@ -8,10 +8,9 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import functional as F
 
-from lora_lab.quant import kernels, slabs
+from lora_lab.quant import eager, kernels, slabs
 from lora_lab.quant.restoring import restore_weight
 from lora_lab.quant.stored import Stored
 
@@ -109,7 +108,7 @@ def _emulated(x: Tensor) -> bool:
 
     They can then take a hundred times as long as those in float32, which gives the same sums, to be rounded once.
     """
-    if x.device.type != "cpu" or torch.compiler.is_compiling() or isinstance(x, FakeTensor):
+    if x.device.type != "cpu" or not eager.runs_on(x):
         return False
     if x.dtype == torch.bfloat16:
         return not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

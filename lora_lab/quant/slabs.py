@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
 
-from lora_lab.quant import kernels
+from lora_lab.quant import eager, kernels
 from lora_lab.quant.double import plain
 from lora_lab.quant.kernels import Part
 from lora_lab.quant.lookup import restore_rows
@@ -22,16 +21,11 @@ SIZE = 2**20
 def fit(x: Tensor, rows: int, columns: int, block_size: int) -> bool:
     """Whether slabs help and fit: a large weight on a CPU, each of its rows a whole number of blocks.
 
-    A GPU is fed best by one large product, and a compiler by the plain formula. Tensors without values, with which
-    `lora_lab.memory.simulate` counts, stand for those on a GPU.
+    A GPU is fed best by one large product, and what looks on, such as a compiler, by the plain formula. Tensors without
+    values, with which `lora_lab.memory.simulate` counts, stand for those on a GPU; those of other classes have the same
+    product by the whole weight.
     """
-    return (
-        x.device.type == "cpu"
-        and rows * columns > SIZE
-        and columns % block_size == 0
-        and not torch.compiler.is_compiling()
-        and not isinstance(x, FakeTensor)
-    )
+    return x.device.type == "cpu" and rows * columns > SIZE and columns % block_size == 0 and eager.runs_on(x)
 
 
 def cut(weight: Stored, shape: tuple[int, int], dtype: torch.dtype, dim: int) -> Iterator[tuple[slice, Tensor]]:

@@ -101,6 +101,18 @@ def test_parts_of_a_tensor_that_do_not_lie_side_by_side_are_quantized_as_they_ar
     assert same(made.packed, wanted.packed) and same(made.absmax, wanted.absmax)
 
 
+def test_a_negated_view_is_taken_for_its_values(kind, called):
+    """As the imaginary part of a conjugate is, which lies in memory without its sign."""
+    values = kind.normal(640)
+    negated = torch._neg_view(values)
+    assert negated.is_neg() and negated.is_contiguous()
+    made, wanted = quant.quantize(negated), readable(lambda: quant.quantize(-values))
+    assert same(made.packed, wanted.packed) and same(made.absmax, wanted.absmax)
+    layer = quant.Linear4bit.from_linear(torch.nn.Linear(64, 48).to(kind.device))
+    x = torch._neg_view(kind.normal(2, 64))
+    assert same(layer(x), readable(lambda: layer(x)))
+
+
 @pytest.mark.parametrize("double", [False, True])
 def test_a_layer_restores_a_small_weight_in_one_pass_each_way(double, kind, called):
     layer = quant.Linear4bit.from_linear(torch.nn.Linear(48, 40).to(kind.device), double_quant=double)

@@ -251,16 +251,54 @@ def test_every_float16_is_the_one_that_torch_rounds_to():
     torch.testing.assert_close(rounded, values.half().float(), rtol=0, atol=0, equal_nan=True)
 
 
-def test_a_tracer_sees_the_operators(called):
-    """`make_fx` runs with plain tensors and writes down what operators do to them."""
+@pytest.mark.parametrize("size", [2**10, slabs.SIZE], ids=["slabs", "whole"])
+@pytest.mark.parametrize("tokens", [2, 20])
+def test_a_tracer_sees_the_operators(tokens, size, called, monkeypatch):
+    """`make_fx` runs with plain tensors and writes down what operators do: one product with all of W."""
     from torch.fx.experimental.proxy_tensor import make_fx
 
+    monkeypatch.setattr(slabs, "SIZE", size)
     layer = readable(lambda: layer_of(64, 48, torch.float32, True))
-    for tokens in (2, 20):
-        x, other = normal(tokens, 64), normal(tokens, 64, seed=1)
-        traced = make_fx(layer)(x)
-        assert called == []
-        torch.testing.assert_close(traced(other), readable(lambda: layer(other)))  # noqa: B023
+    x, other = normal(tokens, 64), normal(tokens, 64, seed=1)
+    traced = make_fx(layer)(x)
+    assert called == []
+    assert sum("mm" in node.name for node in traced.graph.nodes) == 1
+    torch.testing.assert_close(traced(other), readable(lambda: layer(other)))
+
+
+@pytest.mark.parametrize("tokens", [2, 20])
+def test_a_compiler_sees_the_formula(tokens, called):
+    layer = readable(lambda: layer_of(64, 48, torch.float32, True))
+    torch.compile(layer, backend="eager", fullgraph=True)(normal(tokens, 64))
+    assert called == []
+
+
+def words(call):
+    """How a call fails."""
+    with pytest.raises(RuntimeError) as caught:
+        call()
+    return type(caught.value), str(caught.value)
+
+
+@pytest.mark.parametrize("tokens", [2, 20])
+def test_jit_s_tracer_fails_in_the_words_of_the_readable_path(tokens, called):
+    """It cannot write down a layer that is no parameter of an operator; no kernel adds a page of its own."""
+    layer = readable(lambda: layer_of(64, 48, torch.float32, True))
+
+    def trace():
+        torch.jit.trace(layer, normal(tokens, 64))
+
+    assert words(trace) == words(lambda: readable(trace))
+
+
+@pytest.mark.parametrize("tokens", [2, 20])
+def test_a_layout_of_its_own_is_refused_in_the_words_of_the_readable_path(tokens, called):
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("this torch has no layout of oneDNN")
+    layer = readable(lambda: layer_of(64, 48, torch.float32, True))
+    x = normal(tokens, 64).to_mkldnn()
+    assert words(lambda: layer(x)) == words(lambda: readable(lambda: layer(x)))
+    assert "product" not in called
 
 
 @pytest.mark.parametrize("part", ["packed", "constants"])

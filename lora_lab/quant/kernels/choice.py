@@ -17,8 +17,9 @@ from threading import Timer
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from lora_lab.quant import eager
 from lora_lab.quant.codebooks import NF4, Codebook
 from lora_lab.quant.double import QuantizedConstants
 from lora_lab.quant.stored import Stored
@@ -30,7 +31,6 @@ _MODULES = {"cpu": "lora_lab.quant.kernels.cpu", "cuda": "lora_lab.quant.kernels
 _COMPILERS = {"cpu": "Numba", "cuda": "Triton"}
 _LEAST = {"cpu": 2**14}  # values: for fewer it is not worth half a second to load a compiler
 _PATIENCE = 1.0  # seconds, after which a first call says what it does
-_PLAIN = (Tensor, nn.Parameter)  # any other class of tensor, such as a fake one, may stand for no memory
 
 _SETTINGS = ("on", "off", "quiet")  # with the last a first call says nothing
 _setting = os.environ.get("LORA_LAB_KERNELS", "on").lower()
@@ -148,13 +148,9 @@ def describe() -> str:
 def _serving(source: Tensor, values: Tensor, codebook: Codebook, size: int) -> Kernels | None:
     """The kernels for tensors on this device, if the case is theirs."""
     device = values.device.type
-    if not _on or device not in _MODULES or size < _LEAST.get(device, 1) or torch.compiler.is_compiling():
+    if not _on or device not in _MODULES or size < _LEAST.get(device, 1):
         return None
-    if torch._C._are_functorch_transforms_active():  # a tensor may stand for a whole batch of them
-        return None
-    if torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None:  # a tracer sees operators only
-        return None
-    if type(source) not in _PLAIN or type(values) not in _PLAIN or values.dtype not in DTYPES:
+    if values.dtype not in DTYPES or not eager.runs_on(source, values):
         return None
     if len(codebook) > 16 or codebook.asymmetric:
         return None
@@ -173,8 +169,8 @@ def _belong(stored: Stored, values: Tensor, n: int) -> bool:
         parts += [(constants.mean, torch.float32, 1)]
     else:
         parts += [(constants, torch.float32, blocks)]
-    return all(
-        type(part) in _PLAIN and part.dtype == dtype and part.numel() == count and part.is_contiguous()
+    return eager.runs_on(*(part for part, _, _ in parts)) and all(
+        part.dtype == dtype and part.numel() == count and part.is_contiguous()
         and part.dim() <= 1 and part.device == values.device
         for part, dtype, count in parts
     )  # fmt: skip
