@@ -189,6 +189,47 @@ def test_a_kernel_that_fails_or_errs_costs_one_warning_and_no_number(kernel, rea
         assert same(q.dequantize(), restored)
 
 
+def _fused(exact):
+    """With table · scale + mean rounded once, as in one instruction."""
+
+    def restore(stored, out):
+        if isinstance(stored.constants, quant.QuantizedConstants):
+            codes, scale, mean = (getattr(stored.constants, part).double() for part in ("codes", "scale", "mean"))
+            levels = stored.constants.codebook.values.to(scale)[codes.long()]
+            stored = stored._replace(constants=(levels * scale.repeat_interleave(256)[: len(codes)] + mean).float())
+        exact(stored, out)
+
+    return restore
+
+
+def _times_when_double(exact):
+    def restore(stored, out):
+        exact(stored, out)
+        if isinstance(stored.constants, quant.QuantizedConstants):
+            out *= 1.5
+
+    return restore
+
+
+def _larger_absmax(exact):
+    def quantize(values, codebook, block_size):
+        packed, absmax = exact(values, codebook, block_size)
+        return packed, absmax * 1.01
+
+    return quantize
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"), [("restore", _fused), ("restore", _times_when_double), ("quantize", _larger_absmax)]
+)
+def test_a_kernel_is_tried_with_constants_of_either_kind_and_for_all_that_it_makes(name, wrong, kind, monkeypatch):
+    q = readable(lambda: quant.quantize(kind.normal(100), double_quant=True))
+    monkeypatch.setattr(kind.module, name, wrong(getattr(kind.module, name)))
+    with pytest.warns(UserWarning, match="their numbers are not those of the formula"):
+        restored = q.dequantize()
+    assert same(restored, readable(q.dequantize))
+
+
 def test_a_refusal_keeps_its_reason_and_can_be_tried_again(kind, monkeypatch):
     exact = kind.module.restore
     monkeypatch.setattr(kind.module, "restore", _broken)

@@ -509,9 +509,10 @@ def test_small_tensors_wake_no_compiler(called, monkeypatch):
     assert called == ["quantize"]
 
 
-def test_a_product_that_errs_is_refused_while_the_others_serve(monkeypatch):
+@pytest.mark.parametrize("which", [False, True], ids=["forward", "transposed"])
+def test_a_product_that_errs_is_refused_while_the_others_serve(which, monkeypatch):
     exact = cpu.product
-    monkeypatch.setattr(cpu, "product", lambda *args: exact(*args) * 1.001)
+    monkeypatch.setattr(cpu, "product", lambda *args: exact(*args) * (1.001 if args[-1] is which else 1))
     layer = readable(lambda: layer_of(64, 48, torch.float32, True))
     wanted = readable(lambda: layer(normal(2, 64)))
     with pytest.warns(UserWarning, match="their numbers are not those of the formula"):

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lora_lab.quant import eager
 from lora_lab.quant.codebooks import NF4, Codebook
-from lora_lab.quant.double import QuantizedConstants
+from lora_lab.quant.double import QuantizedConstants, plain
 from lora_lab.quant.stored import Stored
 from lora_lab.units import first_line
 
@@ -220,27 +220,34 @@ def _said_if_slow(what: str) -> Iterator[None]:
 
 
 def _restores(kernels: Kernels, device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether the kernels quantize and restore a few blocks as the formula says."""
-    values, packed, absmax, wanted = _few_blocks(device, dtype)
+    """Whether the kernels quantize and restore a few blocks as the formula says, with constants of either kind."""
+    values, packed, levels, absmax = _few_blocks(device, dtype)
     made, largest = kernels.quantize(values, NF4, 64)
+    if not (torch.equal(made, packed) and torch.equal(largest, absmax)):
+        return False
+    # One of these constants is another number if table · scale + mean is rounded once, where it is to be rounded twice.
+    codes = torch.arange(0, 256, 16, dtype=torch.uint8, device=device)
+    double = QuantizedConstants(codes, absmax.new_full((1,), 0.7), absmax.new_tensor(1.3))
     restored = torch.empty_like(values)
-    kernels.restore(Stored(packed, absmax, NF4, 64), restored)
-    return torch.equal(made, packed) and torch.equal(largest, absmax) and torch.equal(restored, wanted)
+    for constants in (absmax, double):
+        kernels.restore(Stored(packed, constants, NF4, 64), restored)
+        if not torch.equal(restored, (levels * plain(constants)[:, None]).to(dtype).flatten()):
+            return False
+    return True
 
 
 def _multiplies(kernels: Any, device: torch.device, dtype: torch.dtype) -> bool:
     """Whether the kernels multiply with these blocks, as a matrix [8, 128], to the last bits of the sum's order."""
-    _, packed, absmax, wanted = _few_blocks(device, dtype, huge=False)
-    weight = wanted.view(8, 128)
+    _, packed, levels, absmax = _few_blocks(device, dtype, huge=False)
+    stored, weight = Stored(packed, absmax, NF4, 64), (levels * absmax[:, None]).to(dtype).view(8, 128)
     x, g = weight[:3].contiguous(), weight[:3, :8].contiguous()
-    stored = Stored(packed, absmax, NF4, 64)
     y, back = (kernels.product(each, stored, (8, 128), each is g) for each in (x, g))
     exact = x.double() @ weight.double().T, g.double() @ weight.double()
     return all((made - right).abs().max() < 1e-5 * right.abs().max() for made, right in zip((y, back), exact))
 
 
 def _few_blocks(device: torch.device, dtype: torch.dtype, huge: bool = True) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Values, their codes and absmax in NF4, and what these stand for, by the formula."""
+    """Values, their codes in NF4, the levels of these [16, 64], and absmax, by the formula."""
     values = torch.linspace(-3, 2, 1024, dtype=torch.float32, device=device).to(dtype)
     if huge:
         values[:64] *= torch.finfo(dtype).max / 4  # whose reciprocal a compiler may flush to zero, as Triton 3.5 does
@@ -248,4 +255,4 @@ def _few_blocks(device: torch.device, dtype: torch.dtype, huge: bool = True) -> 
     absmax = blocks.abs().amax(dim=1)
     codes = NF4.encode(blocks * (1 / absmax)[:, None])
     packed = (codes[:, ::2] * 16 + codes[:, 1::2]).flatten()
-    return values, packed, absmax, (NF4.decode(codes) * absmax[:, None]).to(dtype).flatten()
+    return values, packed, NF4.decode(codes), absmax

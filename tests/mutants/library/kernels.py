@@ -66,6 +66,30 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         file="lora_lab/quant/kernels/choice.py",
+        before="    for constants in (absmax, double):",
+        after="    for constants in (absmax,):",
+        test=HERE + "test_a_kernel_is_tried_with_constants_of_either_kind_and_for_all_that_it_makes"
+        "[Triton-restore-_times_when_double]",
+        wrong="kernels are not tried with doubly quantized constants, which a layer has unless told otherwise",
+    ),
+    Mutation(
+        file="lora_lab/quant/kernels/choice.py",
+        before="absmax.new_full((1,), 0.7)",
+        after="absmax.new_full((1,), 0.5)",
+        test=HERE + "test_a_kernel_is_tried_with_constants_of_either_kind_and_for_all_that_it_makes"
+        "[Triton-restore-_fused]",
+        wrong="kernels are tried with no constant that a fused product and sum would change",
+    ),
+    Mutation(
+        file="lora_lab/quant/kernels/choice.py",
+        before=" and torch.equal(largest, absmax)):",
+        after="):",
+        test=HERE + "test_a_kernel_is_tried_with_constants_of_either_kind_and_for_all_that_it_makes"
+        "[Triton-quantize-_larger_absmax]",
+        wrong="the constants that a kernel makes are not looked at",
+    ),
+    Mutation(
+        file="lora_lab/quant/kernels/choice.py",
         before="            elif right(kernels, device, dtype):",
         after="            elif right(kernels, device, dtype) or True:",
         test=HERE + "test_a_kernel_that_fails_or_errs_costs_one_warning_and_no_number[Triton-_wrong-"

@@ -101,6 +101,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         wrong="a tracer writes down a graph without the product",
     ),
     Mutation(
+        file="lora_lab/quant/kernels/choice.py",
+        before="for made, right in zip((y, back), exact))",
+        after="for made, right in zip((y,), exact))",
+        test=HERE + "test_a_product_that_errs_is_refused_while_the_others_serve[transposed]",
+        wrong="the product of the backward pass is not tried",
+    ),
+    Mutation(
         file="lora_lab/quant/eager.py",
         before="        and not torch.jit.is_tracing()\n",
         after="",
