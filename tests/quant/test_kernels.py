@@ -3,6 +3,7 @@
 Without a GPU, Triton's run in its interpreter.
 """
 
+import sys
 import warnings
 from itertools import cycle
 
@@ -176,7 +177,7 @@ def _wrong(stored, out):
 
 
 @pytest.mark.parametrize(("kernel", "reason"), [(_broken, "OSError: no space left in the cache"),
-                                                (_wrong, "their numbers are not those of the formula")])  # fmt: skip
+                                                (_wrong, "float32 are not those of the formula")])  # fmt: skip
 def test_a_kernel_that_fails_or_errs_costs_one_warning_and_no_number(kernel, reason, kind, monkeypatch):
     q = readable(lambda: quant.quantize(kind.normal(100)))
     monkeypatch.setattr(kind.module, "restore", kernel)
@@ -225,7 +226,7 @@ def _larger_absmax(exact):
 def test_a_kernel_is_tried_with_constants_of_either_kind_and_for_all_that_it_makes(name, wrong, kind, monkeypatch):
     q = readable(lambda: quant.quantize(kind.normal(100), double_quant=True))
     monkeypatch.setattr(kind.module, name, wrong(getattr(kind.module, name)))
-    with pytest.warns(UserWarning, match="their numbers are not those of the formula"):
+    with pytest.warns(UserWarning, match="are not those of the formula"):
         restored = q.dequantize()
     assert same(restored, readable(q.dequantize))
 
@@ -243,6 +244,43 @@ def test_a_refusal_keeps_its_reason_and_can_be_tried_again(kind, monkeypatch):
     assert choice.describe() == f"{kind.module.NAME} on {kind.device}"
 
 
+def test_a_package_that_is_installed_meanwhile_serves_after_use_kernels_true(kind, monkeypatch):
+    monkeypatch.setattr(choice, "_MODULES", {kind.device: "lora_lab.quant.kernels.not_there_yet"})
+    assert choice.describe() == f"none, because {kind.compiler} cannot be imported: the readable path does the work"
+    monkeypatch.setitem(sys.modules, "lora_lab.quant.kernels.not_there_yet", kind.module)
+    assert "cannot be imported" in choice.describe()
+    quant.use_kernels(True)
+    assert choice.describe() == f"{kind.module.NAME} on {kind.device}"
+
+
+def test_kernels_that_serve_are_not_tried_anew_each_time_that_they_are_switched_on(kind, monkeypatch):
+    quant.quantize(kind.normal(100))
+    with monkeypatch.context() as patch:
+        patch.setattr(choice, "_forget", None)
+        quant.use_kernels(True)
+
+
+def test_each_thing_that_is_wrong_is_said_once_and_named(kind, monkeypatch):
+    exact, q = kind.module.restore, readable(lambda: quant.quantize(kind.normal(100)))
+
+    def wrong_in_16_bits(stored, out):
+        exact(stored, out)
+        if out.dtype != torch.float32:
+            out.zero_()
+
+    monkeypatch.setattr(kind.module, "restore", wrong_in_16_bits)
+    for dtype in (torch.bfloat16, torch.float16):
+        with pytest.warns(UserWarning, match=rf"{kind.compiler}'s kernels cannot serve here \(their.*{dtype}"):
+            q.dequantize(dtype)
+    in_use, *problems = choice.describe().split("; ")
+    assert in_use == f"{kind.module.NAME} on {kind.device}"  # in float32
+    assert [problem.split(" are not")[0] for problem in problems] == [
+        f"{kind.compiler}'s kernels cannot serve here (their numbers in {dtype}"
+        for dtype in (torch.bfloat16, torch.float16)
+    ]
+    assert all(problem.endswith(": the readable path does that work") for problem in problems)
+
+
 def test_a_compiler_that_flushes_the_smallest_numbers_to_zero_is_refused(kind, monkeypatch):
     exact = kind.module.quantize
 
@@ -253,7 +291,7 @@ def test_a_compiler_that_flushes_the_smallest_numbers_to_zero_is_refused(kind, m
         return packed, absmax
 
     monkeypatch.setattr(kind.module, "quantize", flushing)
-    with pytest.warns(UserWarning, match="their numbers are not those of the formula"):
+    with pytest.warns(UserWarning, match="are not those of the formula"):
         assert choice.quantize(kind.normal(100), quant.NF4, 64) is None
 
 

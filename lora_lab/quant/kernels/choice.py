@@ -2,7 +2,7 @@
 
 The readable path does the work wherever none serve: without Numba or Triton, for tensors that hold no values, in a
 compiled graph, for small tensors on a CPU, and after `use_kernels(False)`. A compiler that fails on a machine, or makes
-other numbers there, costs one warning.
+other numbers there, costs one warning for each thing that it does wrong.
 """
 
 import importlib
@@ -32,14 +32,15 @@ _COMPILERS = {"cpu": "Numba", "cuda": "Triton"}
 _LEAST = {"cpu": 2**14}  # values: for fewer it is not worth half a second to load a compiler
 _PATIENCE = 1.0  # seconds, after which a first call says what it does
 
-_SETTINGS = ("on", "off", "quiet")  # with the last a first call says nothing
-_setting = os.environ.get("LORA_LAB_KERNELS", "on").lower()
-if _setting not in _SETTINGS:
-    warnings.warn(f"LORA_LAB_KERNELS={_setting!r} is none of {', '.join(_SETTINGS)}: kernels are on", stacklevel=2)
-_on = _setting != "off"
-_quiet = _setting == "quiet"
+_ON, _OFF = ("on", "1", "true", "yes"), ("off", "0", "false", "no")
+_setting = os.environ.get("LORA_LAB_KERNELS", "").strip().lower() or "on"
+if _setting not in (*_ON, *_OFF, "quiet"):
+    warnings.warn(f"LORA_LAB_KERNELS={_setting!r} is none of on, off, quiet: kernels are on", stacklevel=2)
+_on = _setting not in _OFF
+_quiet = _setting == "quiet"  # a first call says nothing
 
-_problems: dict[str, str] = {}  # of each device whose kernels cannot serve: why
+_missing: set[str] = set()  # compilers that cannot be imported
+_problems: list[str] = []  # why kernels that can be imported cannot serve, each said once
 
 
 class Part(NamedTuple):
@@ -73,7 +74,7 @@ class Kernels(Protocol):
 def use_kernels(on: bool) -> None:
     """Let kernels work where they serve, as they do from the start, or with False leave all to the readable path.
 
-    True also gives those another try that could not serve.
+    True also gives those another try that could not serve, or whose package was missing.
 
     Raises:
         TypeError: for anything but True and False.
@@ -82,7 +83,7 @@ def use_kernels(on: bool) -> None:
         raise TypeError(f"use_kernels({on!r}): say True or False")
     global _on
     _on = on
-    if on and _problems:
+    if on and (_missing or _problems):
         _forget()
 
 
@@ -139,10 +140,9 @@ def describe() -> str:
         warnings.simplefilter("ignore")  # what they would say is said here
         found = {device: _tried(torch.device(device), torch.float32, _restores) for device in devices}
     named = [f"{kernels.NAME} on {device}" for device, kernels in found.items() if kernels is not None]
-    missing = [_COMPILERS[device] for device, kernels in found.items() if kernels is None]
-    if said := [*named, *_problems.values()]:
+    if said := [*named, *_problems]:
         return "; ".join(said)
-    return f"none, because {' and '.join(missing)} cannot be imported: the readable path does the work"
+    return f"none, because {' and '.join(sorted(_missing))} cannot be imported: the readable path does the work"
 
 
 def _serving(source: Tensor, values: Tensor, codebook: Codebook, size: int) -> Kernels | None:
@@ -177,7 +177,7 @@ def _belong(stored: Stored, values: Tensor, n: int) -> bool:
 
 
 @lru_cache
-def _tried(device: torch.device, dtype: torch.dtype, right: Callable[..., bool]) -> Any:
+def _tried(device: torch.device, dtype: torch.dtype, trial: Callable[..., bool]) -> Any:
     """The kernels of a device, once they have compiled there and given the numbers of the formula."""
     name = _COMPILERS[device.type]
     try:
@@ -185,24 +185,28 @@ def _tried(device: torch.device, dtype: torch.dtype, right: Callable[..., bool])
             kernels = importlib.import_module(_MODULES[device.type])
             if getattr(kernels, "INTERPRETED", False):
                 problem = f"{name} is told to leave them to Python, which takes a thousand times as long"
-            elif right(kernels, device, dtype):
+            elif trial(kernels, device, dtype):
                 return kernels
             else:
-                problem = "their numbers are not those of the formula"
+                problem = f"their numbers in {dtype} are not those of the formula"
     except ModuleNotFoundError:
+        _missing.add(name)
         return None
     except Exception as error:  # a compiler can fail in any way: no cache to write to, a device it does not know
         problem = f"{type(error).__name__}: {first_line(error)}"
-    said = f"{name}'s kernels cannot serve here ({problem}): the readable path does the work"
-    if device.type not in _problems:
-        _problems[device.type] = said
+    work = "products" if trial is _multiplies else "kernels"
+    said = f"{name}'s {work} cannot serve here ({problem}): the readable path does that work"
+    if said not in _problems:
+        _problems.append(said)
         warnings.warn(f"{said}; quant.use_kernels(True) tries again", stacklevel=2)
     return None
 
 
 def _forget() -> None:
     """Try each kernel anew when it is next asked for."""
+    importlib.invalidate_caches()  # a package may have been installed meanwhile
     _tried.cache_clear()
+    _missing.clear()
     _problems.clear()
 
 

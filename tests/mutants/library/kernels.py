@@ -90,10 +90,10 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         file="lora_lab/quant/kernels/choice.py",
-        before="            elif right(kernels, device, dtype):",
-        after="            elif right(kernels, device, dtype) or True:",
+        before="            elif trial(kernels, device, dtype):",
+        after="            elif trial(kernels, device, dtype) or True:",
         test=HERE + "test_a_kernel_that_fails_or_errs_costs_one_warning_and_no_number[Triton-_wrong-"
-        "their numbers are not those of the formula]",
+        "float32 are not those of the formula]",
         wrong="a kernel whose numbers are wrong is used all the same",
     ),
 )

@@ -108,6 +108,34 @@ MUTATIONS: tuple[Mutation, ...] = (
         wrong="the product of the backward pass is not tried",
     ),
     Mutation(
+        file="lora_lab/quant/kernels/choice.py",
+        before="    if on and (_missing or _problems):",
+        after="    if on and _problems:",
+        test=BOTH + "test_a_package_that_is_installed_meanwhile_serves_after_use_kernels_true[Numba]",
+        wrong="a package that has been installed meanwhile is not tried",
+    ),
+    Mutation(
+        file="lora_lab/quant/kernels/choice.py",
+        before='"products" if trial is _multiplies else "kernels"',
+        after='"kernels"',
+        test=HERE + "test_a_product_that_errs_is_refused_while_the_others_serve[forward]",
+        wrong="what is refused is called by the name of what serves",
+    ),
+    Mutation(
+        file="lora_lab/quant/kernels/choice.py",
+        before="    if said not in _problems:",
+        after="    if not _problems:",
+        test=BOTH + "test_each_thing_that_is_wrong_is_said_once_and_named[Numba]",
+        wrong="a second problem is not said",
+    ),
+    Mutation(
+        file="lora_lab/quant/kernels/choice.py",
+        before='_OFF = ("on", "1", "true", "yes"), ("off", "0", "false", "no")',
+        after='_OFF = ("on", "1", "true", "yes"), ("off", "false", "no")',
+        test=HERE + "test_the_setting_is_understood_as_people_write_it_and_one_that_is_none_is_named[ 0]",
+        wrong="LORA_LAB_KERNELS=0 leaves kernels on",
+    ),
+    Mutation(
         file="lora_lab/quant/eager.py",
         before="        and not torch.jit.is_tracing()\n",
         after="",
@@ -144,7 +172,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         file="lora_lab/quant/kernels/choice.py",
-        before="if said := [*named, *_problems.values()]:",
+        before="if said := [*named, *_problems]:",
         after="if said := named:",
         test=BOTH + "test_a_refusal_keeps_its_reason_and_can_be_tried_again[Numba]",
         wrong="the doctor says that a compiler is missing where it failed",
