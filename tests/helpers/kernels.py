@@ -63,9 +63,8 @@ class Kind:
         monkeypatch.setattr(choice, "_COMPILERS", {self.device: self.compiler})
         monkeypatch.setattr(choice, "_LEAST", {})
         monkeypatch.setattr(choice, "_on", True)
-        if self.name == "cpu":
-            monkeypatch.setattr(self.module, "INTERPRETED", False)  # as wrong kernels are, where they are tested
-        elif INTERPRETED:
+        monkeypatch.setattr(self.module, "INTERPRETED", False)  # as they are here without a GPU, or where mutants run
+        if self.name == "cuda" and INTERPRETED:
             _convert_as_a_gpu_does(monkeypatch)
         choice._forget()
         yield self

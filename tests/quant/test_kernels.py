@@ -295,6 +295,12 @@ def test_a_compiler_that_flushes_the_smallest_numbers_to_zero_is_refused(kind, m
         assert choice.quantize(kind.normal(100), quant.NF4, 64) is None
 
 
+def test_kernels_that_would_run_as_python_do_not_serve(kind, monkeypatch):
+    monkeypatch.setattr(kind.module, "INTERPRETED", True)
+    with pytest.warns(UserWarning, match=f"{kind.compiler} is told to leave them to Python"):
+        assert choice.quantize(kind.normal(100), quant.NF4, 64) is None
+
+
 def test_the_doctor_says_which_kernels_are_in_use(kind, monkeypatch):
     assert hardware.kernels().detail == f"{kind.module.NAME} on {kind.device}"
     quant.use_kernels(False)

@@ -523,12 +523,6 @@ def test_a_product_that_errs_is_refused_while_the_others_serve(which, monkeypatc
     assert choice._tried(CPU, torch.float32, choice._restores) is cpu
 
 
-def test_kernels_that_would_run_as_python_do_not_serve(monkeypatch):
-    monkeypatch.setattr(cpu, "INTERPRETED", True)
-    with pytest.warns(UserWarning, match="is told to leave them to Python"):
-        assert choice.quantize(normal(100), quant.NF4, 64) is None
-
-
 @pytest.mark.parametrize("said", ["maybe", "OFF", " 0", "false", "No", "", "1", "yes", "true", "on", "Quiet"])
 def test_the_setting_is_understood_as_people_write_it_and_one_that_is_none_is_named(said, monkeypatch):
     monkeypatch.setenv("LORA_LAB_KERNELS", said)

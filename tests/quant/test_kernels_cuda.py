@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from lora_lab import quant
-from tests.helpers.kernels import TRITON, readable, same
+from tests.helpers.kernels import INTERPRETED, TRITON, readable, same
 
 if TRITON.missing:
     pytest.skip(TRITON.missing, allow_module_level=True)
 
 from lora_lab.quant.kernels import cuda  # noqa: E402
 
+FOUND = cuda.INTERPRETED  # which the tests set to False, to have any
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of 1 / 0, in the interpreter
 
 
@@ -32,6 +33,11 @@ def test_the_way_the_work_is_cut_changes_no_bit(tile):
     assert same(out, readable(q.dequantize))
     packed, absmax = cuda.quantize(values, quant.NF4, 64, tile)
     assert same(packed, plain.packed) and same(absmax, plain.absmax)
+
+
+def test_whether_kernels_are_interpreted_is_what_triton_says():
+    """With a GPU there, and TRITON_INTERPRET=1 for another kernel, Python would do the work."""
+    assert FOUND is INTERPRETED
 
 
 COMPILE = """

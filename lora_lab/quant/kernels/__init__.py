@@ -1,6 +1,7 @@
 """Kernels that one can read: quantizing and restoring in one pass over memory.
 
     choice    which kernels serve a tensor, if any
+    interface what a module of kernels offers
     cpu       those for a CPU, in Numba (extra `fast`); its loops are in `loops`
     cuda      those for a GPU, in Triton, which comes with torch where there is CUDA
 
@@ -9,8 +10,6 @@ product adds up in another order.
 """
 
 from lora_lab.quant.kernels.choice import (
-    Kernels,
-    Part,
     describe,
     product,
     quantize,
@@ -18,6 +17,8 @@ from lora_lab.quant.kernels.choice import (
     restore_part,
     use_kernels,
 )
+
+from lora_lab.quant.kernels.interface import Kernels, Part
 
 __all__ = [
     "Kernels",

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from threading import Timer
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -22,8 +22,15 @@ from torch import Tensor
 from lora_lab.quant import eager
 from lora_lab.quant.codebooks import NF4, Codebook
 from lora_lab.quant.double import QuantizedConstants, plain
+from lora_lab.quant.kernels.interface import Kernels, Part
 from lora_lab.quant.stored import Stored
 from lora_lab.units import first_line
+
+if TYPE_CHECKING:
+    from lora_lab.quant.kernels import cpu, cuda
+
+    _on_cpu: Kernels = cpu  # mypy compares both with what is asked for
+    _on_cuda: Kernels = cuda
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -39,36 +46,10 @@ if _setting not in (*_ON, *_OFF, "quiet"):
 _on = _setting not in _OFF
 _quiet = _setting == "quiet"  # a first call says nothing
 
+_Trial = Callable[[Kernels, torch.device, torch.dtype], bool]
+
 _missing: set[str] = set()  # compilers that cannot be imported
 _problems: list[str] = []  # why kernels that can be imported cannot serve, each said once
-
-
-class Part(NamedTuple):
-    """Some rows of a weight, or some columns: runs of whole blocks, one behind the other in the result.
-
-    Whole rows are one run, columns one for each row.
-    """
-
-    first: int  # block of the weight
-    rows: int  # runs
-    across: int  # blocks of the weight from one run to the next
-
-
-class Kernels(Protocol):
-    """What a module of kernels offers, for codebooks of at most 16 levels that are symmetric."""
-
-    NAME: str
-
-    @staticmethod
-    def restore(stored: Stored, out: Tensor) -> None:
-        """Write codebook[code] · absmax to `out`, contiguous and of one of `DTYPES`; the last block may be short."""
-
-    @staticmethod
-    def quantize(values: Tensor, codebook: Codebook, block_size: int) -> tuple[Tensor, Tensor]:
-        """The packed codes, uint8 [ceil(n / 2)], and absmax, float32 [blocks], of values [n], contiguous.
-
-        An absmax that is not finite says that its block holds NaN or infinity, and then its codes mean nothing.
-        """
 
 
 def use_kernels(on: bool) -> None:
@@ -99,7 +80,7 @@ def restore(stored: Stored, out: Tensor) -> bool:
 def restore_part(stored: Stored, out: Tensor, part: Part) -> bool:
     """The same for a part of a weight."""
     kernels = _serving(stored.packed, out, stored.codebook, out.numel())
-    if kernels is None or not hasattr(kernels, "restore_part") or not out.is_contiguous():
+    if kernels is None or kernels.restore_part is None or not out.is_contiguous():
         return False
     if not _belong(stored, out, 2 * stored.packed.numel()):
         return False
@@ -123,12 +104,11 @@ def product(x: Tensor, stored: Stored, shape: tuple[int, int], transposed: bool)
         shape: d_out and d_in, which is a whole number of blocks.
     """
     kernels = _serving(stored.packed, x, stored.codebook, 2 * stored.packed.numel())
-    if kernels is None or not hasattr(kernels, "product") or not _belong(stored, x, math.prod(shape)):
+    if kernels is None or kernels.product is None or not _belong(stored, x, math.prod(shape)):
         return None
     if not _tried(x.device, x.dtype, _multiplies):
         return None
-    y: Tensor = kernels.product(x, stored, shape, transposed)
-    return y
+    return kernels.product(x, stored, shape, transposed)
 
 
 def describe() -> str:
@@ -177,13 +157,13 @@ def _belong(stored: Stored, values: Tensor, n: int) -> bool:
 
 
 @lru_cache
-def _tried(device: torch.device, dtype: torch.dtype, trial: Callable[..., bool]) -> Any:
+def _tried(device: torch.device, dtype: torch.dtype, trial: _Trial) -> Kernels | None:
     """The kernels of a device, once they have compiled there and given the numbers of the formula."""
     name = _COMPILERS[device.type]
     try:
         with _said_if_slow(f"{name} compiles kernels for this {device.type.upper()}, once: it keeps them"):
-            kernels = importlib.import_module(_MODULES[device.type])
-            if getattr(kernels, "INTERPRETED", False):
+            kernels: Kernels = importlib.import_module(_MODULES[device.type])  # type: ignore[assignment]
+            if kernels.INTERPRETED:
                 problem = f"{name} is told to leave them to Python, which takes a thousand times as long"
             elif trial(kernels, device, dtype):
                 return kernels
@@ -240,8 +220,9 @@ def _restores(kernels: Kernels, device: torch.device, dtype: torch.dtype) -> boo
     return True
 
 
-def _multiplies(kernels: Any, device: torch.device, dtype: torch.dtype) -> bool:
+def _multiplies(kernels: Kernels, device: torch.device, dtype: torch.dtype) -> bool:
     """Whether the kernels multiply with these blocks, as a matrix [8, 128], to the last bits of the sum's order."""
+    assert kernels.product is not None
     _, packed, levels, absmax = _few_blocks(device, dtype, huge=False)
     stored, weight = Stored(packed, absmax, NF4, 64), (levels * absmax[:, None]).to(dtype).view(8, 128)
     x, g = weight[:3].contiguous(), weight[:3, :8].contiguous()

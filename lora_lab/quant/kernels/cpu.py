@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from lora_lab.quant.codebooks import EXACTLY, Codebook
 from lora_lab.quant.double import QuantizedConstants
 from lora_lab.quant.kernels import loops
-from lora_lab.quant.kernels.choice import Part
+from lora_lab.quant.kernels.interface import Part
 from lora_lab.quant.lookup import byte_table
 from lora_lab.quant.stored import Stored
 

@@ -22,6 +22,9 @@ from lora_lab.quant.stored import Stored
 
 NAME = f"Triton {triton.__version__}"
 
+restore_part = None  # slabs are for a CPU's cache: a GPU is fed best by one large product
+product = None  # training, with its many tokens, has no use for it; writing text would
+
 
 class Tile(NamedTuple):
     """How the work is cut: the values of one program, and the warps of 32 threads that share them."""
@@ -82,6 +85,9 @@ def _restore(
     restored = tl.reshape(tl.reshape(level, (ROWS, SIZE)) * largest[:, None], (ROWS * SIZE,))
     at, start = tl.arange(0, ROWS * SIZE), first * SIZE
     tl.store(out + start + at, restored.to(out.dtype.element_ty), at < n - start)
+
+
+INTERPRETED = not isinstance(_restore, triton.JITFunction)  # TRITON_INTERPRET=1, as one debugs with
 
 
 @triton.jit

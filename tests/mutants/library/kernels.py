@@ -65,6 +65,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         wrong="kernels are tried on no magnitude whose reciprocal a compiler may lose",
     ),
     Mutation(
+        file="lora_lab/quant/kernels/cuda.py",
+        before="INTERPRETED = not isinstance(_restore, triton.JITFunction)",
+        after="INTERPRETED = False",
+        test="tests/quant/test_kernels_cuda.py::test_whether_kernels_are_interpreted_is_what_triton_says",
+        wrong="Python does a GPU's work where TRITON_INTERPRET=1 is set",
+    ),
+    Mutation(
         file="lora_lab/quant/kernels/choice.py",
         before="    for constants in (absmax, double):",
         after="    for constants in (absmax,):",
