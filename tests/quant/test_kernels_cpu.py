@@ -301,6 +301,17 @@ def test_a_layout_of_its_own_is_refused_in_the_words_of_the_readable_path(tokens
     assert "product" not in called
 
 
+@pytest.mark.parametrize(
+    ("shape", "width", "transposed"),
+    [((200, 256), 128, False), ((200, 256), 200, False), ((200, 256), 256, True), ((256, 200), 200, False)],
+    ids=["too narrow", "as for the other way", "as for the other way, transposed", "broken rows"],
+)
+def test_an_input_that_does_not_fit_is_no_matter_for_a_kernel(shape, width, transposed, called):
+    """Its loops would read another row's numbers, or past the end."""
+    stored = readable(lambda: quant.quantize(normal(*shape), double_quant=True)).stored
+    assert choice.product(normal(2, width), stored, shape, transposed) is None and called == []
+
+
 @pytest.mark.parametrize("part", ["packed", "constants"])
 def test_parts_in_another_shape_are_left_to_the_readable_path(part, called):
     """As bitsandbytes' codes are, [n, 1]."""

@@ -101,10 +101,12 @@ def product(x: Tensor, stored: Stored, shape: tuple[int, int], transposed: bool)
 
     Args:
         x: [tokens, d_in], or [tokens, d_out] if transposed.
-        shape: d_out and d_in, which is a whole number of blocks.
+        shape: d_out and d_in; where this is no whole number of blocks, or x is not as wide, none serves.
     """
     kernels = _serving(stored.packed, x, stored.codebook, 2 * stored.packed.numel())
     if kernels is None or kernels.product is None or not _belong(stored, x, math.prod(shape)):
+        return None
+    if x.shape[1] != shape[0 if transposed else 1] or shape[1] % stored.block_size:
         return None
     if not _tried(x.device, x.dtype, _multiplies):
         return None

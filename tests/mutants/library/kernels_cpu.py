@@ -136,6 +136,20 @@ MUTATIONS: tuple[Mutation, ...] = (
         wrong="LORA_LAB_KERNELS=0 leaves kernels on",
     ),
     Mutation(
+        file="lora_lab/quant/kernels/choice.py",
+        before="x.shape[1] != shape[0 if transposed else 1] or ",
+        after="",
+        test=HERE + "test_an_input_that_does_not_fit_is_no_matter_for_a_kernel[too narrow]",
+        wrong="a kernel multiplies an input that does not fit",
+    ),
+    Mutation(
+        file="lora_lab/quant/kernels/choice.py",
+        before=" or shape[1] % stored.block_size:",
+        after=":",
+        test=HERE + "test_an_input_that_does_not_fit_is_no_matter_for_a_kernel[broken rows]",
+        wrong="a kernel takes rows of a weight that are no whole blocks",
+    ),
+    Mutation(
         file="lora_lab/quant/eager.py",
         before="        and not torch.jit.is_tracing()\n",
         after="",
