@@ -242,6 +242,24 @@ def test_a_sum_over_many_rows_errs_no_more_than_that_of_a_blas(called):
     assert ((ours.double() - exact).abs() / scale).max() <= 1.5 * blas.max() + 2**-25
 
 
+def test_a_sum_over_many_rows_is_rounded_in_groups(called):
+    """Ones times a tenth, 16384 times: added one by one, they err by 1e-4 of the sum."""
+    rows = 2**14
+    ones = torch.full((rows * 16 // 2,), 0xFF, dtype=torch.uint8)
+    stored = Stored(ones, torch.full((rows,), 0.1), quant.NF4, 16)
+    y = choice.product(torch.ones(1, rows), stored, (rows, 16), True)
+    exact = rows * torch.tensor(0.1).double()
+    assert ((y.double() / exact - 1).abs() < 4e-6).all()
+
+
+def test_sums_may_be_reordered_and_no_more():
+    """NaN and infinity are numbers here: `fastmath=True` would let a compiler assume that there are none."""
+    if not hasattr(cpu.loops._dot, "targetoptions"):
+        pytest.skip("NUMBA_DISABLE_JIT=1 is set: nothing is compiled")
+    for loop in (cpu.loops._dot, cpu.loops._add):
+        assert loop.targetoptions["fastmath"] == {"reassoc", "contract"}
+
+
 def test_every_float16_is_the_one_that_torch_rounds_to():
     bits = torch.arange(-(2**31), 2**31, 9973, dtype=torch.int64).int()
     edges = torch.tensor([0.0, 65504.0, 65519.99, 65520.0, 2**-14, 2**-24, 2**-25, 1.5 * 2**-24, torch.inf, torch.nan])
@@ -337,6 +355,20 @@ def test_quantized_constants_that_do_not_belong_together_are_refused_where_they_
     assert called == []
 
 
+def test_constants_that_do_not_lie_side_by_side_are_left_to_the_readable_path(called):
+    q = readable(lambda: quant.quantize(normal(640)))
+    strided = q.constants.repeat_interleave(2)[::2]
+    assert not choice.restore(q.stored._replace(constants=strided), torch.empty(640)) and called == []
+
+
+def test_a_code_that_is_no_level_reads_no_memory_behind_the_table():
+    second = quant.FP8_E4M3
+    damaged = quant.QuantizedConstants(
+        torch.full((4,), 255, dtype=torch.uint8), torch.ones(1), torch.tensor(2.0), second
+    )
+    assert len(second) < 256 and len(cpu._constants(damaged)[-1]) == 256
+
+
 def test_quantized_constants_of_fewer_blocks_are_left_to_the_readable_path(called):
     stored = readable(lambda: layer_of(64, 48, torch.float32, True)).stored
     few = replace(stored.constants, codes=stored.constants.codes[:-1])
@@ -430,6 +462,16 @@ def test_what_is_small_is_worth_no_thread():
     seen = set()
     cpu._share(lambda start, stop: seen.add((start, stop)), 100, cpu.A_THREAD)
     assert seen == {(0, 100)}
+
+
+def test_a_small_layer_starts_no_thread(called, monkeypatch):
+    monkeypatch.setattr(cpu, "ThreadPoolExecutor", None)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    layer = layer_of(512, 512, torch.float32, True)
+    called.clear()
+    layer(normal(1, 512))
+    layer.dequantize()
+    assert called == ["product", "restore", "restore_part"]
 
 
 def test_several_callers_at_once_each_get_their_numbers(monkeypatch):
