@@ -3,19 +3,24 @@
 import torch
 from torch import Tensor, nn
 
-_PLAIN = (Tensor, nn.Parameter)  # any other class, such as a fake one, may stand for no memory
+_CLASSES = (Tensor, nn.Parameter)  # any other, such as a fake one, may stand for no memory
+_PROXY = torch._C._TorchDispatchModeKey.PROXY  # the mode of `make_fx`
 
 
-def runs_on(*tensors: Tensor) -> bool:
-    """Whether tensors are plain and dense, and no compiler, tracer or transform of torch.func looks on.
+def runs_on(tensor: Tensor) -> bool:
+    """Whether no compiler, tracer or transform of torch.func looks on, and a tensor is what lies in its memory.
 
-    Such an onlooker sees operators only, and where it looks on a tensor may stand for others, or for a whole batch of
-    them. A negated view, such as the imaginary part of a conjugate, is not what lies in its memory.
+    Such an onlooker sees operators only, and a tensor may stand for another there, or for a whole batch.
     """
     return (
         not torch.compiler.is_compiling()
         and not torch._C._are_functorch_transforms_active()
-        and torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is None  # that of make_fx
-        and not torch.jit.is_tracing()
-        and all(type(each) in _PLAIN and each.layout == torch.strided and not each.is_neg() for each in tensors)
+        and torch._C._get_dispatch_mode(_PROXY) is None
+        and not torch._C._is_tracing()  # by torch.jit.trace
+        and is_plain(tensor)
     )
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor is of no class and layout of its own, and no negated view, as `z.conj().imag` is."""
+    return type(tensor) in _CLASSES and tensor.layout is torch.strided and not tensor.is_neg()

@@ -26,6 +26,7 @@ class Layer(Protocol):
 
     in_features: int
     out_features: int
+    block_size: int
 
     @property
     def stored(self) -> Stored:
@@ -70,10 +71,10 @@ def _rounded_once(x: Tensor, bias: Tensor | None, layer: Layer, transposed: bool
 
 def _quickest(x: Tensor, bias: Tensor | None, layer: Layer, transposed: bool, dtype: torch.dtype) -> Tensor:
     """By a kernel that makes no W, by slabs of it, or by the whole; x comes in `dtype`."""
-    stored, shape = layer.stored, (layer.out_features, layer.in_features)
-    if len(x) <= FEW and (y := kernels.product(x, stored, shape, transposed)) is not None:
+    shape = layer.out_features, layer.in_features
+    if len(x) <= FEW and (y := kernels.product(x, layer.stored, shape, transposed)) is not None:
         return (y if bias is None else y + bias).to(dtype)
-    product = _slab_product if slabs.fit(x, *shape, stored.block_size) else _dense_product
+    product = _slab_product if slabs.fit(x, *shape, layer.block_size) else _dense_product
     if not _emulated(x):
         return product(x, bias, layer, transposed, dtype)
     wide = None if bias is None else bias.float()

@@ -70,7 +70,7 @@ def use_kernels(on: bool) -> None:
 
 def restore(stored: Stored, out: Tensor) -> bool:
     """Whether a kernel has written the restored values to `out`; if not, nothing has happened."""
-    kernels = _serving(stored.packed, out, stored.codebook, out.numel())
+    kernels = _serving(out, stored.codebook, out.numel())
     if kernels is None or not out.is_contiguous() or not _belong(stored, out, out.numel()):
         return False
     kernels.restore(stored, out)
@@ -79,7 +79,7 @@ def restore(stored: Stored, out: Tensor) -> bool:
 
 def restore_part(stored: Stored, out: Tensor, part: Part) -> bool:
     """The same for a part of a weight."""
-    kernels = _serving(stored.packed, out, stored.codebook, out.numel())
+    kernels = _serving(out, stored.codebook, out.numel())
     if kernels is None or kernels.restore_part is None or not out.is_contiguous():
         return False
     if not _belong(stored, out, 2 * stored.packed.numel()):
@@ -90,7 +90,7 @@ def restore_part(stored: Stored, out: Tensor, part: Part) -> bool:
 
 def quantize(values: Tensor, codebook: Codebook, block_size: int) -> tuple[Tensor, Tensor] | None:
     """Packed codes and absmax of values [n] by a kernel, unchecked, or None where none serves."""
-    kernels = _serving(values, values, codebook, len(values))
+    kernels = _serving(values, codebook, len(values))
     if kernels is None or not values.is_contiguous():
         return None
     return kernels.quantize(values, codebook, block_size)
@@ -103,7 +103,7 @@ def product(x: Tensor, stored: Stored, shape: tuple[int, int], transposed: bool)
         x: [tokens, d_in], or [tokens, d_out] if transposed.
         shape: d_out and d_in; where this is no whole number of blocks, or x is not as wide, none serves.
     """
-    kernels = _serving(stored.packed, x, stored.codebook, 2 * stored.packed.numel())
+    kernels = _serving(x, stored.codebook, 2 * stored.packed.numel())
     if kernels is None or kernels.product is None or not _belong(stored, x, math.prod(shape)):
         return None
     if x.shape[1] != shape[0 if transposed else 1] or shape[1] % stored.block_size:
@@ -127,12 +127,12 @@ def describe() -> str:
     return f"none, because {' and '.join(sorted(_missing))} cannot be imported: the readable path does the work"
 
 
-def _serving(source: Tensor, values: Tensor, codebook: Codebook, size: int) -> Kernels | None:
-    """The kernels for tensors on this device, if the case is theirs."""
+def _serving(values: Tensor, codebook: Codebook, size: int) -> Kernels | None:
+    """The kernels for values on this device, if the case is theirs."""
     device = values.device.type
     if not _on or device not in _MODULES or size < _LEAST.get(device, 1):
         return None
-    if values.dtype not in DTYPES or not eager.runs_on(source, values):
+    if values.dtype not in DTYPES or not eager.runs_on(values):
         return None
     if len(codebook) > 16 or codebook.asymmetric:
         return None
@@ -144,18 +144,29 @@ def _belong(stored: Stored, values: Tensor, n: int) -> bool:
 
     Where they are not, the readable path says what is wrong.
     """
-    constants, blocks = stored.constants, -(-n // stored.block_size)
-    parts = [(stored.packed, torch.uint8, -(-n // 2))]
-    if isinstance(constants, QuantizedConstants):
-        parts += [(constants.codes, torch.uint8, blocks), (constants.scale, torch.float32, -(-blocks // 256))]
-        parts += [(constants.mean, torch.float32, 1)]
-    else:
-        parts += [(constants, torch.float32, blocks)]
-    return eager.runs_on(*(part for part, _, _ in parts)) and all(
-        part.dtype == dtype and part.numel() == count and part.is_contiguous()
-        and part.dim() <= 1 and part.device == values.device
-        for part, dtype, count in parts
-    )  # fmt: skip
+    packed, constants, _, block_size = stored
+    blocks, device = -(-n // block_size), values.device
+    if not _is_vector(packed, torch.uint8, -(-n // 2), device):
+        return False
+    if not isinstance(constants, QuantizedConstants):
+        return _is_vector(constants, torch.float32, blocks, device)
+    return (
+        _is_vector(constants.codes, torch.uint8, blocks, device)
+        and _is_vector(constants.scale, torch.float32, -(-blocks // 256), device)
+        and _is_vector(constants.mean, torch.float32, 1, device)
+    )
+
+
+def _is_vector(part: Tensor, dtype: torch.dtype, count: int, device: torch.device) -> bool:
+    """Whether so many numbers of this dtype lie side by side there, a single one perhaps as a scalar."""
+    return (
+        eager.is_plain(part)
+        and part.dtype == dtype
+        and part.numel() == count
+        and part.is_contiguous()
+        and part.dim() <= 1
+        and part.device == device
+    )
 
 
 @lru_cache

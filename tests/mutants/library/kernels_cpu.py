@@ -95,8 +95,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         file="lora_lab/quant/eager.py",
-        before="_TorchDispatchModeKey.PROXY) is None",
-        after="_TorchDispatchModeKey.FAKE) is None",
+        before="_TorchDispatchModeKey.PROXY  #",
+        after="_TorchDispatchModeKey.FAKE  #",
         test=HERE + "test_a_tracer_sees_the_operators[2-whole]",
         wrong="a tracer writes down a graph without the product",
     ),
@@ -165,7 +165,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         file="lora_lab/quant/kernels/choice.py",
-        before=" and part.is_contiguous()",
+        before="        and part.is_contiguous()\n",
         after="",
         test=HERE + "test_constants_that_do_not_lie_side_by_side_are_left_to_the_readable_path",
         wrong="a kernel reads constants between those that it was handed",
@@ -179,21 +179,21 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         file="lora_lab/quant/eager.py",
-        before="        and not torch.jit.is_tracing()\n",
+        before="        and not torch._C._is_tracing()  # by torch.jit.trace\n",
         after="",
         test=HERE + "test_jit_s_tracer_fails_in_the_words_of_the_readable_path[20]",
         wrong="a kernel is handed the numbers of torch.jit.trace",
     ),
     Mutation(
         file="lora_lab/quant/eager.py",
-        before=" and not each.is_neg()",
+        before=" and not tensor.is_neg()",
         after="",
         test=BOTH + "test_a_negated_view_is_taken_for_its_values[Numba]",
         wrong="a kernel reads a negated view as it lies in memory",
     ),
     Mutation(
         file="lora_lab/quant/eager.py",
-        before="each.layout == torch.strided and ",
+        before="tensor.layout is torch.strided and ",
         after="",
         test=HERE + "test_a_layout_of_its_own_is_refused_in_the_words_of_the_readable_path[2]",
         wrong="a kernel is handed a layout that it cannot read",
@@ -221,7 +221,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         file="lora_lab/quant/kernels/choice.py",
-        before="part.numel() == count and",
+        before="        and part.numel() == count\n",
         after="",
         test=HERE + "test_a_layer_whose_constants_were_replaced_by_others_is_no_matter_for_a_kernel[2]",
         wrong="a kernel reads past the end of constants that are too few",
