@@ -67,8 +67,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         file="lora_lab/quant/products.py",
-        before="return (y if bias is None else y + bias).to(x.dtype)",
-        after="return y.to(x.dtype) if bias is None else y.to(x.dtype) + bias",
+        before="return (y if bias is None else y + bias).to(dtype)",
+        after="return y.to(dtype) if bias is None else y.to(dtype) + bias",
         test=HERE + "test_one_rounding_per_product_in_16_bits_too",
         wrong="after a product without a weight the bias is added to what was rounded",
     ),
@@ -207,7 +207,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         file="lora_lab/quant/slabs.py",
-        before="        and eager.runs_on(x)\n",
+        before=" and eager.runs_on(x)",
         after="",
         test=HERE + "test_a_tracer_sees_the_operators[20-slabs]",
         wrong="a tracer writes down slab after slab",
