@@ -33,6 +33,10 @@ class Weight:
         return self.packed.copy(), self.absmax.copy(), self.levels.copy(), self.block_size
 
 
+_ASKS_FOR_MEMORY = ("NRT_MemInfo_alloc", "NRT_MemInfo_new", "NRT_MemInfo_varsize")
+"""Functions of Numba's runtime that code calls for each new array or list."""
+
+
 def compiled(answer: Any, *given: Any) -> None:
     """A right answer must also pass the compiler, which the lesson hands it to next, and make no array on the way."""
     try:
@@ -45,11 +49,11 @@ def compiled(answer: Any, *given: Any) -> None:
     except Exception as error:  # of its own, and of whatever it cannot import
         raise Wrong(
             f"right in Python, but Numba cannot compile it ({type(error).__name__}). Plain loops over single numbers: "
-            "no lists, no @, no np.stack, no slice as an index, and in place of “a if … else b” between two codes two "
-            "lines, each of which looks up its level"
+            "no lists, no @, no np.dot, no np.stack, no slice as an index, and in place of “a if … else b” between two "
+            "codes two lines, each of which looks up its level"
         ) from error
-    if any("NRT_MemInfo_alloc" in code for code in made.inspect_llvm().values()):
+    if any(name in code for name in _ASKS_FOR_MEMORY for code in made.inspect_llvm().values()):
         raise Wrong(
-            "right, but a line with whole arrays makes a new one, again and again: compiled, that takes ten times as "
-            "long as a loop. Number by number, with a for, each written or added where it belongs"
+            "right, but it asks for new memory, for an array or a list, again and again: compiled, that takes two to "
+            "thirty times as long as a plain loop. Number by number, with a for, each put where it belongs"
         )

@@ -2,7 +2,7 @@
 # # Kernels you can read
 #
 # Every QLoRA step restores each frozen weight twice or, with checkpointing, three times. On an H100 PyTorch's own operations took **17 times
-# as long** for it as a copy of as many bytes as must be read and written (8192 × 8192, into bfloat16). How near a program of twenty lines comes, you will guess.
+# as long** for it as a copy that moves only as many bytes as needed (8192 × 8192, into bfloat16). How near a program of twenty lines comes, you will guess.
 #
 # By the end you have typed the loop that does it, know what bounds it, and have turned it into a GPU program.
 #
@@ -14,7 +14,7 @@
 # ## 1. What a byte costs
 #
 # To restore a weight is hardly any work: a look-up and a multiplication. But numbers come from memory and go back there. A copy does nothing
-# else. The *bandwidth*, the bytes that can be moved in a second at best, is measured by copying and by only reading.
+# else. The *bandwidth*, the most bytes moved in a second, is measured twice, copying and only reading: the better counts.
 #
 # A layer's weight, [4096, 4096], as lesson 09 packs it: two codes a byte, one constant (*absmax*) for each 64 weights.
 
@@ -38,7 +38,7 @@ def ms(run, *given, times=5):
 
 # %% tags=["nbval-ignore-output"]
 torch.set_num_threads(1)  # one worker, so that we know what we compare
-quant.use_kernels(False)  # the library has kernels of this kind: later
+quant.use_kernels(False)  # the library's fast loops: off until later
 stored = quant.quantize(torch.randn(4096, 4096))
 packed, absmax, levels = stored.packed, stored.absmax, quant.NF4.values
 restored, other, n = torch.empty(4096, 4096), torch.randn(4096, 4096), 4096 * 4096
@@ -59,10 +59,10 @@ def in_lines():
     both = torch.stack([high, low], dim=1)
     codes = both.flatten().int()
     values = levels.index_select(0, codes)
-    return high, low, both, codes, values, values.view(-1, 64) * absmax[:, None]  # all of it, to be written into below
+    return high, low, both, codes, values, values.view(-1, 64) * absmax[:, None]  # all six: the next cell writes into them
 
 # %% [markdown]
-# **Guess:** let all memory be there beforehand. How many times as long as a copy of the restored weight do these lines then take?
+# **Guess:** with all memory there beforehand, how many times as long as a copy of the restored weight do these lines take?
 
 # %% tags=["guess:times_copy", "slide"]
 times_copy = 3  #? times the copy's time, PyTorch's lines | 0.6: "they read a seventh of the bytes and write as many": but each line reads what the one before wrote | 1: "as many bytes are written at the end": and by every line before it
@@ -95,8 +95,8 @@ lines_bytes, pass_bytes = sum(map(sum, moved.values())), sum(one_pass)
 show.figure(*show.passes_schematic(moved, one_pass))
 
 # %% [markdown]
-# PyTorch's lines move 25 bytes for a weight, three times the 8 of a copy; 4.6 would do. What the table says beyond three times is lines
-# slower than memory. Code that runs over many numbers at one call is a *[kernel](../course/glossary.md#kernel)*: each line calls at least one. To do
+# PyTorch's lines move 25 bytes for a weight, three times the 8 of a copy; 4.6 would do. Beyond three times, lines are themselves slower
+# than memory. Code that runs over many numbers at one call is a *[kernel](../course/glossary.md#kernel)*: each line calls at least one. To do
 # several steps in one is to *[fuse](../course/glossary.md#fuse)* them.
 
 # %% [markdown] tags=["minutes:14"]
@@ -135,7 +135,7 @@ def restore_loop(packed, absmax, levels, block_size, out):
 restore_loop = check("restore_loop", restore_loop)
 
 # %% [markdown]
-# Plain Python gets a 64th of the weight, and its time counts 64 times. **Guess:** how many times as fast as Python is the same loop, compiled?
+# Plain Python restores a 64th of the weight; its time is multiplied by 64. **Guess:** how many times as fast as Python is the same loop, compiled?
 
 # %% tags=["guess:compiled", "slide"]
 compiled = 30  #? times as fast as Python is the same loop, compiled | 1: "the same loop takes the same steps": over NumPy's arrays, Python spends hundreds of instructions on each | 10: the usual "Python is ten times slower"; that is for code that mostly waits for libraries
@@ -170,14 +170,15 @@ def no_look_up(packed, absmax, block_size, out):
             numbers[2 * i + 1] = np.float32(two[i] & 15) * constant
 
 
-trials = {"your loop": (lambda: fast_loop(*arrays, 64, out), lambda: fast_loop(*few, 64, some)),
-          "without look-ups": (lambda: no_look_up(*arrays[:2], 64, restored.view(-1).numpy()), lambda: no_look_up(*few[:2], 64, some))}
-rows = [[name, f"{ms(whole):.1f} ms", f"{64 * ms(part):.1f} ms"] for name, (whole, part) in trials.items()]
-fast_loop(*arrays, 64, out)  # the right numbers again
-show.table([*rows, ["a copy of as many bytes", f"{copy_ms * pass_bytes / 8:.1f} ms", ""]], ["", "whole", "in the cache"])
+spare = restored.view(-1).numpy()  # so that out keeps the right numbers
+rows = [["your loop", ms(fast_loop, *arrays, 64, out), 64 * ms(fast_loop, *few, 64, some)],
+        ["without look-ups", ms(no_look_up, *arrays[:2], 64, spare), 64 * ms(no_look_up, *few[:2], 64, spare[: n // 64])]]
+rows = [[name, f"{whole:.1f} ms", f"{part:.1f} ms"] for name, whole, part in rows]
+rows.append(["a copy of as many bytes", f"{copy_ms * pass_bytes / 8:.1f} ms", ""])
+show.table(rows, ["", "the whole weight", "64 times a 64th, in the cache"])
 
 # %% [markdown]
-# <details><summary>What does your loop wait for?</summary>Its two times are near each other: not for memory. Without look-ups it takes far less: for these. Where a
+# <details><summary>What does your loop wait for?</summary>Not for memory: its two times are close. For look-ups: without them it takes far less. Where a
 # number is looked up the compiler handles one at a time; without, several at once, and then memory is the limit.</details>
 
 # %% [markdown] tags=["minutes:12"]
@@ -189,10 +190,10 @@ show.table([*rows, ["a copy of as many bytes", f"{copy_ms * pass_bytes / 8:.1f} 
 #
 # $F/Q$ is the *[arithmetic intensity](../course/glossary.md#arithmetic-intensity)*; drawn over it, the bound is a roof
 # ([Williams, Waterman and Patterson, 2009](https://doi.org/10.1145/1498765.1498785)). Restoring does one
-# multiplication for 4.6 bytes; a product of T tokens 2T operations for each float32 weight, of 4 bytes. One core does
+# multiplication for 4.6 bytes; a product of T tokens does 2T operations for each float32 weight of 4 bytes. The *peak* of one core is
 # some 20 to 250 billion operations a second; your bandwidth stands in the first table.
 #
-# **Guess:** from how many tokens on does the roof let arithmetic bound a dense product, no longer memory?
+# **Guess:** from how many tokens on does arithmetic, no longer memory, bound a dense product here?
 
 # %% tags=["guess:ridge_tokens", "slide"]
 ridge_tokens = 40  #? tokens at which the roof turns flat, float32 on one core | 1: "a product is arithmetic": one token does two operations for four bytes read | 300: that is an H100's, in 16 bits: its arithmetic has outgrown its memory far more
@@ -203,9 +204,10 @@ square = torch.randn(1024, 1024)
 peak = 2 * 1024**3 / ms(torch.matmul, square, square) * 1000
 dense = {tokens: ms(torch.matmul, torch.randn(tokens, 4096), other.T, times=3) for tokens in (1, 16, 256)}
 bandwidth = max(bandwidth, 1000 * other.nbytes / dense[1])  # should the first measurement have had a bad moment
+peak = max(peak, 2 * 256 * n / dense[256] * 1000)  # likewise
 guessed.against(ridge_tokens=peak / bandwidth * 4 / 2)
-dots = {"lines": (1 / lines_bytes, n / there_ms * 1000), "your loop": (1 / pass_bytes, n / loop_ms * 1000)}
-for tokens, name in {1: "1 token", 16: "16 tokens", 256: "256 tokens"}.items():
+dots = {"PyTorch's lines": (1 / lines_bytes, n / there_ms * 1000), "your loop": (1 / pass_bytes, n / loop_ms * 1000)}
+for tokens, name in {1: "product, 1 token", 16: "16 tokens", 256: "256 tokens"}.items():
     dots[name] = 2 * tokens / 4, 2 * tokens * n / dense[tokens] * 1000
 share = dots["your loop"][1] / (bandwidth * dots["your loop"][0])
 show.figure(*show.roofline(bandwidth, peak, dots, "your loop", f"Your loop reaches {share:.0%} of what memory allows"))
@@ -268,7 +270,7 @@ restore_program = check("restore_program", restore_program)
 # `start = restore_program[(blocks,)]` and `start(packed, absmax, levels, out, SIZE=64)` run so many programs. A name such as `packed` stands for an address, and
 # `packed + byte` for one address for each of my bytes. `tl.join` puts two side by side, as `np.stack` does. A group of threads, 128 unless told
 # otherwise, does one program together (CUDA calls such a group a block: not our block of weights). With 64 numbers half of them idle: so the
-# [library's own](https://github.com/lora-lab/lora_lab/blob/main/lora_lab/quant/kernels/cuda.py) takes several blocks at a time. It also stops at the end,
+# [library's own](https://github.com/lora-lab/lora_lab/blob/main/lora_lab/quant/kernels/cuda.py) takes several blocks at a time. It also keeps within the weight,
 # and counts in 64 bits.</details>
 #
 # **Guess:** on an H100, what share of a copy's speed does the library's own kernel, some twenty lines of Triton, reach, into bfloat16?
@@ -291,8 +293,8 @@ caption = f"PyTorch's: the library's path without kernels, some operations for e
 show.table(rows, ["", "way", "kernels started", "time", "speed, a copy of as many bytes = 100%"], caption)
 
 # %% [markdown]
-# It has the look-ups of your loop, and keeps up with the copy all the same: a GPU has thousands of them under way at once, and so hides them behind
-# memory.
+# <details><summary>Does it not look up, as your loop does?</summary>It does. But a GPU has thousands of look-ups under way at once: while some wait,
+# others move bytes. And PyTorch's 64 kernels are section 1's passes, slice by slice.</details>
 
 # %% [markdown] tags=["minutes:14"]
 # ## 5. Never make the weight
@@ -331,7 +333,7 @@ dot_codes = check("dot_codes", dot_codes)
 # It moves a seventh of the dense product's bytes. **Guess:** how many times as fast as the dense product is it, for one token?
 
 # %% tags=["guess:fused_speed", "slide"]
-fused_speed = 4  #? times as fast as the dense product, one token, one core | 7: "a seventh of the bytes": that holds as long as bytes are the limit, and then look-ups are | 1: not far: what the bytes save, the look-ups take back, and more
+fused_speed = 4  #? times as fast as the dense product, one token, one core | 7: "a seventh of the bytes": that holds as long as bytes are the limit, and here they are not | 1: not far: what the bytes save, going number by number takes back, and more
 
 # %% tags=["nbval-ignore-output"]
 guessed = guesses(fused_speed=fused_speed)
@@ -349,24 +351,23 @@ product(x[0].numpy(), *arrays, 64, y)
 off = float(np.abs(y - (x @ made.T)[0].numpy()).max())
 
 # %% tags=["nbval-ignore-output", "slide"]
-fused_ms, dense_ms = ms(product, x[0].numpy(), *arrays, 64, y), ms(torch.matmul, x, made.T)
+fused_ms = ms(product, x[0].numpy(), *arrays, 64, y)
+dense_ms = min(dense[1], ms(torch.matmul, x, made.T, times=20))  # the same product as in section 3
 bandwidth = max(bandwidth, 1000 * made.nbytes / dense_ms)
 guessed.against(fused_speed=dense_ms / fused_ms)
 ways = {"dense, float32": (dense_ms, 4), "PyTorch's lines, then dense": (there_ms + dense_ms, lines_bytes + 4),
         "your loop into out, then dense": (loop_ms + dense_ms, pass_bytes + 4), "fused": (fused_ms, 0.5625)}
 rows = [[name, f"{each:.1f} ms", f"{size:.2f}", f"{n * size / each / 1e6:.1f} GB"] for name, (each, size) in ways.items()]
 show.table(rows, ["one token", "time", "bytes a weight", "moved a second"])
-dots["fused, 1 token"] = 2 / 0.5625, 2 * n / fused_ms * 1000
+dots["product, 1 token"], dots["fused, 1 token"] = (2 / 4, 2 * n / dense_ms * 1000), (2 / 0.5625, 2 * n / fused_ms * 1000)
 share = dots["fused, 1 token"][1] / min(peak, bandwidth * dots["fused, 1 token"][0])
 title = f"Fused, at {share:.0%} of its roof{': bytes are not its limit' if share < 0.5 else ''}"
 show.figure(*show.roofline(bandwidth, peak, dots, "fused, 1 token", title))
 
 # %% [markdown]
-# A seventh of the bytes, and, on most cores, *slower* than the dense product. It does not wait for bytes, as its dot far under the roof says, but for
-# look-ups, two for each byte.
-#
-# It is of use where the dense weight is *not there*: it beats restoring and multiplying, and no weight of 67 MB has to exist. On this core NF4 saves
-# memory, not time.
+# <details><summary>What does it wait for, and is it of use?</summary>A seventh of the bytes, and, on most cores, *slower* than the dense product. It does not wait for bytes,
+# as its dot far under the roof says: it looks up and adds one number after the other. It is of use where the dense weight is *not there*: it beats restoring and
+# multiplying, and no weight of 67 MB has to exist. On this core NF4 saves memory, not time.</details>
 #
 # <details><summary>Are four bits faster anywhere?</summary>Where look-ups hide behind memory, or where there are none: codes of evenly spaced levels need none. For those, on GPUs,
 # [Marlin](https://github.com/IST-DASLab/marlin), an "FP16xINT4 matmul kernel", "can deliver close to ideal (4x) speedups up to batchsizes of
@@ -383,16 +384,16 @@ layer = quant.Linear4bit.from_linear(torch.nn.Linear(4096, 4096, bias=False))
 rows = []
 
 
-def step(x):
-    layer(x).sum().backward()
+def step(given):
+    layer(given).sum().backward()
 
 
 for tokens in (1, 16, 256):
-    x, pair = torch.randn(tokens, 4096, requires_grad=True), []
+    given, pair = torch.randn(tokens, 4096, requires_grad=True), []
     for on in (False, True):
         quant.use_kernels(on)
-        step(x)
-        pair.append(ms(step, x, times=3))
+        step(given)
+        pair.append(ms(step, given, times=3))
     rows.append([str(tokens), *(f"{each:.0f} ms" for each in pair), f"{pair[0] / pair[1]:.1f}"])
 show.table(rows, ["tokens", "forward and backward, readable", "with kernels", "times as fast"])
 
@@ -412,17 +413,21 @@ results("33")
 # ## What I can now decide
 #
 # - **Is this code worth a kernel?** Count the bytes that it moves and must move. Several passes over large tensors: yes. A product of hundreds of
-#   tokens: no. Try `torch.compile` first: on one core it took section 1's lines, into new memory, from 105 ms to 42; the library's kernel needs 30 ([measured](https://github.com/lora-lab/lora_lab/blob/main/benchmarks/README.md)).
+#   tokens: no. Try `torch.compile` first: on one core it took section 1's lines, into new memory, from 105 ms to 42; the library's kernel needs 30
+#   ([measured](https://github.com/lora-lab/lora_lab/blob/main/benchmarks/README.md)).
+# - **What does training gain?** Little: with kernels, restoring is 2% of a QLoRA step of the real model on one core, dense products are 78%.
 # - **Is my kernel good?** Compare it with a copy of as many bytes, in one run. Near it, stop.
-# - **Will four bits be faster?** For few tokens, fused, where look-ups hide behind memory: measure. For hundreds: no, and hardly slower.
+# - **Will four bits be faster?** For few tokens, fused, on a GPU: perhaps, so measure. For hundreds: no, and hardly slower.
 #
 # ## What was not shown
 #
-# - Several cores at one memory: each lifts the flat part, the slope only until memory is busy.
+# - Several cores: each lifts the flat part, the slope only until memory is busy.
 # - A GPU at work: its figures are a record. For one token (4096 × 4096) bitsandbytes' fused kernel takes two thirds of our layer's time.
 #
 # ## What to try
 #
+# - Take the look-ups out of `dot_codes`, as section 2 did. Is it faster? And with `njit(fastmath=True)`, which lets a sum take its terms in any order?
+#   Two things hold it, and either is enough.
 # - A puzzle: one look-up a byte, and your loop in 0.9 of its time. A table of the 256 pairs of levels is a start; the optional part
 #   tells what stands in the way.
 #

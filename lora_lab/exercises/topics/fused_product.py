@@ -84,6 +84,8 @@ def _why_dot(found: float, row: int, x: Floats, weight: Weight) -> str:
         "part is added to total after every byte: once, after the loop": (
             (terms[:, 0::2] + terms[:, 1::2]).cumsum(axis=1).sum()
         ),
+        "only the last byte of a block arrives: part +=, not part =": terms[:, -2:].sum(),
+        "the codes themselves are multiplied: a code is a place in levels": codes * constants @ x,
         "only the last block arrives: add each block's part to the total": terms[-1].sum(),
         "only the first block arrives: return after the loop": terms[0].sum(),
     }  # fmt: skip

@@ -52,7 +52,9 @@ def _why(found: Floats, weight: Weight) -> str | None:
             np.tile(weight.codes[:size], n // size)
         ),
         "the constants are missing: a level times its block's constant": weight.restored(absmax=np.ones(n)),
-        "every number has the first block's constant": weight.restored(absmax=np.full(n, weight.absmax[0])),
+        "every number has the first block's constant: is it absmax[block], and block_size, not 64?": weight.restored(
+            absmax=np.full(n, weight.absmax[0])
+        ),
         "the codes themselves are multiplied: a code is a place in levels": weight.codes
         * np.repeat(weight.absmax, size),
         "the constant changes after block_size bytes: a block is half as many": weight.restored(
@@ -104,7 +106,7 @@ def restore_loop(restore_loop: Any) -> None:
             ) from error
         found = _array(found, out, given, "out")
         if found is not out and not np.array_equal(out, found, equal_nan=True):
-            raise Wrong("yours makes a new array: write into out, which is there already, and memory stays warm")
+            raise Wrong("yours makes a new array: write into out, which is there already; new memory costs most")
         _compare(found, weight)
         packed, absmax, levels, _ = handed
         if (packed != weight.packed).any() or (absmax != weight.absmax).any() or (levels != weight.levels).any():
@@ -115,10 +117,14 @@ def restore_loop(restore_loop: Any) -> None:
 def _compare(found: Floats, weight: Weight) -> None:
     wanted = weight.restored()
     if np.isnan(found).any():
-        raise Wrong(
-            f"{int(np.isnan(found).sum())} of {len(found)} numbers of out were never written: is return out after the "
-            "loop over all blocks, and is it numbers[…] = …, which writes into the view, not numbers = …?"
-        )
+        missing = np.isnan(found).reshape(-1, weight.block_size)
+        if missing.all():
+            why = "is it numbers[…] = …, not numbers = …, which writes nowhere, nor +=, for out holds no numbers yet?"
+        elif missing.all(axis=1).any():
+            why = "is return out after the loop over all blocks?"
+        else:
+            why = "byte i of two holds the numbers 2i and 2i + 1 of its block"
+        raise Wrong(f"{missing.sum()} of {len(found)} numbers of out were never written: {why}")
     if not np.allclose(found, wanted, rtol=1e-5, atol=1e-7):
         why = _why(found, weight) or f"{np.mean(~np.isclose(found, wanted)):.0%} of the numbers differ"
         raise Wrong(why, yours=torch.from_numpy(found[:4].copy()), wanted=torch.from_numpy(wanted[:4]))
@@ -138,6 +144,8 @@ def restore_program(restore_program: Any) -> None:
             why = f"A block of {size} numbers is {size // 2} bytes, which begin at byte block · {size // 2}"
             if f"({blocks},)" in str(error):
                 why = f"absmax holds the constants of all {blocks} blocks: is it absmax[block]?"
+            elif f"({size // 2},2)" in str(error):
+                why = "Numbers in pairs have two dimensions: .reshape(-1) makes them one"
             raise Wrong(f"program {block}: sizes do not fit ({error}). {why}") from error
         found = _array(given, out, before, "out")
         if found is not out and not np.array_equal(out, found, equal_nan=True):
@@ -151,7 +159,11 @@ def restore_program(restore_program: Any) -> None:
                 f"its own {size} numbers begin at block · block_size = {block * size}"
             )
         if np.isnan(out[mine]).any():
-            raise Wrong(f"program {block} leaves {int(np.isnan(out[mine]).sum())} of its {size} numbers unwritten")
+            left = int(np.isnan(out[mine]).sum())
+            raise Wrong(
+                f"program {block} leaves {left} of its {size} numbers unwritten: they begin at block · block_size, "
+                "which is not 64 here, and are written with =, not +=, for out holds none yet"
+            )
         if not np.allclose(out[mine], wanted[mine], rtol=1e-5, atol=1e-7):
             raise Wrong(_why_block(out[mine], weight, block), yours=torch.from_numpy(out[mine][:4].copy()),
                         wanted=torch.from_numpy(wanted[mine][:4]))  # fmt: skip

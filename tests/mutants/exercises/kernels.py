@@ -178,6 +178,42 @@ def dot_codes(row, x, packed, absmax, levels, block_size):
     ),
     _dot(("absmax[block]", "absmax[row]"), says="block number `row`"),
     _dot(("for i in range(half)", "for i in range(half // 2)"), says="only half of each block"),
+    _dot(("part += levels[byte >> 4]", "part = levels[byte >> 4]"), says="only the last byte of a block"),
+    _dot(
+        ("levels[byte >> 4]", "(byte >> 4)"), ("levels[byte & 15]", "(byte & 15)"), says="a code is a place in levels"
+    ),
+    _loop(("out[2 * i] =", "out[2 * i] +="), ("out[2 * i + 1] =", "out[2 * i + 1] +="), says="nor +="),
+    _loop(("absmax[block]", "absmax[block * block_size // 64]"), says="block_size, not 64"),
+    Answer(
+        task="restore_loop",
+        says="byte i of two holds the numbers 2i and 2i + 1",
+        code="""
+def restore_loop(packed, absmax, levels, block_size, out):
+    half = block_size // 2
+    for block in range(len(absmax)):
+        numbers = out[block * block_size : (block + 1) * block_size]
+        for i in range(half):
+            byte = packed[block * half + i]
+            numbers[i], numbers[i + 1] = levels[byte >> 4] * absmax[block], levels[byte & 15] * absmax[block]
+    return out
+""",
+    ),
+    Answer(
+        task="restore_loop",
+        says="for an array or a list",
+        code="""
+def restore_loop(packed, absmax, levels, block_size, out):
+    found = []
+    for byte in packed:
+        found.append(levels[byte >> 4])
+        found.append(levels[byte & 15])
+    for n in range(len(out)):
+        out[n] = found[n] * absmax[n // block_size]
+    return out
+""",
+    ),
+    _program((".reshape(-1)", ""), says="makes them one"),
+    _program(("block_size] = levels", "block_size] += levels"), says="not +="),
     _dot(("byte & 15", "byte >> 4"), says="both numbers of a byte are its high half"),
     _dot(("part * absmax[block]", "part * absmax[block] * absmax[block]"), says="multiplied in twice"),
     _dot(("total += part * absmax[block]", "total += part; total *= absmax[block]"), says="with it the blocks before"),
@@ -187,7 +223,7 @@ def dot_codes(row, x, packed, absmax, levels, block_size):
     ),
     Answer(
         task="restore_loop",
-        says="makes a new one",
+        says="it asks for new memory",
         code="""
 def restore_loop(packed, absmax, levels, block_size, out):
     half = block_size // 2
@@ -201,7 +237,7 @@ def restore_loop(packed, absmax, levels, block_size, out):
     ),
     Answer(
         task="dot_codes",
-        says="makes a new one",
+        says="it asks for new memory",
         code="""
 def dot_codes(row, x, packed, absmax, levels, block_size):
     half, total = block_size // 2, 0.0
