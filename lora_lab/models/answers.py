@@ -34,8 +34,9 @@ def watch() -> None:
 
     It stays so: downloads in other threads share the client, and all that is refused are names that lead elsewhere.
     """
-    if not isinstance(_http._GLOBAL_CLIENT_FACTORY, _Watched):
-        huggingface_hub.set_client_factory(_Watched(_http._GLOBAL_CLIENT_FACTORY))
+    made_by = getattr(_http, "_GLOBAL_CLIENT_FACTORY", _http.default_client_factory)  # there is no public name for it
+    if not isinstance(made_by, _Watched):
+        huggingface_hub.set_client_factory(_Watched(made_by))
 
 
 @dataclass(frozen=True)
