@@ -258,16 +258,16 @@ restore_program = check("restore_program", restore_program)
 #
 # ```python
 # @triton.jit
-# def restore_program(packed, absmax, levels, out, SIZE: tl.constexpr):  # SIZE: known when it is compiled
-#     block = tl.program_id(0)                                        # I am number block
-#     byte = block * (SIZE // 2) + tl.arange(0, SIZE // 2)            # places of my bytes
-#     mine = tl.load(packed + byte).to(tl.int32)                      # from memory
-#     codes = tl.reshape(tl.join(mine >> 4, mine & 15), (SIZE,))      # high, low in turn
+# def restore_program(packed, absmax, levels, out, SIZE: tl.constexpr):
+#     block = tl.program_id(0)                              # I am number block
+#     byte = block * (SIZE // 2) + tl.arange(0, SIZE // 2)  # places of my bytes
+#     mine = tl.load(packed + byte).to(tl.int32)            # from memory
+#     codes = tl.reshape(tl.join(mine >> 4, mine & 15), (SIZE,))
 #     numbers = tl.load(levels + codes) * tl.load(absmax + block)
-#     tl.store(out + block * SIZE + tl.arange(0, SIZE), numbers)      # to memory
+#     tl.store(out + block * SIZE + tl.arange(0, SIZE), numbers)
 # ```
 #
-# `start = restore_program[(blocks,)]` and `start(packed, absmax, levels, out, SIZE=64)` run so many programs. A name such as `packed` stands for an address, and
+# `SIZE` is known when it is compiled. `start = restore_program[(blocks,)]` and `start(packed, absmax, levels, out, SIZE=64)` run so many programs. A name such as `packed` stands for an address, and
 # `packed + byte` for one address for each of my bytes. `tl.join` puts two side by side, as `np.stack` does. A group of threads, 128 unless told
 # otherwise, does one program together (CUDA calls such a group a block: not our block of weights). With 64 numbers half of them idle: so the
 # [library's own](https://github.com/lora-lab/lora_lab/blob/main/lora_lab/quant/kernels/cuda.py) takes several blocks at a time. It also keeps within the weight,
