@@ -365,7 +365,7 @@ title = f"Fused, at {share:.0%} of its roof{': bytes are not its limit' if share
 show.figure(*show.roofline(bandwidth, peak, dots, "fused, 1 token", title))
 
 # %% [markdown]
-# <details><summary>What does it wait for, and is it of use?</summary>A seventh of the bytes, and, on most cores, *slower* than the dense product. It does not wait for bytes,
+# <details><summary>What does it wait for, and is it of use?</summary>A seventh of the bytes, and, on the core of this page's outputs, *slower* than the dense product. It does not wait for bytes,
 # as its dot far under the roof says: it looks up and adds one number after the other. It is of use where the dense weight is *not there*: it beats restoring and
 # multiplying, and no weight of 67 MB has to exist. On this core NF4 saves memory, not time.</details>
 #
