@@ -11,8 +11,8 @@ BOTH = "tests/quant/test_kernels.py::"
 MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         file="lora_lab/quant/kernels/loops.py",
-        before="* scale[b // 256] + mean[0] if",
-        after="* scale[b // 256] if",
+        before="* scale[block // 256] + mean[0] if",
+        after="* scale[block // 256] if",
         test=BOTH + "test_restoring_by_a_kernel_is_the_readable_path_bit_for_bit[Numba-torch.float32-dynamic8]",
         wrong="a kernel does not add the mean of the constants again",
     ),
@@ -53,8 +53,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         file="lora_lab/quant/kernels/loops.py",
-        before="(first + row * across + k, 0)",
-        after="(first + k, 0)",
+        before="    for row in range(len(out)):\n        block = first + row * across\n",
+        after="    for row in range(len(out)):\n        block = first\n",
         test=HERE + "test_slabs_are_restored_bit_for_bit[1-torch.bfloat16-False]",
         wrong="in 16 bits each row of a slab is the first",
     ),
