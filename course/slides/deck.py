@@ -8,8 +8,8 @@
     the closing cell  what one can decide now, the three questions, and after them the answers, whole: together on a
                       slide, or on one each
 
-The text and the hints between two slides are notes of the first. The notes of a section's first slide begin with the
-clock of a session, as the instructor's guide has it. Nothing is executed.
+The text, the hints and the solutions between two slides are notes of the first. The notes of a section's first slide
+begin with the clock of a session, as the instructor's guide has it. Nothing is executed.
 """
 
 import re
@@ -61,6 +61,8 @@ def deck(notebook: NotebookNode, lesson: Lesson) -> list[Slide]:
             unshown = ""
         elif cell.cell_type == "markdown":
             _say(made, words.heading_and_rest(text)[1] if opens else cell.source)
+        elif turns := of_kind(cell, "turn"):
+            _say(made, _solution(turns[0], lesson))
     return made
 
 
@@ -111,9 +113,12 @@ def _guess(names: list[str], question: str, section: str, lesson: Lesson) -> Sli
 
 def _turn(name: str, task: str, section: str, lesson: Lesson) -> Slide:
     named = "Your turn" in section
-    solution = f"Solution:\n\n```python\n{lesson.turns[name].solution}\n```"
     parts = [Part("markdown", task), Part("code", stub(lesson, name))]
-    return Slide("turn", "" if named else section, section if named else "Your turn", parts, [solution])
+    return Slide("turn", "" if named else section, section if named else "Your turn", parts, [_solution(name, lesson)])
+
+
+def _solution(name: str, lesson: Lesson) -> str:
+    return f"Solution:\n\n```python\n{lesson.turns[name].solution}\n```"
 
 
 def _closing(text: str) -> Iterator[Slide]:

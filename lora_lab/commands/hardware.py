@@ -1,5 +1,6 @@
 """The doctor's questions about what computes: GPU, dtype, threads, memory."""
 
+import importlib.util
 import os
 import shutil
 from typing import TYPE_CHECKING
@@ -31,9 +32,11 @@ def device() -> Check:
 
 
 def kernels() -> Check:
-    """Which kernels quantize and restore 4-bit weights here; the course runs without any."""
+    """Which kernels quantize and restore 4-bit weights here; all but lesson 33 runs without any."""
     from lora_lab.quant.kernels import describe
 
+    if importlib.util.find_spec("numba") is None:
+        return Check("kernels", "warn", describe(), 'lesson 33 needs Numba: pip install "lora_lab[fast]"')
     return Check("kernels", "ok", describe())
 
 

@@ -1,5 +1,7 @@
-"""What the checks of lesson 33 share: a drawn weight as codes in NumPy arrays, and the compiler of answers."""
+"""What the checks of lesson 33 share: a drawn weight as codes in NumPy arrays, and how an answer is written."""
 
+import dis
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -41,19 +43,37 @@ def compiled(answer: Any, *given: Any) -> None:
     """A right answer must also pass the compiler, which the lesson hands it to next, and make no array on the way."""
     try:
         import numba
-    except ImportError:  # the lesson itself says so
+    except ImportError:  # the numbers are right; the lesson's own import, next, says how to get it
         return
     try:
         made = numba.njit(answer)
         made(*given)
     except Exception as error:  # of its own, and of whatever it cannot import
         raise Wrong(
-            f"right in Python, but Numba cannot compile it ({type(error).__name__}). Plain loops over single numbers: "
-            "no lists, no @, no np.dot, no np.stack, no slice as an index, and in place of “a if … else b” between two "
-            "codes two lines, each of which looks up its level"
+            f"Numba cannot compile it ({type(error).__name__}), though Python runs it. Plain loops over single "
+            "numbers: no lists, no @, no np.dot, no np.stack, no slice as an index, and in place of “a if … else b” "
+            "between two codes two lines, each of which looks up its level"
         ) from error
     if any(name in code for name in _ASKS_FOR_MEMORY for code in made.inspect_llvm().values()):
         raise Wrong(
-            "right, but it asks for new memory, for an array or a list, again and again: compiled, that takes two to "
-            "thirty times as long as a plain loop. Number by number, with a for, each put where it belongs"
+            "the numbers are right, but it asks for new memory, for an array or a list, again and again: compiled, "
+            "that takes two to thirty times as long as a plain loop. Number by number, with a for, each put where it "
+            "belongs"
         )
+
+
+def whole(answer: Any) -> None:
+    """A right answer must also handle its block as a whole, as a program of a GPU does."""
+    if _loops(getattr(answer, "__code__", None)):
+        raise Wrong(
+            "the numbers are right, but a GPU's program does not go from byte to byte: mine >> 4 takes the high halves "
+            "of all its bytes at once, and levels[codes] looks all of them up"
+        )
+
+
+def _loops(code: object) -> bool:
+    """Whether a function's code, or that of one within it, jumps back."""
+    if not isinstance(code, CodeType):
+        return False
+    names = (each.opname for each in dis.get_instructions(code))
+    return any(name == "FOR_ITER" or "JUMP_BACKWARD" in name for name in names) or any(map(_loops, code.co_consts))

@@ -128,7 +128,7 @@ def roofline(bandwidth: float, peak: float, dots: Mapping[str, tuple[float, floa
         )
         label.set_bbox({"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1})
         share = speed / min(peak, bandwidth * intensity)
-        said.append(f"{name}: {intensity:.2g} operations a byte, {speed / 1e9:.3g} billion a second, {share:.0%} of it")
+        said.append(f"{name}: {intensity:.3g} operations a byte, {speed / 1e9:.3g} billion a second, {share:.0%} of it")
     axes.set(
         xscale="log",
         yscale="log",

@@ -373,6 +373,15 @@ def test_the_doctor_lives_without_home_proc_and_current_folder(monkeypatch, no_h
     assert machine.describe()["processor"]
 
 
+def test_the_doctor_warns_of_a_lesson_that_cannot_run_without_numba(monkeypatch):
+    assert hardware.kernels().status == "ok"
+    monkeypatch.setattr(hardware.importlib.util, "find_spec", lambda name: None)
+    assert (hardware.kernels().status, hardware.kernels().remedy) == (
+        "warn",
+        'lesson 33 needs Numba: pip install "lora_lab[fast]"',
+    )
+
+
 def test_what_an_interrupted_save_left_is_found_and_named(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert surroundings.leftovers() is None

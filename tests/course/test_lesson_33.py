@@ -81,13 +81,15 @@ def test_the_bytes_of_the_three_lines_are_those_of_their_tensors() -> None:
     assert 4 + 4 / 64 == 4.0625 and 0.5 + 4 / 64 == 0.5625
 
 
-def test_on_the_gpu_torchs_operations_take_17_copies_of_as_many_bytes_and_the_kernel_one() -> None:
+def test_on_the_gpu_torchs_operations_take_7_to_17_copies_of_as_many_bytes_and_the_kernel_one() -> None:
+    rows = [each["ms"] for each in records.tried("kernels", what="restore")]
+    slower = [ms["readable"] / ms["copy"] for ms in rows]
+    assert len(rows) == 4 and (round(min(slower)), round(max(slower))) == (7, 17)
     (plain,) = records.tried("kernels", what="restore", shape=[8192, 8192], dtype="bfloat16")
     ms, launches = plain["ms"], plain["launches"]
     assert round(ms["readable"] / ms["copy"]) == 17
     assert 0.95 < ms["copy"] / ms["kernel"] < 1
     assert launches["readable"] > 1 and launches["kernel"] == 1
-    assert round(100 * ms["copy"] / ms["readable"]) == 6
 
 
 def test_for_one_token_bitsandbytes_fuses_in_two_thirds_of_the_time() -> None:
@@ -98,15 +100,28 @@ def test_for_one_token_bitsandbytes_fuses_in_two_thirds_of_the_time() -> None:
 
 def test_what_torch_compile_and_kernels_bring_is_what_was_measured() -> None:
     record = json.loads((ROOT / "benchmarks" / "results" / "kernels_cpu.json").read_text(encoding="utf-8"))
-    text = " ".join((lessons.MASTERS / f"{NAME}.py").read_text(encoding="utf-8").replace("\n#", " ").split())
     lines, compiled, kernel = (round(record["restored_ms"][name]) for name in ("lines", "compiled", "kernel"))
-    assert f"from {lines} ms to {compiled}; the library's kernel needs {kernel} " in text
-    step = record["step_seconds"]
-    kernels, products = (step[name] / step["step"] for name in ("kernels", "dense products"))
-    said = (
-        f"restoring is {kernels:.0%} of a QLoRA step of the real model on one core, dense products are {products:.0%}"
-    )
-    assert said in text
+    assert f"from {lines} ms to {compiled}; the library's kernel needs {kernel} " in _text()
+
+
+def test_what_a_forward_pass_of_256_tokens_gains_on_the_gpu_is_what_was_recorded() -> None:
+    (row,) = records.tried("kernels", what="Linear4bit forward, 256 tokens")
+    ms = row["ms"]
+    assert (row["shape"], row["dtype"]) == ([4096, 4096], "bfloat16")
+    assert f"took {ms['kernel']:.2f} ms in place of {ms['readable']:.2f}" in _text()
+    assert round(ms["readable"] / ms["kernel"]) == 8 and "eight times as long as with ours" in _text()
+
+
+def test_what_four_bits_cost_a_step_on_the_gpu_is_what_was_measured() -> None:
+    found = json.loads((ROOT / "benchmarks" / "results" / "gpu.json").read_text(encoding="utf-8"))
+    slower = {row["tokens"]: row["slowdown"]["lora_lab"] for row in found["sections"]["amortise"]["rows"]}
+    assert "For hundreds: no (H100: a step took 1.4 times LoRA's). For thousands: hardly slower." in _text()
+    assert {round(slower[tokens], 1) for tokens in (256, 1024)} == {1.4} and slower[4096] < 1.1 > slower[16384]
+
+
+def _text() -> str:
+    """The lesson's, in one line."""
+    return " ".join((lessons.MASTERS / f"{NAME}.py").read_text(encoding="utf-8").replace("\n#", " ").split())
 
 
 def test_the_roof_says_how_far_each_dot_is_below_it() -> None:
@@ -118,24 +133,21 @@ def test_the_roof_says_how_far_each_dot_is_below_it() -> None:
 TRITON = """
 import torch
 from lora_lab import quant
-from program import restore_program
 
-stored = quant.quantize(torch.randn(6, 64), block_size=32)
-out = torch.empty(6 * 64)
-restore_program[(12,)](stored.packed, stored.absmax, quant.NF4.values, out, SIZE=32)
-assert torch.equal(out.view(6, 64), stored.dequantize())
+stored = quant.quantize(torch.randn(512, 64))
+packed, absmax, levels = stored.packed, stored.absmax, quant.NF4.values
 """
 
 
-def test_the_triton_program_in_its_text_restores_a_weight(tmp_path: Path) -> None:
+def test_the_triton_listing_is_whole_and_restores_a_weight_where_python_plays_the_gpu(tmp_path: Path) -> None:
     if importlib.util.find_spec("triton") is None:
         pytest.skip("triton is not installed, which is for Linux on x86-64 only")
     text = (lessons.MASTERS / f"{NAME}.py").read_text(encoding="utf-8")
-    (fence,) = re.findall(r"# ```python\n(# @triton\.jit\n.*?)# ```", text, re.DOTALL)
-    program = "import triton\nimport triton.language as tl\n\n\n" + re.sub(r"^# ?", "", fence, flags=re.MULTILINE)
-    (tmp_path / "program.py").write_text(program, encoding="utf-8")
-    script = tmp_path / "run.py"
-    script.write_text(TRITON, encoding="utf-8")
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
-    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    (fence,) = re.findall(r"# ```python\n(.*?)# ```", text, re.DOTALL)
+    script = tmp_path / "cells.py"
+    script.write_text(TRITON + re.sub(r"^# ?", "", fence, flags=re.MULTILINE), encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, script], env={**environment, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr

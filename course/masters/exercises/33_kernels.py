@@ -8,6 +8,7 @@
 # %%
 import torch
 
+from lora_lab import quant
 from lora_lab.exercises import check
 
 # %% [markdown] tags=["task:quantize_program"]
@@ -15,18 +16,18 @@ from lora_lab.exercises import check
 #
 # difficulty 3 of 5 · importance 4 of 5 · 18 minutes
 #
-# `values` [n] is flat, n is even, and its blocks of `block_size` follow one another; the last may be short. Program `p` takes `rows` blocks, from
-# number p · rows on, or fewer, if there are no more. Return what it stores: `packed`, uint8, two codes a byte, the high nibble first, and
+# `values` [n] is flat, n is even, and its blocks of `block_size` follow one another; the last may be short. Program `p` takes `count` blocks, from
+# number p · count on, or fewer, if there are no more. Return what it stores: `packed`, uint8, two codes a byte, the high nibble first, and
 # `absmax`, one constant for each of its blocks: the largest magnitude there. A code counts those of `midpoints`, ascending, that are
 # smaller than value / absmax; one that is equal does not count. In a block of zeros each code is that of 0.
 #
-# By hand: `midpoints` = [−0.5, 0, 0.5], `block_size` = 4, `rows` = 1, `values` = [2, −4, 0, 1, 8, −8]. Program 0 stores absmax [4] and the
+# By hand: `midpoints` = [−0.5, 0, 0.5], `block_size` = 4, `count` = 1, `values` = [2, −4, 0, 1, 8, −8]. Program 0 stores absmax [4] and the
 # codes of 0.5, −1, 0, 0.25: 2, 0, 1, 2, as bytes 32 and 18. Program 1 has a short block: absmax [8], codes 3 and 0, byte 48.
 
 # %% tags=["turn:quantize_program"]
-def quantize_program(p, values, midpoints, block_size, rows):  # -> packed, absmax
+def quantize_program(p, values, midpoints, block_size, count):  # -> packed, absmax
     #> my part of values; the constants of its blocks; scaled numbers; codes; two to a byte
-    mine = values[p * rows * block_size : (p + 1) * rows * block_size]
+    mine = values[p * count * block_size : (p + 1) * count * block_size]
     blocks = -(-len(mine) // block_size)
     padded = torch.zeros(blocks * block_size)
     padded[: len(mine)] = mine  # as a mask puts zeros behind the end
@@ -54,6 +55,19 @@ values = torch.tensor([2.0, -4.0, 0.0, 1.0, 8.0, -8.0])
 for p in (0, 1):
     packed, absmax = quantize_program(p, values, midpoints, 4, 1)
     print(f"program {p}: bytes {packed.tolist()}, absmax {absmax.tolist()}")
+
+# %% [markdown]
+# A real weight, by 512 of your programs, in no order:
+
+# %%
+_ = torch.manual_seed(0)
+weight, stored = torch.randn(1024 * 1024), {}
+for p in torch.randperm(512).tolist():
+    stored[p] = quantize_program(p, weight, quant.NF4.midpoints, 64, 32)
+library = quant.quantize(weight)
+mine = [torch.cat([stored[p][each] for p in range(512)]) for each in (0, 1)]
+differ = int((mine[0] != library.packed).sum()), int((mine[1] != library.absmax).sum())
+print(f"{differ[0]} of {len(mine[0]):,} bytes and {differ[1]} of {len(mine[1]):,} constants differ from the library's")
 
 # %% [markdown] tags=["task:product_program"]
 # ## 2. A program that multiplies without making the weight

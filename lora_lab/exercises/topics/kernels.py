@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lora_lab.exercises.looped import Bytes, Floats, Weight, compiled
+from lora_lab.exercises.looped import Bytes, Floats, Weight, compiled, whole
 from lora_lab.exercises.tasks import Wrong, task
 
 
@@ -95,6 +95,8 @@ def restore_loop(restore_loop: Any) -> None:
         try:
             found = restore_loop(*handed, out)
         except IndexError as error:
+            if "only integers" in str(error):
+                raise Wrong("a place in levels is a whole number: two[i] >> 4, or two[i] // 16") from error
             if "out of bounds for axis 0 with size 16" in str(error) and size == 8:
                 raise Wrong(
                     f"a code is from 0 to 15, and yours asks levels for another ({error}): a half is two[i] >> 4 or "
@@ -140,6 +142,10 @@ def restore_program(restore_program: Any) -> None:
         before = out.copy()
         try:
             given = restore_program(block, *weight.handed(), out)
+        except TypeError as error:
+            if "expected Tensor" in str(error) or "must be Tensor" in str(error):
+                raise Wrong("these are NumPy's arrays: np.stack([high, low], axis=1) puts them side by side") from error
+            raise
         except ValueError as error:
             why = f"A block of {size} numbers is {size // 2} bytes, which begin at byte block · {size // 2}"
             if f"({blocks},)" in str(error):
@@ -170,6 +176,7 @@ def restore_program(restore_program: Any) -> None:
     again = _array(restore_program(1, *weight.handed(), out), out, out, "out")
     if not np.allclose(again, wanted, rtol=1e-5, atol=1e-7):
         raise Wrong("run twice, program 1 gives something else: it must write its numbers, not add to what is there")
+    whole(restore_program)
 
 
 def _why_block(found: Floats, weight: Weight, block: int) -> str:

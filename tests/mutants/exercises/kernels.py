@@ -248,6 +248,29 @@ def dot_codes(row, x, packed, absmax, levels, block_size):
     return total
 """,
     ),
+    Answer(
+        task="restore_program",
+        says="does not go from byte to byte",
+        code="""
+def restore_program(block, packed, absmax, levels, block_size, out):
+    for n in range(block * block_size, (block + 1) * block_size):
+        out[n] = levels[packed[n // 2] & 15 if n % 2 else packed[n // 2] >> 4] * absmax[block]
+    return out
+""",
+    ),
+    _loop(("packed[i] >> 4", "packed[i] / 16"), says="a whole number"),
+    Answer(
+        task="restore_program",
+        says="NumPy's arrays: np.stack",
+        code="""
+import torch
+def restore_program(block, packed, absmax, levels, block_size, out):
+    mine = packed[block * block_size // 2 : (block + 1) * block_size // 2]
+    codes = torch.stack([mine >> 4, mine & 15], dim=1).flatten()
+    out[block * block_size : (block + 1) * block_size] = levels[codes] * absmax[block]
+    return out
+""",
+    ),
 ]
 
 RIGHT = [
@@ -289,9 +312,11 @@ def restore_program(block, packed, absmax, levels, block_size, out):
     Answer(
         task="restore_program",
         code="""
+import numpy as np
 def restore_program(block, packed, absmax, levels, block_size, out):
-    for n in range(block * block_size, (block + 1) * block_size):
-        out[n] = levels[packed[n // 2] & 15 if n % 2 else packed[n // 2] >> 4] * absmax[block]
+    pairs = np.stack([np.repeat(levels, 16), np.tile(levels, 16)], axis=1)
+    mine = packed[block * block_size // 2 :][: block_size // 2]
+    np.multiply(pairs[mine].ravel(), absmax[block], out=out[block * block_size :][:block_size])
     return out
 """,
     ),
