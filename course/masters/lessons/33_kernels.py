@@ -302,16 +302,17 @@ copy_share = 60  #? % of the speed of a copy that moves as many bytes, H100 | 60
 guessed = guesses(copy_share=copy_share)
 machine, rows = records.load("kernels")["machine"], []
 ways = {"readable": "PyTorch's operations", "bitsandbytes": "bitsandbytes", "kernel": "our kernel"}
+shown = {("restore", 8192): "restore, 8192²", ("Linear4bit forward, 256 tokens", 4096): "256 tokens, 4096²"}
 for each in records.tried("kernels", dtype="bfloat16"):
-    if (each["what"], each["shape"][0]) in [("restore", 8192), ("Linear4bit forward, 256 tokens", 4096)]:
+    if (case := (each["what"], each["shape"][0])) in shown:
         for way, name in ways.items():
             took, copied = each["ms"][way], each["ms"].get("copy")
             share = f"{copied / took:.0%}" if copied else ""
-            rows.append([f"{each['what']}, {each['shape'][0]}²", name, str(each["launches"][way]), f"{took:.3f} ms", share])
+            rows.append([shown[case], name, str(each["launches"][way]), f"{took:.3f} ms", share])
 plain = records.tried("kernels", what="restore", shape=[8192, 8192], dtype="bfloat16")[0]["ms"]
 guessed.against(copy_share=100 * plain["copy"] / plain["kernel"])
-caption = f"PyTorch's: the library's path without kernels, some operations for each slice of the weight. Into bfloat16; {machine['gpu']}, torch {machine['torch']}, triton {machine['triton']}"
-show.table(rows, ["", "way", "kernels started", "time", "speed, a copy of as many bytes = 100%"], caption)
+caption = f"Restoring into bfloat16, and a 4-bit layer's forward pass. PyTorch's: the library without kernels, slice by slice. {machine['gpu']}, torch {machine['torch']}, triton {machine['triton']}"
+show.table(rows, ["", "way", "kernels started", "time", "a copy's speed = 100%"], caption)
 
 # %% [markdown]
 # <details><summary>Does it not look up, as your loop does?</summary>It does. But a GPU has thousands of look-ups under way at once: while some wait,
