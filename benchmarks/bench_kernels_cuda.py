@@ -81,9 +81,8 @@ def differences() -> tuple[list[str], int]:
         tensor = on_cpu.cuda()
         fast = quant.quantize(tensor, book, block, double)
         restored = fast.dequantize()
-        quant.use_kernels(False)
-        slow, same = quant.quantize(tensor, book, block, double), fast.dequantize()
-        quant.use_kernels(True)
+        with quant.use_kernels(False):
+            slow, same = quant.quantize(tensor, book, block, double), fast.dequantize()
         there = quant.quantize(on_cpu, book, block)
         compared += 1
         equal = torch.equal(fast.packed, slow.packed) and torch.equal(fast.absmax, slow.absmax)
@@ -243,11 +242,8 @@ def _row(
 
 def _readable(way: Way) -> Way:
     def without() -> object:
-        quant.use_kernels(False)
-        try:
+        with quant.use_kernels(False):
             return way()
-        finally:
-            quant.use_kernels(True)
 
     return without
 

@@ -71,11 +71,8 @@ def readable(way: Callable[[], object]) -> Callable[[], object]:
     from lora_lab import quant
 
     def without() -> object:
-        quant.use_kernels(False)
-        try:
+        with quant.use_kernels(False):
             return way()
-        finally:
-            quant.use_kernels(True)
 
     return without
 

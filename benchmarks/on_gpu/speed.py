@@ -86,10 +86,9 @@ def _bit_for_bit(run: Run) -> Iterator[Row]:
                 weight = torch.randn(shape, device=run.device, dtype=dtype)
                 made = []
                 for on in (False, True):
-                    quant.use_kernels(on)
-                    q = quant.quantize(weight, double_quant=double)
-                    made.append((q.packed, _stored(q), q.dequantize(), q.dequantize(torch.float32)))
-                quant.use_kernels(True)
+                    with quant.use_kernels(on):
+                        q = quant.quantize(weight, double_quant=double)
+                        made.append((q.packed, _stored(q), q.dequantize(), q.dequantize(torch.float32)))
                 equal = all(torch.equal(a, b) for a, b in zip(*made))
                 yield {"what": "kernels equal the readable path", "shape": list(shape), "dtype": name_of(dtype),
                        "double_quant": double, "equal": equal}  # fmt: skip

@@ -22,5 +22,11 @@ def runs_on(tensor: Tensor) -> bool:
 
 
 def is_plain(tensor: Tensor) -> bool:
-    """Whether a tensor is of no class and layout of its own, and no negated view, as `z.conj().imag` is."""
-    return type(tensor) in _CLASSES and tensor.layout is torch.strided and not tensor.is_neg()
+    """Whether a tensor is of no class and layout of its own, no negated view, as `z.conj().imag` is, and no zero
+    without memory, as autograd makes."""
+    return (
+        type(tensor) in _CLASSES
+        and tensor.layout is torch.strided
+        and not tensor.is_neg()
+        and not tensor._is_zerotensor()
+    )

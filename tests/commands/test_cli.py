@@ -13,7 +13,7 @@ import torch
 from huggingface_hub import constants
 from packaging.requirements import Requirement
 
-from lora_lab import ram
+from lora_lab import quant, ram
 from lora_lab.commands import cli, doctor, hardware, installed, machine, software, surroundings
 from lora_lab.commands.finding import Check, ask
 from lora_lab.models import TIERS, checksums, hub, tiers
@@ -380,6 +380,11 @@ def test_the_doctor_warns_of_a_lesson_that_cannot_run_without_numba(monkeypatch)
         "warn",
         'lesson 33 needs Numba: pip install "lora_lab[fast]"',
     )
+
+
+def test_the_doctor_warns_of_kernels_that_cannot_serve(monkeypatch):
+    monkeypatch.setattr(quant.kernels, "describe", lambda: "Numba's kernels cannot serve here (OSError: no space)")
+    assert hardware.kernels().status == "warn" and "slower" in hardware.kernels().remedy
 
 
 def test_what_an_interrupted_save_left_is_found_and_named(monkeypatch, tmp_path):

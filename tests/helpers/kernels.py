@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lora_lab import quant
-from lora_lab.quant.kernels import choice
+from lora_lab.quant.kernels import dispatch, trial
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -59,25 +59,25 @@ class Kind:
         """These kernels for tensors of any size on their device, and everything as it was afterwards."""
         if self.missing:
             pytest.skip(self.missing)
-        monkeypatch.setattr(choice, "_MODULES", {self.device: self.path})
-        monkeypatch.setattr(choice, "_COMPILERS", {self.device: self.compiler})
-        monkeypatch.setattr(choice, "_LEAST", {})
-        monkeypatch.setattr(choice, "_on", True)
+        monkeypatch.setattr(trial, "MODULES", {self.device: self.path})
+        monkeypatch.setattr(trial, "COMPILERS", {self.device: self.compiler})
+        monkeypatch.setattr(dispatch, "_LEAST", {})
+        monkeypatch.setattr(dispatch, "_on", True)
         monkeypatch.setattr(self.module, "INTERPRETED", False)  # as they are here without a GPU, or where mutants run
         if self.name == "cuda" and INTERPRETED:
             _convert_as_a_gpu_does(monkeypatch)
-        choice._forget()
+        trial.forget()
         yield self
-        choice._forget()
+        trial.forget()
 
     def called(self, monkeypatch: pytest.MonkeyPatch, *kernels: str) -> list[str]:
         """Which of these kernels are called, in order, after all have been tried."""
         names: list[str] = []
         device = torch.empty(0, device=self.device).device
         for dtype in DTYPES:
-            choice._tried(device, dtype, choice._restores)
+            trial.passed(device, dtype, trial.restores)
             if "product" in kernels:
-                choice._tried(device, dtype, choice._multiplies)
+                trial.passed(device, dtype, trial.multiplies)
         for name in kernels:
             kernel = getattr(self.module, name)
             monkeypatch.setattr(self.module, name, lambda *args, n=name, k=kernel: names.append(n) or k(*args))
@@ -97,16 +97,17 @@ def normal(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Te
 
 def readable(call: Callable[[], Result]) -> Result:
     """What `call` returns on the readable path."""
-    before = choice._on
-    quant.use_kernels(False)
-    try:
+    with quant.use_kernels(False):
         return call()
-    finally:
-        quant.use_kernels(before)
 
 
 def same(a: Tensor, b: Tensor) -> bool:
-    return a.dtype == b.dtype and a.shape == b.shape and torch.equal(a, b)
+    """Bit for bit: 0 is not -0, which `torch.equal` takes for the same number."""
+    return a.dtype == b.dtype and a.shape == b.shape and torch.equal(_bits(a), _bits(b))
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    return tensor.detach().resolve_neg().contiguous().view(-1).view(torch.uint8)
 
 
 def _convert_as_a_gpu_does(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,5 @@ def one_thread():
 @pytest.fixture
 def readable_path():
     """What is predicted; a CPU's kernels need less: they restore in slabs, or make no weight at all."""
-    quant.use_kernels(False)
-    yield
-    quant.use_kernels(True)
+    with quant.use_kernels(False):
+        yield

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from lora_lab import quant
 from lora_lab.quant import blockwise, lookup
-from lora_lab.quant.kernels import choice
+from lora_lab.quant.kernels import dispatch
 from tests.helpers.data import normal
 
 FOUR_BITS = list(quant.CODEBOOKS.values())
@@ -300,7 +300,7 @@ def test_a_short_block_is_measured_by_its_own_values():
 
 
 def test_a_large_tensor_is_restored_in_chunks(monkeypatch):
-    monkeypatch.setattr(choice, "_on", False)  # on the readable path
+    monkeypatch.setattr(dispatch, "_on", False)  # on the readable path
     q = quant.quantize(normal(2**20))
     seen = []
     select = torch.index_select
@@ -360,8 +360,8 @@ def test_zero_blocks_and_denormals_stay_finite():
 @pytest.fixture(params=[True, False], ids=["kernels", "readable"])
 def with_and_without_kernels(request, monkeypatch):
     """Kernels for any size where Numba is installed, and none."""
-    monkeypatch.setattr(choice, "_on", request.param)
-    monkeypatch.setattr(choice, "_LEAST", {})
+    monkeypatch.setattr(dispatch, "_on", request.param)
+    monkeypatch.setattr(dispatch, "_LEAST", {})
 
 
 @pytest.mark.usefixtures("with_and_without_kernels")

@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lora_lab import quant
 from lora_lab.commands import hardware
-from lora_lab.quant.kernels import choice
+from lora_lab.quant.kernels import dispatch, trial
 from tests.helpers.kernels import BLOCKS, BOOKS, DTYPES, NUMBA, TRITON, readable, same
 
 TAILS = (1, 33, 1024, 1502)
@@ -41,6 +41,14 @@ def test_restoring_by_a_kernel_is_the_readable_path_bit_for_bit(dtype, double, k
         q = readable(lambda: quant.quantize(kind.normal(n, dtype=dtype), book, block, double))  # noqa: B023
         assert same(q.dequantize(), readable(q.dequantize)), f"{book.name}, {n} values in blocks of {block}"
     assert called == ["restore"] * len(BLOCKS) * len(TAILS)  # one each, whatever the constants
+
+
+def test_each_group_of_256_quantized_constants_has_its_scale(kind, called):
+    """Scales far apart, in 313 blocks, so that no group's could stand for another's."""
+    blocks = kind.normal(313, 16) * torch.linspace(1, 100, 313, device=kind.device)[:, None]
+    q = readable(lambda: quant.quantize(blocks, block_size=16, double_quant=True))
+    assert len(q.constants.scale) == 2
+    assert same(q.dequantize(), readable(q.dequantize)) and called == ["restore"]
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -140,6 +148,32 @@ def test_kernels_can_be_switched_off_and_on(kind, called):
             quant.use_kernels(bad)
 
 
+def test_kernels_can_be_switched_off_for_a_while(kind, called):
+    """After an error, too, and by an object that was kept; whatever they were before, they are again."""
+    for before in (True, False):
+        off = quant.use_kernels(before) and quant.use_kernels(False)
+        quant.use_kernels(before)
+        for _ in range(2):
+            with pytest.raises(KeyError), quant.use_kernels(False):
+                quant.use_kernels(True)
+                raise KeyError
+            assert dispatch._on is before
+            with off:
+                assert not dispatch._on and repr(off) == "kernels are off"
+            quant.use_kernels(before)
+
+
+def test_kernels_that_failed_are_not_tried_again_at_the_end_of_a_while_without(kind, monkeypatch):
+    monkeypatch.setattr(kind.module, "restore", _broken)
+    with pytest.warns(UserWarning, match="no space left"):
+        quant.quantize(kind.normal(100))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with quant.use_kernels(False):
+            pass
+        quant.quantize(kind.normal(100))
+
+
 @pytest.mark.parametrize("book", [quant.INT4_ASYMMETRIC, quant.INT8], ids=lambda book: book.name)
 def test_codebooks_that_no_kernel_serves_are_left_to_the_readable_path(book, kind, called):
     made, wanted = (way(lambda: quant.quantize(kind.normal(100), book)) for way in (lambda call: call(), readable))
@@ -163,8 +197,8 @@ def test_tensors_that_no_kernel_serves_are_left_to_the_readable_path(kind, calle
 def test_what_does_not_lie_side_by_side_is_not_handed_to_a_kernel(kind, called):
     q = quant.quantize(kind.normal(64, 48))
     strided, called[:] = torch.empty(64, 96, device=kind.device)[:, ::2], []
-    assert not choice.restore(q.stored, strided)
-    assert choice.quantize(kind.normal(64, 96)[0, ::2], quant.NF4, 16) is None
+    assert not dispatch.restore(q.stored, strided)
+    assert dispatch.quantize(kind.normal(64, 96)[0, ::2], quant.NF4, 16) is None
     assert called == []
 
 
@@ -234,29 +268,29 @@ def test_a_kernel_is_tried_with_constants_of_either_kind_and_for_all_that_it_mak
 def test_a_refusal_keeps_its_reason_and_can_be_tried_again(kind, monkeypatch):
     exact = kind.module.restore
     monkeypatch.setattr(kind.module, "restore", _broken)
-    with pytest.warns(UserWarning, match=r"no space left.*quant.use_kernels\(True\) tries again"):
+    with pytest.warns(UserWarning, match=r"no space left.*_CACHE_DIR.*quant.use_kernels\(True\) tries again"):
         quant.quantize(kind.normal(100))
     for _ in range(2):
-        assert "cannot serve here (OSError: no space left in the cache)" in choice.describe()
+        assert "cannot serve here (OSError: no space left in the cache)" in dispatch.describe()
     monkeypatch.setattr(kind.module, "restore", exact)
-    assert "cannot serve here" in choice.describe()
+    assert "cannot serve here" in dispatch.describe()
     quant.use_kernels(True)
-    assert choice.describe() == f"{kind.module.NAME} on {kind.device}"
+    assert dispatch.describe() == f"{kind.module.NAME} on {kind.device}"
 
 
 def test_a_package_that_is_installed_meanwhile_serves_after_use_kernels_true(kind, monkeypatch):
-    monkeypatch.setattr(choice, "_MODULES", {kind.device: "lora_lab.quant.kernels.not_there_yet"})
-    assert choice.describe() == f"none, because {kind.compiler} cannot be imported: the readable path does the work"
+    monkeypatch.setattr(trial, "MODULES", {kind.device: "lora_lab.quant.kernels.not_there_yet"})
+    assert dispatch.describe() == f"none, because {kind.compiler} cannot be imported: the readable path does the work"
     monkeypatch.setitem(sys.modules, "lora_lab.quant.kernels.not_there_yet", kind.module)
-    assert "cannot be imported" in choice.describe()
+    assert "cannot be imported" in dispatch.describe()
     quant.use_kernels(True)
-    assert choice.describe() == f"{kind.module.NAME} on {kind.device}"
+    assert dispatch.describe() == f"{kind.module.NAME} on {kind.device}"
 
 
 def test_kernels_that_serve_are_not_tried_anew_each_time_that_they_are_switched_on(kind, monkeypatch):
     quant.quantize(kind.normal(100))
     with monkeypatch.context() as patch:
-        patch.setattr(choice, "_forget", None)
+        patch.setattr(trial, "forget", None)
         quant.use_kernels(True)
 
 
@@ -272,13 +306,40 @@ def test_each_thing_that_is_wrong_is_said_once_and_named(kind, monkeypatch):
     for dtype in (torch.bfloat16, torch.float16):
         with pytest.warns(UserWarning, match=rf"{kind.compiler}'s kernels cannot serve here \(their.*{dtype}"):
             q.dequantize(dtype)
-    in_use, *problems = choice.describe().split("; ")
+    in_use, *problems = dispatch.describe().split("; ")
     assert in_use == f"{kind.module.NAME} on {kind.device}"  # in float32
     assert [problem.split(" are not")[0] for problem in problems] == [
         f"{kind.compiler}'s kernels cannot serve here (their numbers in {dtype}"
         for dtype in (torch.bfloat16, torch.float16)
     ]
     assert all(problem.endswith(": the readable path does that work") for problem in problems)
+
+
+def test_a_package_that_is_there_but_cannot_be_imported_says_why(kind, monkeypatch):
+    """As Numba says where NumPy is too new for it: that is no package to install."""
+    monkeypatch.setattr(trial, "MODULES", {kind.device: "lora_lab.quant.kernels.refuses"})
+
+    def refuses(name):
+        raise ImportError("Numba needs NumPy 2.3 or less")
+
+    monkeypatch.setattr(trial.importlib, "import_module", refuses)
+    with pytest.warns(UserWarning, match="ImportError: Numba needs NumPy 2.3 or less"):
+        assert dispatch.quantize(kind.normal(100), quant.NF4, 64) is None
+    assert "Numba needs NumPy" in dispatch.describe()
+
+
+def test_nothing_is_said_of_a_gpu_that_is_not_there(kind, monkeypatch):
+    monkeypatch.setattr(trial, "MODULES", {kind.device: kind.path, "cuda": "not_there_at_all"})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    wanted = "none, because" if kind.device == "cuda" else f"{kind.module.NAME} on {kind.device}"
+    assert dispatch.describe().startswith(wanted) and not trial.missing
+
+
+def test_a_gpu_without_its_compiler_is_named_beside_what_serves_the_cpu(kind, monkeypatch):
+    monkeypatch.setattr(trial, "MODULES", {"cpu": kind.path, "cuda": "not_there_at_all"})
+    monkeypatch.setattr(trial, "COMPILERS", {"cpu": kind.compiler, "cuda": "the GPU's"})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert dispatch.describe() == f"{kind.module.NAME} on cpu; the GPU's cannot be imported"
 
 
 def test_a_compiler_that_flushes_the_smallest_numbers_to_zero_is_refused(kind, monkeypatch):
@@ -292,13 +353,13 @@ def test_a_compiler_that_flushes_the_smallest_numbers_to_zero_is_refused(kind, m
 
     monkeypatch.setattr(kind.module, "quantize", flushing)
     with pytest.warns(UserWarning, match="are not those of the formula"):
-        assert choice.quantize(kind.normal(100), quant.NF4, 64) is None
+        assert dispatch.quantize(kind.normal(100), quant.NF4, 64) is None
 
 
 def test_kernels_that_would_run_as_python_do_not_serve(kind, monkeypatch):
     monkeypatch.setattr(kind.module, "INTERPRETED", True)
     with pytest.warns(UserWarning, match=f"{kind.compiler} is told to leave them to Python"):
-        assert choice.quantize(kind.normal(100), quant.NF4, 64) is None
+        assert dispatch.quantize(kind.normal(100), quant.NF4, 64) is None
 
 
 def test_the_doctor_says_which_kernels_are_in_use(kind, monkeypatch):
@@ -306,10 +367,10 @@ def test_the_doctor_says_which_kernels_are_in_use(kind, monkeypatch):
     quant.use_kernels(False)
     assert "switched off by use_kernels(False)" in hardware.kernels().detail
     quant.use_kernels(True)
-    choice._forget()
+    trial.forget()
     monkeypatch.setattr(kind.module, "restore", _broken)
     assert "cannot serve here (OSError: no space left in the cache)" in hardware.kernels().detail
-    monkeypatch.setattr(choice, "_MODULES", {kind.device: "not_there_at_all"})
-    choice._forget()
+    monkeypatch.setattr(trial, "MODULES", {kind.device: "not_there_at_all"})
+    trial.forget()
     missing = f"none, because {kind.compiler} cannot be imported: the readable path does the work"
     assert hardware.kernels().detail == missing

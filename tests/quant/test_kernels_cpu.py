@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from lora_lab import quant
 from lora_lab.quant import products, slabs
-from lora_lab.quant.kernels import choice
+from lora_lab.quant.kernels import Part, dispatch, trial
 from lora_lab.quant.stored import Stored
 from tests.helpers.kernels import BLOCKS, BOOKS, DTYPES, NUMBA, normal, readable, same
 
@@ -94,7 +94,7 @@ def test_sixteen_bits_are_rounded_as_torch_does_also_ties_subnormals_overflow_an
     packed = torch.full((out.numel() // 2,), 0xFF, dtype=torch.uint8)
     cpu.restore(Stored(packed, wanted, quant.NF4, 16), out)
     assert torch.equal(out.isnan(), wanted.isnan()[:, None].expand_as(out))
-    assert torch.equal(out.nan_to_num(1.5), wanted.to(to)[:, None].expand_as(out).nan_to_num(1.5))
+    assert same(out.nan_to_num(1.5), wanted.to(to)[:, None].expand_as(out).nan_to_num(1.5))
 
 
 # ── a layer ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -117,7 +117,7 @@ def step(layer, x, grad_y):
 
 @pytest.mark.parametrize("double", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("tokens", [1, 3, products.FEW])
+@pytest.mark.parametrize("tokens", [1, 3, products.FEW_TOKENS])
 def test_the_product_that_makes_no_weight_errs_no_more_than_a_product_with_it(tokens, dtype, double, called):
     """Against float64 with the same weight, in units of the sum of magnitudes; both ways round, bias included."""
     layer = layer_of(256, 200, dtype, double)
@@ -156,7 +156,7 @@ def test_one_rounding_per_product_in_16_bits_too(called):
 
 
 def test_more_tokens_and_broken_rows_are_multiplied_with_the_restored_weight_bit_for_bit(called):
-    for d_in, tokens in ((256, products.FEW + 1), (100, 2)):
+    for d_in, tokens in ((256, products.FEW_TOKENS + 1), (100, 2)):
         layer = layer_of(d_in, 48, torch.float32, True)
         x, grad_y = normal(tokens, d_in), normal(tokens, 48)
         made, plain = step(layer, x, grad_y), readable(lambda: step(layer, x, grad_y))  # noqa: B023
@@ -235,7 +235,7 @@ def test_what_is_not_finite_goes_through_a_product_as_through_any_other(called):
 def test_a_sum_over_many_rows_errs_no_more_than_that_of_a_blas(called):
     layer = layer_of(64, 4096, torch.float32, False)
     g = torch.ones(1, 4096) + normal(1, 4096) / 100
-    ours = choice.product(g, layer.stored, (4096, 64), True)
+    ours = dispatch.product(g, layer.stored, (4096, 64), True)
     weight = readable(layer.dequantize)
     exact, scale = g.double() @ weight.double(), g.double().abs() @ weight.double().abs()
     blas = ((g @ weight).double() - exact).abs() / scale
@@ -247,7 +247,7 @@ def test_a_sum_over_many_rows_is_rounded_in_groups(called):
     rows = 2**14
     ones = torch.full((rows * 16 // 2,), 0xFF, dtype=torch.uint8)
     stored = Stored(ones, torch.full((rows,), 0.1), quant.NF4, 16)
-    y = choice.product(torch.ones(1, rows), stored, (rows, 16), True)
+    y = dispatch.product(torch.ones(1, rows), stored, (rows, 16), True)
     exact = rows * torch.tensor(0.1).double()
     assert ((y.double() / exact - 1).abs() < 4e-6).all()
 
@@ -266,7 +266,7 @@ def test_every_float16_is_the_one_that_torch_rounds_to():
     values = torch.cat([bits.view(torch.float32), edges, -edges])
     rounded = values.clone()
     cpu.loops._round(rounded.numpy(), cpu.loops.FLOAT16)
-    torch.testing.assert_close(rounded, values.half().float(), rtol=0, atol=0, equal_nan=True)
+    assert same(rounded.nan_to_num(1.5), values.half().float().nan_to_num(1.5))
 
 
 @pytest.mark.parametrize("size", [2**10, slabs.SIZE], ids=["slabs", "whole"])
@@ -328,7 +328,7 @@ def test_a_layout_of_its_own_is_refused_in_the_words_of_the_readable_path(tokens
 def test_an_input_that_does_not_fit_is_no_matter_for_a_kernel(shape, width, transposed, called):
     """Its loops would read another row's numbers, or past the end."""
     stored = readable(lambda: quant.quantize(normal(*shape), double_quant=True)).stored
-    assert choice.product(normal(2, width), stored, shape, transposed) is None and called == []
+    assert dispatch.product(normal(2, width), stored, shape, transposed) is None and called == []
 
 
 @pytest.mark.parametrize("part", ["packed", "constants"])
@@ -336,7 +336,16 @@ def test_parts_in_another_shape_are_left_to_the_readable_path(part, called):
     """As bitsandbytes' codes are, [n, 1]."""
     stored = readable(lambda: layer_of(64, 48, torch.float32, False)).stored
     given = stored._replace(**{part: getattr(stored, part)[:, None]})
-    assert choice.product(normal(2, 64), given, (48, 64), False) is None
+    assert dispatch.product(normal(2, 64), given, (48, 64), False) is None
+    assert called == []
+
+
+def test_no_part_of_a_weight_is_restored_whose_parts_do_not_belong_together_or_to_what_is_strided(called):
+    stored, out = readable(lambda: layer_of(64, 48, torch.float32, False)).stored, torch.empty(4, 64)
+    assert dispatch.restore_part(stored, out, Part(0, 1, 0))
+    called.clear()
+    assert not dispatch.restore_part(stored._replace(constants=stored.constants[:-1]), out, Part(0, 1, 0))
+    assert not dispatch.restore_part(stored, torch.empty(4, 128)[:, ::2], Part(0, 1, 0))
     assert called == []
 
 
@@ -359,7 +368,7 @@ def test_quantized_constants_that_do_not_belong_together_are_refused_where_they_
 def test_constants_that_do_not_lie_side_by_side_are_left_to_the_readable_path(called):
     q = readable(lambda: quant.quantize(normal(640)))
     strided = q.constants.repeat_interleave(2)[::2]
-    assert not choice.restore(q.stored._replace(constants=strided), torch.empty(640)) and called == []
+    assert not dispatch.restore(q.stored._replace(constants=strided), torch.empty(640)) and called == []
 
 
 def test_a_code_that_is_no_level_reads_no_memory_behind_the_table():
@@ -373,7 +382,7 @@ def test_a_code_that_is_no_level_reads_no_memory_behind_the_table():
 def test_quantized_constants_of_fewer_blocks_are_left_to_the_readable_path(called):
     stored = readable(lambda: layer_of(64, 48, torch.float32, True)).stored
     few = replace(stored.constants, codes=stored.constants.codes[:-1])
-    assert not choice.restore(stored._replace(constants=few), torch.empty(48, 64)) and called == []
+    assert not dispatch.restore(stored._replace(constants=few), torch.empty(48, 64)) and called == []
 
 
 def test_an_input_on_another_device_than_the_weight_is_no_matter_for_a_kernel(called):
@@ -397,7 +406,7 @@ def everything():
 def test_no_bit_depends_on_the_number_of_threads(monkeypatch):
     before = torch.get_num_threads()
     alone = everything()
-    monkeypatch.setattr(cpu, "A_THREAD", 64)
+    monkeypatch.setattr(cpu, "VALUES_A_THREAD", 64)
     try:
         for threads in (1, 2, 3, 5):
             torch.set_num_threads(threads)
@@ -418,14 +427,14 @@ def test_what_a_thread_raises_is_raised_by_the_call(monkeypatch):
 
 
 def test_kernels_use_as_many_threads_as_torch_and_none_afterwards(monkeypatch):
-    before, seen, alive = torch.get_num_threads(), set(), threading.active_count()
-    monkeypatch.setattr(cpu, "A_THREAD", 64)
+    before, alive = torch.get_num_threads(), threading.active_count()
+    monkeypatch.setattr(cpu, "VALUES_A_THREAD", 64)
     try:
         for wanted in (1, 3):
             torch.set_num_threads(wanted)
-            seen.clear()
-            cpu._share(lambda start, stop: seen.add(threading.get_ident()) or time.sleep(0.01), 100, 10**6)
-            assert len(seen) == wanted and threading.active_count() == alive
+            all_at_once, met = threading.Barrier(wanted, timeout=60), []
+            cpu._share(lambda start, stop: met.append(all_at_once.wait()), 100, 10**6)  # noqa: B023
+            assert sorted(met) == list(range(wanted)) and threading.active_count() == alive
     finally:
         torch.set_num_threads(before)
 
@@ -433,7 +442,7 @@ def test_kernels_use_as_many_threads_as_torch_and_none_afterwards(monkeypatch):
 def test_where_no_thread_can_be_had_one_does_it_all(monkeypatch):
     """At the end of a process, or at a container's limit: not one, or only the first."""
     before, alone = torch.get_num_threads(), everything()
-    monkeypatch.setattr(cpu, "A_THREAD", 64)
+    monkeypatch.setattr(cpu, "VALUES_A_THREAD", 64)
     exact, allowed = cpu.ThreadPoolExecutor.submit, []
 
     def submit(pool, *work):
@@ -461,7 +470,7 @@ def test_no_thread_is_without_a_part(monkeypatch):
 
 def test_what_is_small_is_worth_no_thread():
     seen = set()
-    cpu._share(lambda start, stop: seen.add((start, stop)), 100, cpu.A_THREAD)
+    cpu._share(lambda start, stop: seen.add((start, stop)), 100, cpu.VALUES_A_THREAD)
     assert seen == {(0, 100)}
 
 
@@ -476,7 +485,7 @@ def test_a_small_layer_starts_no_thread(called, monkeypatch):
 
 
 def test_several_callers_at_once_each_get_their_numbers(monkeypatch):
-    monkeypatch.setattr(cpu, "A_THREAD", 256)
+    monkeypatch.setattr(cpu, "VALUES_A_THREAD", 256)
     wanted, wrong = everything(), []
 
     def call():
@@ -507,7 +516,7 @@ import torch
 from lora_lab import quant
 from lora_lab.quant.kernels import cpu
 torch.set_num_threads(2)
-cpu.A_THREAD = 2**12
+cpu.VALUES_A_THREAD = 2**12
 layer = quant.Linear4bit.from_linear(torch.nn.Linear(256, 256))
 x = torch.ones(2, 256)
 wanted, ways = layer(x), []
@@ -535,7 +544,7 @@ def test_a_cache_that_cannot_be_written_costs_one_warning_and_no_number(monkeypa
     for name in ("loops", "cpu"):  # to be imported anew
         monkeypatch.delitem(sys.modules, f"lora_lab.quant.kernels.{name}")
         monkeypatch.delattr(kernels, name)
-    choice._forget()
+    trial.forget()
     with pytest.warns(UserWarning, match="the readable path does that work") as said:
         y, again = layer(x), layer(x)
     assert len(said) == 1 and "cannot cache function" in str(said[0].message)
@@ -556,7 +565,7 @@ assert "numba" not in sys.modules
 
 
 def test_small_tensors_wake_no_compiler(called, monkeypatch):
-    monkeypatch.setattr(choice, "_LEAST", {"cpu": 2**14})
+    monkeypatch.setattr(dispatch, "_LEAST", {"cpu": 2**14})
     quant.quantize(normal(2**14 - 1)).dequantize()
     assert called == []
     quant.quantize(normal(2**14))
@@ -573,31 +582,86 @@ def test_a_product_that_errs_is_refused_while_the_others_serve(which, monkeypatc
     with pytest.warns(UserWarning, match=refused):
         y = layer(normal(2, 64))
     assert same(y, wanted)
-    assert choice.describe().startswith(f"{cpu.NAME} on cpu; Numba's products cannot serve here")
-    assert choice._tried(CPU, torch.float32, choice._restores) is cpu
+    assert dispatch.describe().startswith(f"{cpu.NAME} on cpu; Numba's products cannot serve here")
+    assert trial.passed(CPU, torch.float32, trial.restores) is cpu
 
 
 @pytest.mark.parametrize("said", ["maybe", "OFF", " 0", "false", "No", "", "1", "yes", "true", "on", "Quiet"])
 def test_the_setting_is_understood_as_people_write_it_and_one_that_is_none_is_named(said, monkeypatch):
     monkeypatch.setenv("LORA_LAB_KERNELS", said)
+    monkeypatch.setattr(trial, "quiet", None)  # what the module sets is undone afterwards
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        spec = importlib.util.find_spec(choice.__name__)
+        spec = importlib.util.find_spec(dispatch.__name__)
         fresh = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(fresh)
     assert fresh._on is (said.strip().lower() not in ("off", "0", "false", "no"))
-    assert fresh._quiet is (said == "Quiet")
+    assert trial.quiet is (said == "Quiet")
     assert [str(each.message) for each in caught if "LORA_LAB_KERNELS" in str(each.message)] == (
         ["LORA_LAB_KERNELS='maybe' is none of on, off, quiet: kernels are on"] if said == "maybe" else []
     )
 
 
 def test_a_first_call_says_what_takes_its_time(monkeypatch, capsys):
-    monkeypatch.setattr(choice, "_PATIENCE", 0.01)
-    monkeypatch.setattr(choice, "_quiet", False)
+    monkeypatch.setattr(trial, "PATIENCE", 0.01)
+    monkeypatch.setattr(trial, "quiet", False)
     exact = cpu.quantize
     monkeypatch.setattr(cpu, "quantize", lambda *args: time.sleep(0.2) or exact(*args))
     quant.quantize(normal(100))
-    assert capsys.readouterr().err == "Numba compiles kernels for this CPU, once: it keeps them …\n"
+    assert capsys.readouterr().err == "Numba prepares kernels in torch.float32 for this CPU, once …\n"
     quant.quantize(normal(100))
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_first_call_that_is_quick_or_told_to_be_quiet_says_nothing(quiet, monkeypatch):
+    monkeypatch.setattr(trial, "PATIENCE", 1000.0)
+    monkeypatch.setattr(trial, "quiet", quiet)
+    with trial._said_if_slow("Numba compiles"):
+        timers = [each for each in threading.enumerate() if isinstance(each, threading.Timer)]
+        assert len(timers) == (not quiet)
+    for timer in timers:
+        timer.join(60)  # it waits no longer
+        assert not timer.is_alive()
+
+
+def test_constants_that_are_a_negated_view_are_left_to_the_readable_path(called):
+    stored, out = readable(lambda: layer_of(64, 48, torch.float32, False)).stored, torch.empty(48, 64)
+    assert not dispatch.restore(stored._replace(constants=torch._neg_view(-stored.constants)), out) and called == []
+
+
+def test_where_no_thread_can_be_had_for_the_message_the_kernel_serves(monkeypatch):
+    def start(timer):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(trial, "quiet", False)
+    monkeypatch.setattr(threading.Timer, "start", start)
+    assert trial.passed(CPU, torch.float32, trial.restores) is cpu
+
+
+def test_whether_kernels_are_interpreted_is_what_numba_says():
+    done = run("""
+os.environ["NUMBA_DISABLE_JIT"] = "1"
+from lora_lab.quant.kernels import cpu
+assert cpu.INTERPRETED
+""")
+    assert done.returncode == 0, done.stderr
+
+
+def test_threads_that_run_a_loop_do_not_wait_for_one_another():
+    if not hasattr(cpu.loops.restore, "targetoptions"):
+        pytest.skip("left to the interpreter, as in the run of mutants")
+    loops = [
+        cpu.loops.restore,
+        cpu.loops.restore16,
+        cpu.loops.quantize,
+        cpu.loops.product,
+        cpu.loops.product_transposed,
+    ]
+    assert all(loop.targetoptions["nogil"] for loop in loops)
+
+
+def test_a_zero_without_memory_is_left_to_the_readable_path(called):
+    """As autograd makes one for a derivative that is zero everywhere."""
+    zeros = torch._efficientzerotensor(20_000)
+    assert same(quant.quantize(zeros).packed, readable(lambda: quant.quantize(zeros)).packed) and called == []

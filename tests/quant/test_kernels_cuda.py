@@ -50,7 +50,7 @@ def ptx(kernel, capability, constants, **types):
     names = kernel.arg_names
     signature = {name: types.get(name, "constexpr") for name in names}
     source = ASTSource(kernel, signature, {(names.index(name),): value for name, value in constants.items()})
-    options = {"num_warps": 4, "enable_fp_fusion": False}
+    options = {"num_warps": 4, **cuda.UNFUSED}
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options).asm["ptx"]
 
 counts = {"n": "i32", "n_bytes": "i32", "blocks": "i32"}

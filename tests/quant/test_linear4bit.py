@@ -136,6 +136,17 @@ REPLACED = {
 }
 
 
+def test_another_weight_in_the_same_memory_is_noticed():
+    """As of layers whose codes lie one behind the other."""
+    layer, _ = layer_and_twin(64, 48)
+    both = torch.cat([layer.packed, layer.packed ^ 1])
+    layer.packed = nn.Parameter(both[: len(both) // 2], requires_grad=False)
+    y = layer(torch.ones(1, 64, requires_grad=True))
+    layer.packed = nn.Parameter(both[len(both) // 2 :], requires_grad=False)
+    with pytest.raises(RuntimeError, match="overwritten between forward and backward"):
+        y.sum().backward()
+
+
 @pytest.mark.parametrize("replace", REPLACED.values(), ids=REPLACED)
 def test_weights_that_are_replaced_between_forward_and_backward_are_noticed(replace):
     layer, _ = layer_and_twin(64, 48)
@@ -429,7 +440,7 @@ def test_half_a_weight_is_not_cut_as_if_it_were_whole(tokens, part, monkeypatch)
 def test_no_more_than_one_slab_is_alive_at_a_time(monkeypatch):
     monkeypatch.setattr(slabs, "SIZE", 2**16)
     layers = nn.Sequential(*(quant.Linear4bit.from_linear(nn.Linear(512, 512, bias=False)) for _ in range(3)))
-    x = torch.randn(products.FEW + 1, 512, requires_grad=True)
+    x = torch.randn(products.FEW_TOKENS + 1, 512, requires_grad=True)
     with LiveBytes() as live:
         layers(x).sum().backward()
     a_slab, a_weight = 4 * 2**16, 4 * 512 * 512

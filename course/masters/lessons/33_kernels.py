@@ -408,8 +408,8 @@ rows = []
 
 
 def step(given, on):
-    quant.use_kernels(on)
-    layer(given).sum().backward()
+    with quant.use_kernels(on):
+        layer(given).sum().backward()
 
 
 for tokens in (1, 16, 256):

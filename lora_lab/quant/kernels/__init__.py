@@ -1,6 +1,7 @@
 """Kernels that one can read: quantizing and restoring in one pass over memory.
 
-    choice    which kernels serve a tensor, if any
+    dispatch  which kernels serve a tensor, if any
+    trial     whether they can: they compile, and give the numbers of the formula
     interface what a module of kernels offers
     cpu       those for a CPU, in Numba (extra `fast`); its loops are in `loops`
     cuda      those for a GPU, in Triton, which comes with torch where there is CUDA
@@ -9,7 +10,7 @@ They quantize and restore to the numbers of `lookup` and `blockwise`, bit for bi
 product adds up in another order.
 """
 
-from lora_lab.quant.kernels.choice import (
+from lora_lab.quant.kernels.dispatch import (
     describe,
     product,
     quantize,

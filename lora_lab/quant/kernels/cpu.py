@@ -27,7 +27,7 @@ INTERPRETED = bool(numba.config.DISABLE_JIT)  # NUMBA_DISABLE_JIT=1, as one debu
 
 FORMATS = {torch.float32: loops.FLOAT32, torch.bfloat16: loops.BFLOAT16, torch.float16: loops.FLOAT16}
 
-A_THREAD = 2**19
+VALUES_A_THREAD = 2**19
 """Values that are worth a thread: to start one and wait for it takes as long as to restore about half of them."""
 
 
@@ -50,12 +50,12 @@ def restore(stored: Stored, out: Tensor) -> None:
 
 def restore_part(stored: Stored, out: Tensor, part: Part) -> None:
     """The same for a part of a weight, in whole blocks."""
-    weight = *_weight(stored), (part.first, part.across)
+    weight = *_weight(stored), (part.first, part.stride)
     if out.dtype == torch.float32:
-        loop = partial(loops.restore, *weight, _array(out.view(part.rows, -1)))
+        loop = partial(loops.restore, *weight, _array(out.view(part.runs, -1)))
     else:
-        loop = partial(loops.restore16, *weight, FORMATS[out.dtype], _bits(out).reshape(part.rows, -1))
-    _share(loop, out.numel() // part.rows // stored.block_size, out.numel())
+        loop = partial(loops.restore16, *weight, FORMATS[out.dtype], _bits(out).reshape(part.runs, -1))
+    _share(loop, out.numel() // part.runs // stored.block_size, out.numel())
 
 
 def quantize(values: Tensor, codebook: Codebook, block_size: int) -> tuple[Tensor, Tensor]:
@@ -96,7 +96,7 @@ def product(x: Tensor, stored: Stored, shape: tuple[int, int], transposed: bool)
 
 def _share(loop: Callable[[int, int], None], count: int, values: int) -> None:
     """Let `loop` do its `count` parts, in as many threads as torch uses if there is work for them."""
-    threads = max(1, min(torch.get_num_threads(), values // A_THREAD, count))
+    threads = max(1, min(torch.get_num_threads(), values // VALUES_A_THREAD, count))
     if threads == 1:
         loop(0, count)
         return

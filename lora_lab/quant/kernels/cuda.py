@@ -3,8 +3,7 @@
 A tile [ROWS, SIZE] holds ROWS blocks of SIZE values, one block a row, so that each row has its absmax. The two codes of
 a byte are neighbours: `tl.join` puts them side by side, and `tl.split` takes them apart.
 
-Products are kept from being fused with the sum that follows (`enable_fp_fusion=False`), which would round once less
-than the readable path does. How fast: `benchmarks/bench_kernels_cuda.py`.
+How fast: `benchmarks/bench_kernels_cuda.py`.
 """
 
 from functools import lru_cache
@@ -17,10 +16,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lora_lab.quant.codebooks import Codebook
-from lora_lab.quant.double import QuantizedConstants
+from lora_lab.quant.double import BLOCK_SIZE, QuantizedConstants
 from lora_lab.quant.stored import Stored
 
 NAME = f"Triton {triton.__version__}"
+
+GROUP: tl.constexpr = tl.constexpr(BLOCK_SIZE)  # constants with one scale
+
+UNFUSED = {"enable_fp_fusion": False}
+"""No product is fused with the sum that follows, which would round once less than the readable path does."""
 
 restore_part = None  # slabs are for a CPU's cache: a GPU is fed best by one large product
 product = None  # training, with its many tokens, has no use for it; writing text would
@@ -63,7 +67,7 @@ def restore(stored: Stored, out: Tensor, tile: Tile | None = None) -> None:
     with torch.cuda.device_of(out):
         _restore[(-(-blocks // rows),)](
             packed, absmax, scale, mean, table, _levels(codebook, 16, out.device), out, n, packed.numel(), blocks,
-            SIZE=block_size, ROWS=rows, DOUBLE=table is not None, num_warps=warps, enable_fp_fusion=False,
+            SIZE=block_size, ROWS=rows, DOUBLE=table is not None, num_warps=warps, **UNFUSED,
         )  # fmt: skip
 
 
@@ -92,10 +96,10 @@ INTERPRETED = not isinstance(_restore, triton.JITFunction)  # TRITON_INTERPRET=1
 
 @triton.jit
 def _absmax(block, inside, absmax, scale, mean, table, DOUBLE: tl.constexpr):
-    """absmax, or table[code] · scale + mean, which is stored in blocks of 256."""
+    """absmax, or table[code] · scale + mean, which is stored in groups of 256."""
     stored = tl.load(absmax + block, inside, 0)
     if DOUBLE:
-        stored = tl.load(table + stored.to(tl.int32)) * tl.load(scale + block // 256, inside, 0) + tl.load(mean)
+        stored = tl.load(table + stored.to(tl.int32)) * tl.load(scale + block // GROUP, inside, 0) + tl.load(mean)
     return stored
 
 
@@ -117,7 +121,7 @@ def quantize(values: Tensor, codebook: Codebook, block_size: int, tile: Tile | N
     with torch.cuda.device_of(values):
         _quantize[(-(-blocks // rows),)](
             values, packed, absmax, _midpoints(codebook, values.device), n, len(packed), blocks,
-            SIZE=block_size, ROWS=rows, num_warps=warps, enable_fp_fusion=False,
+            SIZE=block_size, ROWS=rows, num_warps=warps, **UNFUSED,
         )  # fmt: skip
     return packed, absmax
 

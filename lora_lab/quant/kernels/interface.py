@@ -1,4 +1,4 @@
-"""What a module of kernels offers: `choice` asks for it, `cpu` and `cuda` have it."""
+"""What a module of kernels offers: `dispatch` asks for it, `cpu` and `cuda` have it."""
 
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
@@ -16,14 +16,14 @@ class Part(NamedTuple):
     """
 
     first: int  # block of the weight
-    rows: int  # runs
-    across: int  # blocks of the weight from one run to the next
+    runs: int
+    stride: int  # blocks of the weight from one run to the next
 
 
 class Kernels(Protocol):
     """A module of kernels, for symmetric codebooks of at most 16 levels; the last two are None where it has none.
 
-    Values are of one of `choice.DTYPES` and lie side by side; the last block may be short.
+    Values are of one of `dispatch.DTYPES` and lie side by side; the last block may be short.
     """
 
     @property

@@ -14,13 +14,15 @@ from functools import partial
 import numba
 import numpy as np
 
+from lora_lab.quant.double import BLOCK_SIZE
+
 kernel = partial(numba.njit, nogil=True, cache=True, error_model="numpy")  # 1 / 0 is infinite, as in NumPy
-inlined = partial(kernel, inline="always")  # called instead, one token's product takes 7 % longer, `restore16` 180 %
+inlined = partial(kernel, inline="always")  # for what is done for each row or block: as calls both would be slower
 adding = partial(kernel, fastmath={"reassoc", "contract"})  # a sum may take its terms in any order; no more than that
 
 FLOAT32, BFLOAT16, FLOAT16 = range(3)
 
-RUN = 512  # values that are looked up before the first is multiplied, in whole blocks
+RUN = 512  # values that are looked up before the first is multiplied, in whole blocks; 256 to 2048 are as fast
 CACHED = 4096  # values that are restored and used before the next: 16 KB, of the innermost cache's 32 or more
 
 
@@ -29,7 +31,7 @@ def restore(packed, pairs, constants, size, part, values, start, stop):
     """ŵ = levels[code] · absmax, where absmax is stored or is table[code] · scale + mean.
 
     It is lesson 33's loop with four things more: a byte is one look-up, of both its levels; the constants may be
-    quantized, in groups of 256; it does a part of the work, so that threads can share it; and a run of blocks is looked
+    quantized, 256 to a scale; it does a part of the work, so that threads can share it; and a run of blocks is looked
     up before the first is multiplied, because what has just been written in eight bytes is slow to read in sixty-four.
 
     packed: uint8 [bytes]; pairs: int64 [256], the two levels of each byte, side by side, as one number of 64 bits.
@@ -37,11 +39,11 @@ def restore(packed, pairs, constants, size, part, values, start, stop):
     values: float32 [rows, n], some rows of a weight, or some of its columns, in whole blocks: the blocks `start` to
     `stop` of each row are written. part: which block of the weight is the first, and how many lie between two rows.
     """
-    first, across = part
+    first, stride = part
     run = max(1, RUN // size)
     pair = values.view(np.int64)
     for row in range(len(values)):
-        block = first + row * across
+        block = first + row * stride
         for k in range(start, stop, run):
             end = min(k + run, stop)
             _look_up(packed, pairs, (block + k) * size // 2, pair[row, k * size // 2 : end * size // 2])
@@ -54,12 +56,12 @@ def restore(packed, pairs, constants, size, part, values, start, stop):
 @kernel
 def restore16(packed, pairs, constants, size, part, format, out, start, stop):
     """The same in 16 bits, int16 [rows, n]: levels are looked up apart, and each product is rounded as it is made."""
-    first, across = part
+    first, stride = part
     run = max(1, RUN // size)
     levels = np.empty(run * size, np.float32)
     pair = levels.view(np.int64)
     for row in range(len(out)):
-        block = first + row * across
+        block = first + row * stride
         for k in range(start, stop, run):
             end = min(k + run, stop)
             _look_up(packed, pairs, (block + k) * size // 2, pair[: (end - k) * size // 2])
@@ -78,8 +80,9 @@ def _look_up(packed, pairs, first, pair):
 
 @kernel
 def _absmax(constants, block):
+    """absmax, or table[code] · scale + mean."""
     absmax, codes, scale, mean, table = constants
-    return table[codes[block]] * scale[block // 256] + mean[0] if len(codes) else absmax[block]
+    return table[codes[block]] * scale[block // BLOCK_SIZE] + mean[0] if len(codes) else absmax[block]
 
 
 @kernel
@@ -173,6 +176,7 @@ def _dot(x, weight, y):
 
 @adding
 def _add(factor, values, total):
+    """total += factor · values"""
     for i in range(len(values)):
         total[i] += factor * values[i]
 
@@ -261,11 +265,13 @@ def _nearest_float16(value):
 
 @kernel
 def _from_bfloat16(half):
+    """The upper half of a float32, whose lower half is zero."""
     return np.int32(np.int32(half) << np.int32(16)).view(np.float32)
 
 
 @kernel
 def _from_float16(half):
+    """The way back from `_to_float16`."""
     half = np.int32(half)
     sign, half = (half & np.int32(0x8000)) << np.int32(16), half & np.int32(0x7FFF)
     if half >= 0x7C00:

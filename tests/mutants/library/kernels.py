@@ -17,8 +17,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         file="lora_lab/quant/kernels/cuda.py",
-        before="tl.load(scale + block // 256, inside, 0) + tl.load(mean)",
-        after="tl.load(scale + block // 256, inside, 0)",
+        before="tl.load(scale + block // GROUP, inside, 0) + tl.load(mean)",
+        after="tl.load(scale + block // GROUP, inside, 0)",
         test=HERE + "test_restoring_by_a_kernel_is_the_readable_path_bit_for_bit[Triton-torch.float16-dynamic8]",
         wrong="a kernel does not add the mean of the constants again",
     ),
@@ -51,14 +51,14 @@ MUTATIONS: tuple[Mutation, ...] = (
         wrong="a kernel quantizes NaN in silence",
     ),
     Mutation(
-        file="lora_lab/quant/kernels/choice.py",
+        file="lora_lab/quant/kernels/dispatch.py",
         before="    if len(codebook) > 16 or codebook.asymmetric:",
         after="    if len(codebook) > 16:",
         test=HERE + "test_codebooks_that_no_kernel_serves_are_left_to_the_readable_path[Triton-INT4_ASYMMETRIC]",
         wrong="a kernel without offsets quantizes for an asymmetric codebook",
     ),
     Mutation(
-        file="lora_lab/quant/kernels/choice.py",
+        file="lora_lab/quant/kernels/trial.py",
         before="    values[:64] *= torch.finfo(dtype).max / 4",
         after="    values[:64] *= 4",
         test=HERE + "test_a_compiler_that_flushes_the_smallest_numbers_to_zero_is_refused[Triton]",
@@ -72,7 +72,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         wrong="Python does a GPU's work where TRITON_INTERPRET=1 is set",
     ),
     Mutation(
-        file="lora_lab/quant/kernels/choice.py",
+        file="lora_lab/quant/kernels/trial.py",
         before="    for constants in (absmax, double):",
         after="    for constants in (absmax,):",
         test=HERE + "test_a_kernel_is_tried_with_constants_of_either_kind_and_for_all_that_it_makes"
@@ -80,7 +80,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         wrong="kernels are not tried with doubly quantized constants, which a layer has unless told otherwise",
     ),
     Mutation(
-        file="lora_lab/quant/kernels/choice.py",
+        file="lora_lab/quant/kernels/trial.py",
         before="absmax.new_full((1,), 0.7)",
         after="absmax.new_full((1,), 0.5)",
         test=HERE + "test_a_kernel_is_tried_with_constants_of_either_kind_and_for_all_that_it_makes"
@@ -88,7 +88,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         wrong="kernels are tried with no constant that a fused product and sum would change",
     ),
     Mutation(
-        file="lora_lab/quant/kernels/choice.py",
+        file="lora_lab/quant/kernels/trial.py",
         before=" and torch.equal(largest, absmax)):",
         after="):",
         test=HERE + "test_a_kernel_is_tried_with_constants_of_either_kind_and_for_all_that_it_makes"
@@ -96,7 +96,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         wrong="the constants that a kernel makes are not looked at",
     ),
     Mutation(
-        file="lora_lab/quant/kernels/choice.py",
+        file="lora_lab/quant/kernels/trial.py",
         before="            elif trial(kernels, device, dtype):",
         after="            elif trial(kernels, device, dtype) or True:",
         test=HERE + "test_a_kernel_that_fails_or_errs_costs_one_warning_and_no_number[Triton-_wrong-"
@@ -106,4 +106,12 @@ MUTATIONS: tuple[Mutation, ...] = (
 )
 
 if importlib.util.find_spec("triton") is None:  # then the tests above are skipped
-    MUTATIONS = ()
+    MUTATIONS = (
+        Mutation(
+            file="lora_lab/quant/kernels/cuda.py",
+            before="scale + block // GROUP, inside",
+            after="scale + block // 65536, inside",
+            test=HERE + "test_each_group_of_256_quantized_constants_has_its_scale[Triton]",
+            wrong="all groups of constants have the first one's scale",
+        ),
+    )
