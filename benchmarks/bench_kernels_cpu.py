@@ -19,12 +19,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import bitsandbytes as bnb
+import lesson_33
 import torch
 from bench_qlora_step import both, real, stepper
 from side_by_side import Pair, main, readable
 from torch.profiler import ProfilerActivity, profile
-
-from lora_lab import quant
 
 TOKENS = 8
 
@@ -106,33 +105,6 @@ def first_calls() -> dict[str, list[float]]:
     return found
 
 
-def restored_in_lines() -> dict[str, float]:
-    """A weight [4096, 4096] restored by lesson 33's lines of PyTorch, by `torch.compile` of them, and by the kernel.
-
-    Into new memory each, one thread: the shortest of nine runs in turn, in milliseconds.
-    """
-    torch.set_num_threads(1)
-    stored = quant.quantize(torch.randn(4096, 4096))
-
-    def lines(packed: torch.Tensor, absmax: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
-        codes = torch.stack([packed >> 4, packed & 15], dim=1).flatten().int()
-        return levels.index_select(0, codes).view(-1, 64) * absmax[:, None]
-
-    parts = stored.packed, stored.absmax, stored.codebook.values
-    start = time.perf_counter()
-    compiled = torch.compile(lines)
-    compiled(*parts)
-    found = {"seconds to compile": time.perf_counter() - start}
-    ways = {"lines": lambda: lines(*parts), "compiled": lambda: compiled(*parts), "kernel": stored.dequantize}
-    taken: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(9):
-        for name, way in ways.items():
-            start = time.perf_counter()
-            way()
-            taken[name].append(time.perf_counter() - start)
-    return {**found, **{name: round(1000 * min(times), 1) for name, times in taken.items()}}
-
-
 def shares() -> dict[str, float]:
     """Where the time of one QLoRA step of the real model goes, on one thread: seconds."""
     from lora_lab.quant.kernels import cpu
@@ -177,7 +149,9 @@ def more() -> dict[str, object]:
         "first_call_seconds": first_calls(),
         "step_seconds": shares(),
         "logits_error": errors(),
-        "restored_ms": restored_in_lines(),
+        "restored_ms": lesson_33.into_new_memory(),
+        "restored_there_ms": lesson_33.into_memory_that_is_there(),
+        "fused_ms": lesson_33.fused_products(),
     }
 
 

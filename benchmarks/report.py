@@ -143,9 +143,15 @@ def kernels(record: dict[str, Any]) -> str:
     ms = record["restored_ms"]
     lines += [
         f"Lesson 33's lines of PyTorch restore 4096² into new memory in {ms['lines']:.0f} ms, by `torch.compile` in "
-        f"{ms['compiled']:.0f} (and {ms['seconds to compile']:.0f} s to compile), the kernel in {ms['kernel']:.0f}."
+        f"{ms['compiled']:.0f} (and {ms['seconds to compile']:.0f} s to compile), the kernel in {ms['kernel']:.0f}.",
+        f"Into memory that is there they take {_each(record['restored_there_ms'])}. One token times the weight, from "
+        f"codes, takes {_each(record['fused_ms'])}.",
     ]
     return "\n".join(lines)
+
+
+def _each(ms: dict[str, float]) -> str:
+    return ", ".join(f"{taken:.1f} ms ({name})" for name, taken in ms.items())
 
 
 def _record(name: str) -> dict[str, Any]:

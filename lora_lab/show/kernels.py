@@ -38,6 +38,7 @@ def passes_schematic(passes: Mapping[str, tuple[float, float]], one: tuple[float
         axes.barh(y, read * inch, left=2.0, height=0.28, color=BLUE, edgecolor="white")
         axes.barh(y, written * inch, left=2.0 + read * inch, height=0.28, color=POINT, edgecolor="white")
         words(axes, (2.0 + (read + written) * inch, y), _bytes((read, written)), "right", fontsize=10)
+    axes.axhline(0.5 * 2 + 0.1, color=CONTEXT, linewidth=0.8)  # what follows is their sum
     top = 0.5 * len(rows) + 0.25
     words(axes, (2.0, top), "read", "right", fontsize=10, color=BLUE, fontweight="bold")
     words(axes, (2.5, top), "written", "right", fontsize=10, color=POINT, fontweight="bold")
@@ -127,6 +128,8 @@ def roofline(bandwidth: float, peak: float, dots: Mapping[str, tuple[float, floa
             name, (intensity, speed / 1e9), (9, -14), textcoords="offset points", color=colour, fontsize=10
         )
         label.set_bbox({"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1})
+        if name == point:  # how far it is from what it could be
+            axes.plot([intensity] * 2, [speed / 1e9, min(peak, bandwidth * intensity) / 1e9], ":", color=colour)
         share = speed / min(peak, bandwidth * intensity)
         said.append(f"{name}: {intensity:.3g} operations a byte, {speed / 1e9:.3g} billion a second, {share:.0%} of it")
     axes.set(

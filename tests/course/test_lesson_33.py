@@ -81,13 +81,10 @@ def test_the_bytes_of_the_three_lines_are_those_of_their_tensors() -> None:
     assert 4 + 4 / 64 == 4.0625 and 0.5 + 4 / 64 == 0.5625
 
 
-def test_on_the_gpu_torchs_operations_take_7_to_17_copies_of_as_many_bytes_and_the_kernel_one() -> None:
-    rows = [each["ms"] for each in records.tried("kernels", what="restore")]
-    slower = [ms["readable"] / ms["copy"] for ms in rows]
-    assert len(rows) == 4 and (round(min(slower)), round(max(slower))) == (7, 17)
+def test_on_the_gpu_torchs_operations_take_many_times_a_copy_of_as_many_bytes_and_the_kernel_one() -> None:
     (plain,) = records.tried("kernels", what="restore", shape=[8192, 8192], dtype="bfloat16")
     ms, launches = plain["ms"], plain["launches"]
-    assert round(ms["readable"] / ms["copy"]) == 17
+    assert f"**{ms['readable']:.2f} ms**" in _text() and f"copy of as many bytes took {ms['copy']:.2f}." in _text()
     assert 0.95 < ms["copy"] / ms["kernel"] < 1
     assert launches["readable"] > 1 and launches["kernel"] == 1
 
@@ -101,7 +98,19 @@ def test_for_one_token_bitsandbytes_fuses_in_two_thirds_of_the_time() -> None:
 def test_what_torch_compile_and_kernels_bring_is_what_was_measured() -> None:
     record = json.loads((ROOT / "benchmarks" / "results" / "kernels_cpu.json").read_text(encoding="utf-8"))
     lines, compiled, kernel = (round(record["restored_ms"][name]) for name in ("lines", "compiled", "kernel"))
-    assert f"from {lines} ms to {compiled}; the library's kernel needs {kernel} " in _text()
+    assert f"from {lines} ms to {compiled}; the library's kernel needs {kernel}," in _text()
+
+
+def test_other_loops_that_the_lesson_names_took_what_was_measured() -> None:
+    record = json.loads((ROOT / "benchmarks" / "results" / "kernels_cpu.json").read_text(encoding="utf-8"))
+    there, fused = record["restored_there_ms"], record["fused_ms"]
+    loops, lines, one = (round(there[name]) for name in ("six loops", "six lines", "one loop"))
+    assert f"took {loops} ms, PyTorch's lines {lines} and your loop {one}:" in _text()
+    assert (
+        f"{fused['as it is']} ms as it is, {fused['no look-ups']} without look-ups, {fused['as it is, any order']} in "
+        f"any order, and {fused['no look-ups, any order']} with both, where the dense product took {fused['dense']}."
+    ) in _text()
+    assert fused["no look-ups, any order"] < fused["dense"] < fused["as it is"] < fused["no look-ups"]
 
 
 def test_what_a_forward_pass_of_256_tokens_gains_on_the_gpu_is_what_was_recorded() -> None:
@@ -115,7 +124,7 @@ def test_what_a_forward_pass_of_256_tokens_gains_on_the_gpu_is_what_was_recorded
 def test_what_four_bits_cost_a_step_on_the_gpu_is_what_was_measured() -> None:
     found = json.loads((ROOT / "benchmarks" / "results" / "gpu.json").read_text(encoding="utf-8"))
     slower = {row["tokens"]: row["slowdown"]["lora_lab"] for row in found["sections"]["amortise"]["rows"]}
-    assert "For hundreds: no (H100: a step took 1.4 times LoRA's). For thousands: hardly slower." in _text()
+    assert "For hundreds: no (H100: QLoRA's step took 1.4 times LoRA's). For thousands: hardly slower." in _text()
     assert {round(slower[tokens], 1) for tokens in (256, 1024)} == {1.4} and slower[4096] < 1.1 > slower[16384]
 
 

@@ -146,8 +146,11 @@ def product_program(product_program: Any) -> None:
             mine = slice(p * rows, min((p + 1) * rows, d_out))
             here = mine.stop - mine.start
             case = f"program {p}, {rows} of {d_out} rows, {blocks} blocks of {size} columns"
-            with untouched(**handed):
-                found = product_program(p, *handed.values(), size, rows)
+            try:
+                with untouched(**handed):
+                    found = product_program(p, *handed.values(), size, rows)
+            except (IndexError, RuntimeError) as error:
+                raise _why_stopped(error, case) or error from error
             y = required.tensor(found, f"y of {case},", [tokens, here])
             weight = levels[codes] * absmax.repeat_interleave(size, dim=1)
             wanted = x.double() @ weight.double().T
@@ -155,6 +158,16 @@ def product_program(product_program: Any) -> None:
                 raise Wrong(
                     _why_product(y, x, codes, absmax, levels, size, mine, case), yours=y, wanted=wanted[:, mine]
                 )
+
+
+def _why_stopped(error: Exception, case: str) -> Wrong | None:
+    if "too many indices" in str(error):
+        return Wrong(f"{case}: torch takes a uint8 index for a mask: make the codes whole numbers, .long()")
+    if "must match" in str(error) or "match the broadcast shape" in str(error):
+        return Wrong(f"{case}: sizes do not fit ({error}). Are the constants those of its own rows?")
+    if "mat1 and mat2" in str(error):
+        return Wrong(f"{case}: {error}. [tokens, block_size] @ [block_size, rows]: is a .T missing?")
+    return None
 
 
 def _why_product(

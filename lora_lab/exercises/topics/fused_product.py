@@ -31,6 +31,13 @@ def dot_codes(dot_codes: Any) -> None:
             try:
                 found = dot_codes(row, x.copy(), *weight.handed())
             except IndexError as error:
+                if "only integers" in str(error):
+                    raise Wrong("a place in levels is a whole number: two[i] >> 4, or two[i] // 16") from error
+                if "for axis 0 with size 16" in str(error):
+                    raise Wrong(
+                        f"a code is from 0 to 15, and a block of {size} numbers is {size // 2} bytes ({error}): a half "
+                        "is two[i] >> 4 or two[i] & 15"
+                    ) from error
                 raise Wrong(
                     f"row {row} of [{d_out}, {d_in}] in blocks of {size}: yours asks for something that is not there "
                     f"({error}). A row has len(x) // block_size blocks, and row {row} begins after those before it"
@@ -38,7 +45,7 @@ def dot_codes(dot_codes: Any) -> None:
             if found is None:
                 raise Wrong("yours gives None, wanted one number: return total")
             if isinstance(found, np.ndarray) and found.ndim:
-                raise Wrong(f"yours gives an array of the shape {found.shape}, wanted one number, the sum")
+                raise Wrong(f"yours gives an array of the shape {found.shape}, wanted one number: is it absmax[block]?")
             wanted = float(matrix[row] @ x)
             if not np.isclose(float(found), wanted, rtol=1e-3, atol=1e-3):
                 raise Wrong(_why_dot(float(found), row, x, weight), yours=float(found), wanted=wanted)
@@ -69,6 +76,9 @@ def _why_dot(found: float, row: int, x: Floats, weight: Weight) -> str:
         "only half of each block is added up: it is block_size / 2 bytes, of two numbers each": terms[:, :half].sum(),
         "only the high halves are added up": terms[:, 0::2].sum(),
         "only the low halves are added up": terms[:, 1::2].sum(),
+        "both numbers of a byte meet number i of some: byte i stands for 2i and 2i + 1": (
+            ((high + low) * some[:, :half]).sum()
+        ),
         "byte i meets the numbers i and i + 1 of some: it stands for 2i and 2i + 1": (
             (high * some[:, :half] + low * some[:, 1 : half + 1]).sum()
         ),

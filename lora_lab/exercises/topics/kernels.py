@@ -122,6 +122,11 @@ def _compare(found: Floats, weight: Weight) -> None:
         missing = np.isnan(found).reshape(-1, weight.block_size)
         if missing.all():
             why = "is it numbers[…] = …, not numbers = …, which writes nowhere, nor +=, for out holds no numbers yet?"
+        elif missing[1:].all() and not missing[0].any():
+            why = (
+                "only the first block's place is written. Is it numbers[2 * i], which begins anew with each block, not "
+                "out[2 * i]? And does return out stand after the loop over all blocks?"
+            )
         elif missing.all(axis=1).any():
             why = "is return out after the loop over all blocks?"
         else:
@@ -150,6 +155,10 @@ def restore_program(restore_program: Any) -> None:
             why = f"A block of {size} numbers is {size // 2} bytes, which begin at byte block · {size // 2}"
             if f"({blocks},)" in str(error):
                 why = f"absmax holds the constants of all {blocks} blocks: is it absmax[block]?"
+            elif f"({len(out)},)" in str(error):
+                why = (
+                    "out is the whole weight's: its own numbers are out[block * block_size : (block + 1) * block_size]"
+                )
             elif f"({size // 2},2)" in str(error):
                 why = "Numbers in pairs have two dimensions: .reshape(-1) makes them one"
             raise Wrong(f"program {block}: sizes do not fit ({error}). {why}") from error

@@ -159,7 +159,7 @@ def dot_codes(row, x, packed, absmax, levels, block_size):
 """,
     ),
     _loop((">> 4", "// 10"), ("& 15", "% 10"), says="a code is from 0 to 15"),
-    _loop(("    return out", "        return out"), says="is return out after the loop"),
+    _loop(("    return out", "        return out"), says="does return out stand after the loop"),
     _loop(
         ("out[2 * i] =", "out[block * block_size + i - block * half] ="),
         ("out[2 * i + 1]", "out[block * block_size + half + i - block * half]"),
@@ -271,6 +271,29 @@ def restore_program(block, packed, absmax, levels, block_size, out):
     return out
 """,
     ),
+    Answer(
+        task="restore_loop",
+        says="which begins anew with each block",
+        code="""
+def restore_loop(packed, absmax, levels, block_size, out):
+    half = block_size // 2
+    for block in range(len(absmax)):
+        two = packed[block * half : (block + 1) * half]
+        for i in range(len(two)):
+            out[2 * i] = levels[two[i] >> 4] * absmax[block]
+            out[2 * i + 1] = levels[two[i] & 15] * absmax[block]
+    return out
+""",
+    ),
+    _program(("out[block * block_size : (block + 1) * block_size] =", "out[:] ="), says="its own numbers are out["),
+    _dot(
+        ("* x[at + 1]", "* x[column * block_size + i]"),
+        ("* x[at]", "* x[column * block_size + i]"),
+        says="number i of some",
+    ),
+    _dot(("levels[byte >> 4]", "levels[byte]"), says="a code is from 0 to 15"),
+    _dot(("levels[byte >> 4]", "levels[byte / 16]"), says="a whole number"),
+    _dot(("part * absmax[block]", "part * absmax"), says="absmax[block]?"),
 ]
 
 RIGHT = [

@@ -85,6 +85,13 @@ ANSWERS = [
     _product(("return total", "return total.T"), says="has the shape"),
     _product(("    return total", ""), says="is a return missing"),
     _product(("    mine,", "    absmax *= 2\n    mine,"), says="changes absmax"),
+    _product((".long()", ""), says="for a mask: make the codes whole numbers"),
+    _product((" * constants[:, block]", " * absmax[:, block]"), says="those of its own rows?"),
+    _product(("levels[codes].T", "levels[codes]"), says="is a .T missing?"),
+    _quantize(
+        ("padded = torch.zeros(blocks * block_size)", "padded = mine.view(-1, block_size).flatten()"),
+        says="may be short",
+    ),
 ]
 
 RIGHT = [
