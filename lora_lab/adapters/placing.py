@@ -47,9 +47,9 @@ def inject(model: M, config: AdapterConfig, name: str = DEFAULT) -> M:
             call (weight_norm, pruning, parametrizations), a start or a scaling does not fit a layer, or the model is
             wrapped for distributed training. The model is then unchanged, as after any error.
     """
-    require_free(model, name)
-    if not isinstance(config, AdapterConfig):
+    if not isinstance(config, AdapterConfig):  # before the name: inject(model, r, alpha) lacks a configuration
         raise TypeError(f"config={brief(config)} is no configuration: give one, such as lora.LoRAConfig(r=8)")
+    require_free(model, name)
     configs = configs_by_module(model, config)
     if config.target_modules == ALL_LINEAR and (left := passed_over(model)):
         warnings.warn(f"'all-linear' passed over {_listed(left)}: what is there stays frozen", stacklevel=2)

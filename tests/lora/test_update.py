@@ -235,6 +235,7 @@ def test_a_scaling_that_float32_cannot_hold_needs_a_float64_base(alpha):
         (lambda m: lora.targets(m, 1), "target_modules must be a name"),
         (lambda m: lora.targets(m, "0", exclude_modules=[None]), "exclude_modules holds None"),
         (lambda m: lora.inject(m, None), "config=None is no configuration"),
+        (lambda m: lora.inject(m, 4, 8), "config=4 is no configuration"),  # r and alpha in place of one
         (lambda m: lora.inject(m, {"r": 4}), "config={'r': 4} is no configuration"),
         (lambda m: LoRALinear(nn.Linear(4, 4), None), "config=None is no configuration"),
         (lambda m: lora.inject("x", LoRAConfig()), "'x' is no model"),
