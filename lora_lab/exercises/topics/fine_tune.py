@@ -146,6 +146,7 @@ def _half_why(found: float, ours: list[float], theirs: list[float], t: float) ->
         t * s: ": divide by the square root of the number of pairs",
         t * s / n: ": by the square root of the number of pairs, not by the number",
         s / math.sqrt(n): ": multiply by t",
+        2.37 * s / math.sqrt(n): ": 2.37 belongs to eight pairs; use the t that is handed in",
         2 * t * s / math.sqrt(n): ": that is the whole width, wanted half of it",
         t * population / math.sqrt(n): ": the standard deviation divides by n − 1, as torch's std does by itself",
         t * apart / math.sqrt(n): ": those are the two lists' own spreads; subtract pair by pair first",

@@ -47,6 +47,7 @@ ANSWERS = [
     _paired(f"{_GAPS}return d.mean().item(), (t * d.std()).item()", "square root of the number"),
     _paired(f"{_GAPS}return d.mean().item(), (t * d.std() / len(d)).item()", "not by the number"),
     _paired(f"{_GAPS}return d.mean().item(), (d.std() / len(d) ** 0.5).item()", "multiply by t"),
+    _paired(f"{_GAPS}return d.mean().item(), (2.37 * d.std() / len(d) ** 0.5).item()", "use the t that is handed in"),
     _paired(f"{_GAPS}return d.mean().item(), 2 * {_HALF}", "half of it"),
     _paired(f"{_GAPS}return d.mean().item(), (t * d.var() / len(d) ** 0.5).item()", "has the variance in it"),
     _paired(f"{_GAPS}return d.mean().item(), (t * d.std(correction=0) / len(d) ** 0.5).item()", "n − 1"),
