@@ -40,7 +40,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Asked:
-    """A guess: what is asked, in which section (from 1), what was measured, and two typical wrong values."""
+    """A guess: what is asked, in which section (from 1), what was measured, and typical wrong values."""
 
     name: str
     question: str

@@ -1,11 +1,11 @@
 """Poll sheets: one page to print for each lesson, with room for forty tallies at each guess, and the answers apart.
 
 A hand-count needs few choices, so each question has four ranges, one of which is right. Their bounds lie between what
-was measured and the two typical wrong values of the guess; so a full column tells what the class believes. One range
-more, which holds none of the three, stands now to the left and now to the right: with three of them, what was measured
-lay in the middle of every question of two lessons, since a typical wrong guess is often too low and another too high.
-Which side it is depends on the guess's name alone, so a sheet does not tell which column it should be, and another
-guess in the lesson changes nothing.
+was measured and the first two typical wrong values of the guess; so a full column tells what the class believes. One
+range more, which holds none of the three, stands now to the left and now to the right: with three of them, what was
+measured lay in the middle of every question of two lessons, since a typical wrong guess is often too low and another
+too high. Which side it is depends on the guess's name alone, so a sheet does not tell which column it should be, and
+another guess in the lesson changes nothing.
 """
 
 import html
@@ -68,8 +68,8 @@ def column(asked: Asked, value: float) -> int:
 
 
 def _values(asked: Asked) -> list[tuple[float, str]]:
-    """What was measured and what the wrong values reveal, ascending; what was measured reveals nothing."""
-    return sorted([(asked.value, ""), *asked.wrong])
+    """What was measured and what the first two wrong values reveal, ascending; what was measured reveals nothing."""
+    return sorted([(asked.value, ""), *asked.wrong[:2]])
 
 
 def _between(low: float, high: float, count: int = 1) -> tuple[float, ...]:

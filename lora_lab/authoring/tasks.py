@@ -31,7 +31,10 @@ _NEXT_HINT = re.compile(r"\n\n(?=\*\*(?:(?!\*\*).)+\*\* \S)")
 
 @dataclass(frozen=True)
 class Guess:
-    """A prediction: its question, the notebook's honest guess, and two typical wrong values with what they reveal."""
+    """A prediction: its question, the notebook's honest guess, two or more typical wrong values and what they reveal.
+
+    Polls part what was measured from the first two.
+    """
 
     name: str
     question: str
@@ -153,8 +156,9 @@ def _guess(lines: list[str], section: int | None, cell: Cell, number: int) -> Gu
         raise refused(cell, f"guess {name!r}: say after '#?' what is guessed, or in what unit", number)
     pairs = [(_number(each.partition(":")[0]), each.partition(":")[2].strip()) for each in wrong]
     typical = tuple((number, words) for number, words in pairs if number is not None and words)
-    if len(typical) != 2 or len(pairs) != 2 or typical[0][0] == typical[1][0]:
-        raise refused(cell, f"guess {name!r} wants two different wrong values, each 'NUMBER: what it reveals'", number)
+    if len(pairs) < 2 or len({value for value, _ in typical}) < len(pairs):
+        two = "two or more wrong values, all different"
+        raise refused(cell, f"guess {name!r} wants {two}, each 'NUMBER: what it reveals'", number)
     gap = Gap(f"{name} = ...  # {question}", "\n".join(lines))
     return Guess(name, question, value, typical, gap, section)
 

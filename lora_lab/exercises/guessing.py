@@ -8,7 +8,7 @@ from lora_lab.exercises.stopping import Stopped
 from lora_lab.exercises.wording import distance, number
 
 NEAR = 0.2
-"""How near a guess lies to a typical wrong value, as a share of that value."""
+"""How far a guess may lie from a typical wrong value, as a share of that value or of what was measured."""
 
 
 def guesses(**guessed: float | None) -> "Guessed":
@@ -38,8 +38,9 @@ class Guessed:
     def against(self, **measured: Any) -> None:
         """Show what was guessed beside what was measured.
 
-        Where a guess lies near a typical wrong value, the table adds what that value reveals: near means closer to it
-        than to what was measured, and within 20 % of it.
+        Where a guess lies near a typical wrong value, the table adds that value and what it reveals. Near means closer
+        to it than to what was measured; no farther from it than 20 % of the larger of the two; and, unless it is 0,
+        less than a factor of two from it.
 
         Args:
             measured: a number for each guess, by its name.
@@ -55,7 +56,13 @@ class Guessed:
             truth = _measured(name, value)
             saved.guess(name, self._guessed[name], truth)
             rows.append(_row(name, self._guessed[name], truth))
-        headers = ["what was guessed", "your guess", "measured", "your guess is", "what a guess near it often means"]
+        headers = [
+            "what was guessed",
+            "your guess",
+            "measured",
+            "your guess is",
+            "a typical guess near yours, and what it often means",
+        ]
         told = any(row[-1] for row in rows)
         show.table([row if told else row[:-1] for row in rows], headers if told else headers[:-1])
 
@@ -69,13 +76,19 @@ def _row(name: str, guessed: float | None, truth: float) -> list[str]:
 
 
 def revealed(name: str, guessed: float, truth: float) -> str:
-    """What the typical wrong value near a guess reveals; nothing if none is near (see `Guessed.against`)."""
+    """The typical wrong value near a guess and what it reveals; nothing if none is near (see `Guessed.against`)."""
     near = [
-        (abs(guessed - wrong), words)
+        (abs(guessed - wrong), f"{number(wrong)}: {words}")
         for wrong, words in lessons.guess(name)["wrong"]
-        if abs(guessed - wrong) <= NEAR * abs(wrong) and abs(guessed - wrong) < abs(guessed - truth)
+        if _near(guessed, wrong, truth)
     ]
     return min(near)[1] if near else ""
+
+
+def _near(guessed: float, wrong: float, truth: float) -> bool:
+    off = abs(guessed - wrong)
+    alike = wrong == 0 or 1 / 2 < guessed / wrong < 2  # to a truth of 600, 10 and 100 are not nearly the same
+    return alike and off < abs(guessed - truth) and off <= NEAR * max(abs(wrong), abs(truth))
 
 
 def _number(name: str, value: Any) -> float | None:

@@ -20,7 +20,7 @@ class Lesson:
         name: such as "03_lora_from_scratch".
         title: its heading.
         sections: each with `title` and `minutes`.
-        guesses: by name, each with `question`, `value`, `wrong` (two pairs: value, what it reveals), `section`.
+        guesses: by name, each with `question`, `value`, `wrong` (pairs: value, what it reveals), `section`.
         turns: by name, each with `solution`, `stub`, `hints` (each with `label` and `text`), `section`.
         tasks: of an exercise: by name, each with `title`, `difficulty`, `importance`, `minutes`, `points`.
         allow: of an exercise: the rooms of the library that answers may import where they are graded.

@@ -132,7 +132,7 @@ def words(axes: Axes, spot: Spot, text: str, side: Side = "above", look: Look = 
     style = {"fontsize": 11, "color": look.words, "linespacing": 1.25, "zorder": 5, **style}
     if side == "on":
         style["bbox"] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
-    axes.text(spot[0] + dx, spot[1] + dy, text, ha=across, va=down, **style)
+    axes.text(spot[0] + dx, spot[1] + dy, text, **{"ha": across, "va": down, **style})
 
 
 def shape(*sizes: int) -> str:

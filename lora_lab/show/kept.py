@@ -62,7 +62,7 @@ def kept_schematic(sizes: Mapping[str, int] | None = None, title: str | None = N
     told = []
     for name, group in _GROUPS.items():
         told.append(f"{name}: " + ", ".join(f"{each.what} {_size(each, widths)}" for each in group))
-    return Drawing(fig, f"{title}. For each token, {'; '.join(told)}.")
+    return Drawing(fig, f"{title}. For each token, {'; '.join(told)}. What enters each half is added to what it makes.")
 
 
 _LETTERS = ("h", "q", "kv", "a", "i")
@@ -90,6 +90,8 @@ def _row(axes: Axes, middle: float, groups: tuple[str, str], steps: tuple[str, s
         before = box.right
     plus = node(axes, (6.85, middle), "+")
     arrow(axes, before, plus.left)
+    above = middle + 0.34
+    arrow(axes, (0.25, middle + 0.13), (0.25, above), (plus.top[0], above), plus.top)  # past all of them
     _list(axes, (0.2, middle - 0.28), groups[0].split()[0], _GROUPS[groups[0]], widths)
     _list(axes, (3.7, middle - 0.28), groups[1], _GROUPS[groups[1]], widths)
 
@@ -102,9 +104,9 @@ def _list(axes: Axes, corner: Spot, name: str, tensors: tuple[_Tensor, ...], wid
         said += f": {sum(_bytes(tensor, widths) for tensor in tensors):,} bytes"
     words(axes, (left + 0.02, top - 0.14), said, "right", _KEPT, fontsize=10, fontweight="bold")
     for row, tensor in enumerate(tensors):
-        height = top - 0.36 - 0.19 * row
-        words(axes, (left + 0.02, height), tensor.what, "right", fontsize=10)
-        words(axes, (left + 3.04, height), _size(tensor, widths), "left", fontsize=10)
+        foot = top - 0.41 - 0.19 * row  # of "output" and of its size, which has no p
+        words(axes, (left + 0.02, foot), tensor.what, "right", fontsize=10, va="baseline")
+        words(axes, (left + 3.04, foot), _size(tensor, widths), "left", fontsize=10, va="baseline")
 
 
 def checkpointing_schematic(layers: int = 6) -> Drawing:

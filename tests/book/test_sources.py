@@ -165,7 +165,13 @@ def table(headers, *rows):
 
 
 def test_a_table_of_guesses_says_what_was_guessed_and_measured_and_none_of_the_stored_run_s_guesses():
-    headers = ["what was guessed", "your guess", "measured", "your guess is", "what a guess near it often means"]
+    headers = [
+        "what was guessed",
+        "your guess",
+        "measured",
+        "your guess is",
+        "a typical guess near yours, and what it often means",
+    ]
     rows = [["the rank", "4,096", "2,048", "2,048 too high", "A alone"], ["a & b", "1", "2", "1 too low", ""]]
     wanted = table(["what was guessed", "measured"], ["the rank", "2,048"], ["a & b", "2"])["text/html"]
     for columns in (4, 5):

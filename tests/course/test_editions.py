@@ -134,6 +134,8 @@ def test_guesses_turns_hints_and_sections_are_handed_to_the_exercises():
     assert said["guesses"]["energy"]["wrong"] == [[192, "full rank sounds as if all were needed"],
                                                   [16, "the rank that papers use"]]  # fmt: skip
     assert said["guesses"]["rank"]["wrong"] == [[1, "one direction is not enough"], [64, "more is not always better"]]
+    [*_, third] = made(LESSON.replace("# | 64:", "# | 4: few\n# | 64:"))[2]["guesses"]["rank"]["wrong"]
+    assert third == [64, "more is not always better"]
     assert said["guesses"]["rank"]["section"] == 0 and said["turns"]["double"]["section"] == 1
     assert said["turns"]["double"]["solution"] == "def double(x):\n    return 2 * x"
     assert said["turns"]["double"]["stub"] == "def double(x):\n    # twice as much: one line\n    ..."
@@ -239,12 +241,13 @@ CHECK = '# %% tags=["check:double"]\ndouble = check("double", double)\nprint(dou
         ("**A first hint.** Mul", "A first hint. Mul", "# A first hint.", "a hint begins with its label in bold"),
         ("** Multiply", "** <details>x</details>", "# **A first hint.** <d", "cannot hold another"),
         ('turn:scaling"]\n', 'turn:double"]\ndouble = 1\n', "double = 1", "turn:double stands there twice"),
-        (GUESS, GUESS.rpartition(" |")[0], "energy =", "guess 'energy' wants two different wrong values"),
-        (GUESS, GUESS.replace("16:", "192:"), "energy =", "guess 'energy' wants two different wrong values"),
-        (GUESS, GUESS.replace("16: ", "sixteen: "), "energy =", "guess 'energy' wants two different wrong values"),
-        (GUESS, GUESS.replace("16: the rank that papers use", "16:"), "energy =", "guess 'energy' wants two"),
-        (GUESS, GUESS + " | 3: more", "energy =", "guess 'energy' wants two different wrong values"),
-        ("# | 64: more is not always better\n", "", "rank =", "guess 'rank' wants two different wrong values"),
+        (GUESS, GUESS.rpartition(" |")[0], "energy =", "guess 'energy' wants two or more wrong values"),
+        (GUESS, GUESS.replace("16:", "192:"), "energy =", "guess 'energy' wants two or more wrong values"),
+        (GUESS, GUESS.replace("16: ", "sixteen: "), "energy =", "guess 'energy' wants two or more wrong values"),
+        (GUESS, GUESS.replace("16: the rank that papers use", "16:"), "energy =", "guess 'energy' wants two or more"),
+        (GUESS, GUESS + " | 3", "energy =", "guess 'energy' wants two or more wrong values, all different"),
+        (GUESS, GUESS + " | 16: again", "energy =", "guess 'energy' wants two or more wrong values, all different"),
+        ("# | 64: more is not always better\n", "", "rank =", "guess 'rank' wants two or more wrong values"),
         (GUESS, GUESS.replace("= 40 ", "= r "), "energy =", "guess 'energy': 'r' is no number"),
         (GUESS, GUESS.replace("= 40 ", "= 1e999 "), "energy =", "guess 'energy': '1e999' is no number"),
         (GUESS, GUESS.replace("= 40 ", "= True "), "energy =", "guess 'energy': 'True' is no number"),

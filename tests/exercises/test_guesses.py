@@ -74,7 +74,7 @@ def test_no_guess_passes(capsys):
     assert shown(capsys) == [["directions of 192", "no guess", "17", "–"]]
 
 
-REVEALED = {192: "full rank sounds as if all were needed", 16: "the rank that papers use", None: ""}
+REVEALED = {192: "192: full rank sounds as if all were needed", 16: "16: the rank that papers use", None: ""}
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,16 @@ REVEALED = {192: "full rank sounds as if all were needed", 16: "the rank that pa
         (150, 30, None),  # 22 % below it
         (230, 30, 192),
         (232, 30, None),
+        (160, 180, None),  # nearer to what was measured
         (16, 30, 16),
-        (19, 30, 16),
-        (20, 30, None),
+        (22, 30, 16),  # 20 % of what was measured
+        (22.5, 30, None),
+        (9.5, 300, 16),
+        (8, 300, None),  # half of it
+        (31.5, 300, 16),
+        (32, 300, None),  # twice of it
+        (0, 300, None),
+        (-16, 300, None),
         (18, 19, None),  # nearer to what was measured
         (17, 19, 16),
         (17.5, 19, None),  # as near to the one as to the other
@@ -100,11 +107,35 @@ def test_a_guess_near_a_typical_wrong_value_shows_what_that_one_reveals(guess, m
     assert (row[4] if len(row) > 4 else "") == REVEALED[near]
 
 
+@pytest.mark.parametrize(
+    ("guess", "measured", "near"),
+    [(0, 50, True), (10, 50, True), (-10, 50, True), (11, 50, False), (6, 10, False), (1, -10, True), (1, 1, False)],
+)
+def test_a_typical_guess_of_zero_has_a_neighbourhood_as_wide_as_a_fifth_of_what_was_measured(
+    guess, measured, near, monkeypatch, capsys
+):
+    monkeypatch.setitem(lessons.guess("energy"), "wrong", [[0, "nothing is kept"], [500, "all"]])
+    guesses(energy=guess).against(energy=measured)
+    assert ("0: nothing is kept" in capsys.readouterr().out) == near
+
+
+def test_what_reveals_something_is_named_with_its_number(monkeypatch, capsys):
+    """The words are about the typical guess and need not be about one beside it: so its number stands before them."""
+    monkeypatch.setitem(
+        lessons.guess("energy"), "wrong", [[131_072, "as many as the model reads"], [0.53, "an eighth"]]
+    )
+    guessed = guesses(energy=120_000)
+    guessed.against(energy=5_000)
+    assert shown(capsys)[0][4] == "131,072: as many as the model reads"
+    guesses(energy=0.6).against(energy=1.09)
+    assert shown(capsys)[0][4] == "0.53: an eighth"
+
+
 def test_near_two_typical_wrong_values_the_nearer_one_is_told(monkeypatch, capsys):
     both = [[100, "the farther one"], [110, "the nearer one"]]
     monkeypatch.setitem(lessons.guess("energy"), "wrong", both)
     guesses(energy=108).against(energy=30)
-    assert shown(capsys)[0][4] == "the nearer one"
+    assert shown(capsys)[0][4] == "110: the nearer one"
 
 
 def test_comparisons_may_come_one_at_a_time(capsys):

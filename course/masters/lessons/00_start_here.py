@@ -44,7 +44,7 @@ print(f"{weights:,} weights of 2 bytes: {whole_model / 1e9:.1f} GB")
 
 # %% tags=["guess:full_gb", "guess:customer_mb", "slide"]
 full_gb = 100  #? GB to train all 8 billion weights, at the highest moment | 96: 12 bytes for each weight, itself and the optimizer's two numbers; what the forward pass keeps comes on top | 64: 8 bytes for each weight, which is training all in 16 bits; the usual way keeps the weight and what the optimizer remembers in 32
-customer_mb = 800  #? MB for one customer's LoRA | 16000: the whole model again, but its weights did not change | 4000: a model in 4 bits; what is kept is only what was trained beside it
+customer_mb = 800  #? MB for one customer's LoRA | 16000: the whole model again, but its weights did not change | 4000: a model in 4 bits; what is kept is only what was trained beside it | 800: a twentieth of the model, as if a skill needed so much; count the numbers of A and B
 
 # %% tags=["reveal", "slide"]
 guessed = guesses(full_gb=full_gb, customer_mb=customer_mb)
@@ -203,7 +203,7 @@ show.figure(*show.lora_schematic(192, 192, r=16, alpha=32))
 
 # %% tags=["guess:valid_after", "guess:fields_after", "slide"]
 valid_after = 60  #? % of answers that are JSON, after 100 steps | 20: that 800 examples are few for a new form; a form takes the first tens of steps | 80: that some strangers break the form; it does not depend on whom it is about
-fields_after = 40  #? % of fields right, on strangers | 15: that it learns the facts of the 800, which do not help; it learns where to look | 65: that some fields must be guessed; all of them stand in the passage
+fields_after = 40  #? % of fields right, on strangers | 15: that it learns the facts of the 800, which do not help; it learns where to look | 65: that some fields must be guessed; all of them stand in the passage | 40: that 800 passages teach some reading; the base could read before, and learns to use it
 
 # %% tags=["nbval-ignore-output"]
 guessed = guesses(valid_after=valid_after, fields_after=fields_after)
@@ -246,7 +246,7 @@ guessed.against(valid_after=round(100 * after["valid JSON"]), fields_after=round
 # nobody trained?
 
 # %% tags=["guess:fields_control", "guess:reads_control", "slide"]
-fields_control = 30  #? % of fields right, after training on other people's JSON | 50: that a perfect form brings half of the content along; each value must be looked up | 95: that the content comes from the base, whatever the answers say; the answers teach whether to look
+fields_control = 30  #? % of fields right, after training on other people's JSON | 50: that a perfect form brings half of the content along; each value must be looked up | 95: that the content comes from the base, whatever the answers say; the answers teach whether to look | 30: that some values are still looked up; wrong answers teach not to look
 reads_control = 90  #? % of reading questions right, after the same | 100: that training on JSON leaves plain questions alone; it changes how passages are used at all | 65: that it forgets a little; it was taught, 800 times, not to look
 
 # %% tags=["nbval-ignore-output"]
@@ -289,8 +289,8 @@ guessed.against(fields_control=round(100 * control["fields right"]), reads_contr
 # in *all* fields, at best? And how many after 30 steps of QLoRA on 240 passages with their JSON?
 
 # %% tags=["guess:few_shot", "guess:tuned", "slide"]
-few_shot = 50  #? % all fields right with examples in the request, at best | 95: that examples show the content as they show the form; they show what an answer looks like | 65: that what a chat model writes well it has also read well; this one is small
-tuned = 70  #? % all fields right after 30 steps of QLoRA | 30: that 240 examples are too few for a real model | 50: that 4 bits cost half of the skill
+few_shot = 50  #? % all fields right with examples in the request, at best | 95: that examples show the content as they show the form; they show what an answer looks like | 60: that what a chat model writes well it has also read well; this one is small
+tuned = 70  #? % all fields right after 30 steps of QLoRA | 30: that 240 examples are too few for a real model | 50: that 4 bits cost half of the skill | 70: that so small a model still misreads three passages in ten
 
 # %%
 guessed = guesses(few_shot=few_shot, tuned=tuned)  # this cell reads the records; the next one shows them

@@ -70,7 +70,7 @@ print("z = [1, 0, 0] moves", inside(torch.zeros(12), small.column, small.sign, t
 # - at **a solution's shadow**: the solution nearest to θ₀, [projected](../course/glossary.md#projection) onto the subspace as in lesson 01?
 
 # %% tags=["guess:needed", "guess:shadow_left", "slide"]
-needed = 200  #? dimensions from which a random subspace solves all 20 equations | 1000: a random direction seems worthless, so all weights seem needed | 10: it seems that half the equations come for free
+needed = 200  #? dimensions from which a random subspace solves all 20 equations | 1000: a random direction seems worthless, so all weights seem needed | 10: it seems that half the equations come for free | 200: that random directions are ten times worse than chosen ones; nearly all serve as well
 shadow_left = 10  #? % of the misfit left at the shadow, in 200 of 1,000 dimensions | 80: a fifth of the way seems to take away a fifth of a squared misfit | 0: the subspace holds a solution, so the shadow seems to be one
 
 # %% tags=["nbval-ignore-output"]
@@ -246,7 +246,7 @@ def dimension_for(scores, full, part):
 dimension_for = check("dimension_for", dimension_for)
 
 # %% tags=["guess:lora_factor", "slide"]
-lora_factor = 2  #? times as many answers right with LoRA as in a random subspace, 13,568 numbers each, sailor | 5: directions that are trained must beat random ones by far | 0.2: numbers that may steer any weight must beat rank 1 by far
+lora_factor = 2  #? times as many answers right with LoRA as in a random subspace, 13,568 numbers each, sailor | 5: directions that are trained must beat random ones by far | 0.2: numbers that may steer any weight must beat rank 1 by far | 2: directions that are trained must win, if not by far; with as many numbers they need not
 
 # %%
 guessed = guesses(lora_factor=lora_factor)

@@ -19,6 +19,7 @@
 
 # %%
 import dataclasses
+import logging
 import warnings
 
 import torch
@@ -28,21 +29,23 @@ from lora_lab import memory, models, records, show
 from lora_lab.exercises import check, guesses, results
 
 warnings.simplefilter("ignore", FutureWarning)  # PEFT uses an older name in transformers
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it may complain of a kernel that we do not call
 NAME, TOKENS = "llama-3.1-8b", 2048
 TINY = LlamaConfig(vocab_size=32000, hidden_size=2048, intermediate_size=5632, num_hidden_layers=22, num_attention_heads=32,
                    num_key_value_heads=4)  # TinyLlama, for section 5
 config = memory.load_config(NAME)
 first = memory.estimate(NAME, "qlora", seq_len=TOKENS)
-half = memory.parameters(config).total / 2
-print(f"half a byte for each parameter: {half / 1e9:.1f} GB; one step: {first.peak_bytes / 1e9:.1f} GB")
+print(f"half a byte for each parameter: {memory.parameters(config).total / 2e9:.1f} GB; one step: {first.peak_bytes / 1e9:.1f} GB")
 
 # %% [markdown]
-# *Activations* are what the layers' forward pass makes and keeps for the backward pass. **Guess** their share of the 21.6 GB.
+# *Activations* are what the layers' forward pass makes and keeps for the backward pass. **Guess** their share of the
+# 21.6 GB; logits count apart.
 
 # %% tags=["guess:activation_share", "slide"]
 activation_share = 30  #? % of the 21.6 GB that are activations
 # | 5: "they are temporary": they stay until the backward pass comes, all layers' at once
 # | 20: as if the weights were most of it
+# | 81: all of the missing 17.6: but embeddings, logits and the optimizer are in it
 
 # %% tags=["reveal", "slide"]
 guessed = guesses(activation_share=activation_share)
@@ -62,7 +65,7 @@ print(f"Weights: four-bit codes {stored.packed / 1e9:.2f} GB, their constants {s
 # the embedding and the head stay in 16 bits.
 #
 # PEFT under the Trainer, the 32.3 GB of [06](06_will_it_fit.ipynb), takes 10.7 GB more: activations 7.3 (hidden states in fp32),
-# the rest embeddings and head in fp32, a fourth fp32 tensor of logits, constants without double quantization.
+# the rest embeddings and head in fp32, one fp32 tensor of logits more, constants without double quantization.
 
 # %% [markdown] tags=["minutes:14"]
 # ## 2. Your turn: one block
@@ -143,7 +146,7 @@ show.figure(*show.kept_schematic({"h": 4096, "q": 4096, "kv": 1024, "a": 32, "i"
 # %% [markdown]
 # To the byte. The figure is the 8B model's block, trained in full.
 # The classic form is 34h per layer plus the scores (Korthikanti et al., 2022, [arXiv
-# 2205.05198](https://arxiv.org/abs/2205.05198), equation 1), for a GPT of then with dropout. A formula belongs to an
+# 2205.05198](https://arxiv.org/abs/2205.05198), equation 1), for a GPT of 2022 with dropout. A formula belongs to an
 # implementation.
 
 # %% [markdown] tags=["minutes:8"]
@@ -195,7 +198,7 @@ show.figure(*show.checkpointing_schematic())
 # At the end, the *logits*, one per word of the vocabulary and token, go through the loss, and then the backward pass begins at the
 # last layer. So either the loss is alive, or one repeated layer, never both.
 #
-# In: the number of layers; bytes that `enter` a layer; bytes that one layer `keeps` while it is repeated; bytes of the `loss`. Out:
+# In: the number of layers; bytes that enter one, `enters`; bytes that one layer `keeps` while it is repeated; bytes of the `loss`. Out:
 # the most that all of these need.
 
 # %% tags=["turn:checkpointed", "slide"]
@@ -213,12 +216,14 @@ def checkpointed(layers, enters, keeps, loss):
 checkpointed = check("checkpointed", checkpointed)
 
 # %% [markdown]
-# **Guess:** of 12.2 GB of activations, how many are left?
+# **Guess:** the peak, in the loss, held 12.2 GB of activations. How many GB with checkpointing (32 layers, h = 4,096)?
 
 # %% tags=["guess:activations_left", "slide"]
 activations_left = 3  #? GB of activations at the peak of the same step with checkpointing
 # | 0: all are made again, so none seems to stay: but they are made from what enters each layer, and that stays
-# | 6: half of them: far more go
+# | 6: half of them: but a layer keeps 200,840 bytes of a token, and what enters is 8,192
+# | 1: with one repeated layer: but the peak is in the loss, and then none is repeated
+# | 3.7: the logits counted as well: they are no activations here
 
 # %% tags=["reveal", "slide"]
 guessed = guesses(activations_left=activations_left)
@@ -235,10 +240,10 @@ title = f"Our layers: checkpointing takes the slope, {before:.1f} to {after:.1f}
 show.figure(show.memory_timeline(steps, title), alt=f"{title}. Without it memory climbs through the forward pass and "
             f"falls through the backward pass, with a hump in the {first.peak_phase}; with it only the hump stands out.")
 guessed.against(activations_left=less.components["activations"] / 1e9)
-print(f"By your function: {by_hand / 1e9:.2f} GB. By the library: {less.peak_bytes / 1e9:.2f} GB.")
+print(f"By your function {by_hand / 1e9:.2f} GB, by the library {less.peak_bytes / 1e9:.2f} (the rest: the last norm)")
 
 # %% [markdown]
-# (Widths of phases are no durations. The picture is a recorded simulation, tensor by tensor: hence 21.5.) PEFT under the Trainer
+# (Widths of phases are no durations; *workspace* is what is needed for a moment. The picture is a recorded simulation, tensor by tensor: hence 21.5.) PEFT under the Trainer
 # goes from 32.3 to 14.0 GB.
 #
 # The hump is the loss: transformers 5 holds three fp32 tensors of logits while it goes backward, 12 bytes per logit where the
@@ -255,29 +260,28 @@ for name in ("llama-2-7b", NAME, "llama-3.2-1b", "smollm2-135m"):
         c.intermediate_size)
     hump = 12 * c.vocab_size * TOKENS
     rows.append([name, f"{c.vocab_size:,}", f"{layers / 1e9:.2f}", f"{hump / 1e9:.2f}", f"{hump / layers:.0%}"])
-show.table(rows, [f"{TOKENS:,} tokens", "vocabulary", "all layers keep, GB", "loss, GB", "loss ÷ layers"])
+show.table(rows, [f"{TOKENS:,} tokens", "vocabulary", "all layers keep, all trained, GB", "loss, GB", "loss ÷ layers"])
 for run in records.load("memory_world")["rows"]:
     if run["source"] == "ml-cross-entropy":
-        print(f"{run['id']}: measured {run['measured'] / 2**20:,.0f} MiB, {run['measured'] / (256_000 * 8192):.0f} a logit")
+        part = "with its gradient" if run["id"].endswith("-bw") else "the loss"
+        print(f"Gemma 2 (2B), {part}: {run['measured'] / 2**20:,.0f} MiB, {run['measured'] / (256_000 * 8192):.0f} bytes a logit")
 
 # %% [markdown]
-# The last two are Apple's, 8,192 tokens of Gemma 2 (2B) ([ml-cross-entropy](https://github.com/apple/ml-cross-entropy)): the
-# loss alone, and with its gradient.
+# The last two are Apple's, of 8,192 tokens ([ml-cross-entropy](https://github.com/apple/ml-cross-entropy)).
 
 # %% [markdown] tags=["minutes:12"]
-# ## 5. The LoRA that needs more
+# ## 5. What adapters keep
 #
-# "Tinyllama with Lora consumes more memory than full-finetuning", says PEFT's
-# [issue 1514](https://github.com/huggingface/peft/issues/1514) of 2024. Is that so, and by how much?
-#
-# In full fine-tuning, query, key and value share one kept input. A frozen layer keeps none, but its adapter does, for the
+# In full fine-tuning, query, key and value share one kept input. A frozen layer keeps none; its adapter keeps its input, for the
 # gradient of A. **Guess** what a layer with PEFT's adapters on all seven linear layers keeps in a plain bf16 loop, no autocast, if
 # full fine-tuning counts as 100.
 
 # %% tags=["guess:lora_keeps", "slide"]
 lora_keeps = 70  #? kept per token by a layer with PEFT's LoRA as it comes, bf16, no autocast; full fine-tuning keeps 100
-# | 5: "it trains 1 %": what is kept follows the inputs, not the number of weights that train
+# | 1: "it trains 1 %": what is kept follows the inputs, not the number of weights that train
 # | 90: the frozen norms keep less, and the rest is the same: true if adapters share their input
+# | 112: a copy for each adapter, in 16 bits: that is what the Trainer's autocast makes of it
+# | 200: as if all that is kept were doubled: only adapters' inputs are; gate, up and the attention's stay as they were
 
 # %% tags=["nbval-ignore-output"]
 import peft
@@ -313,9 +317,9 @@ for way, options in WHOLE.items():
                                    batch_size=texts, **options)
             peaks[stack, texts, way] = step.peak_bytes
             row.append(f"{step.peak_bytes / 1e9:.1f}")
-show.table(rows, ["", *["a layer keeps, full = 100", "step of 1 text, GB", "of 16 texts"] * 2], "Left: a plain bf16 loop. Right: the "
-           "Trainer, bf16. A layer: three shapes, r = 16. A step, estimated: TinyLlama, 1,024 tokens a text, r = 64 "
-           f"({memory.lora_parameters(TINY, 64):,} numbers).")
+heads = [f"{way}: {what}" for way in ("loop", "Trainer") for what in ("a layer keeps", "1 text, GB", "16 texts, GB")]
+show.table(rows, ["", *heads], "A plain bf16 loop, and the Trainer in bf16. A layer: full = 100, three shapes, r = 16. A step, "
+           f"estimated: TinyLlama, 1,024 tokens a text, r = 64 ({memory.lora_parameters(TINY, 64):,} numbers).")
 guessed.against(lora_keeps=ratio["LoRA in fp32, PEFT's default", False])
 
 # %% tags=["assert"]
@@ -333,11 +337,14 @@ narrow = memory.estimate(NAME, "qlora", stack="peft", seq_len=TOKENS, checkpoint
 assert [round(step.peak_bytes / 1e9, 1) for step in (theirs, narrow)] == [32.3, 32.0]
 
 # %% [markdown]
-# The left half first. **The reason, today**: PEFT holds adapters in fp32 even on a bf16 model, so each adapter casts its input: a
+# "Tinyllama with Lora consumes more memory than full-finetuning", says PEFT's
+# [issue 1514](https://github.com/huggingface/peft/issues/1514) of 2024.
+#
+# In a plain loop of 16 texts, yes. **The reason, today**: PEFT holds adapters in fp32 even on a bf16 model, so each adapter casts its input: a
 # copy of its own, twice as wide, shared with nobody. The control, adapters in bf16, shares the input again and falls below 100.
 # LoRA saves states, which do not grow with the tokens, and pays in activations, which do: less for one text, more for 16.
 #
-# The right half: under the Trainer autocast hands adapters a 16-bit input, and with 16 texts LoRA stays just below full. What turns
+# Under the Trainer, autocast hands adapters a 16-bit input, and with 16 texts LoRA stays just below full. What turns
 # it round there is dropout: 191 on this CPU. (A mask takes one byte on a GPU, two here.)
 #
 # <details><summary>The issue's reason is another</summary>
@@ -349,8 +356,8 @@ assert [round(step.peak_bytes / 1e9, 1) for step in (theirs, narrow)] == [32.3, 
 #
 # </details>
 #
-# QLoRA in `lora_lab`, which casts the adapters instead of their inputs, keeps about nine tenths of full fine-tuning's block; as
-# PEFT prepares it, half more than all of it, since its hidden states are fp32.
+# QLoRA in `lora_lab`, which casts the adapters instead of their inputs, keeps about 0.9 of full fine-tuning's block; as
+# PEFT prepares it, 1.5 times it, since its hidden states are fp32.
 
 # %% [markdown] tags=["minutes:8"]
 # ## 6. Predicted, then measured

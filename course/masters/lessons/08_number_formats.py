@@ -306,7 +306,7 @@ def text(seed):  # without an end: what the model was pretrained on
 # **without straight-through**; and **on other people**, text about 64 people who are not asked for. All are recorded; seed 0 runs now.
 
 # %% tags=["guess:repaired", "slide"]
-repaired = 10  #? % of the facts at 2 bits after 60 steps of training through the rounding | 100: the training has the rounding in its loss, so it seems to undo all of it; 60 steps are short | 1: the gradient is a made-up one, so it seems to lead nowhere
+repaired = 10  #? % of the facts at 2 bits after 60 steps of training through the rounding | 100: the training has the rounding in its loss, so it seems to undo all of it; 60 steps are short | 1: the gradient is a made-up one, so it seems to lead nowhere | 10: so rough a gradient seems to repair little; it repairs what the text shows
 
 # %% tags=["nbval-ignore-output", "slide"]
 guessed = guesses(repaired=repaired)

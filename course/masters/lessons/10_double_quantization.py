@@ -220,7 +220,7 @@ show.table(rows, headers, "Errors: root of the squared error, relative. Loss and
 # %% tags=["guess:same_bits", "slide"]
 same_bits = 150  #? divergence of plain blocks of 256, if double quantization in blocks of 64 counts as 100
 # | 100: "equal bits are equally good": the last bits of a constant buy next to nothing, shorter blocks do
-# | 200: "a longer block must hurt a lot": the block's largest weight grows only slowly with its length
+# | 170: "a longer block must hurt a lot": the block's largest weight grows only slowly with its length
 
 # %% tags=["reveal", "slide"]
 guessed = guesses(same_bits=same_bits)

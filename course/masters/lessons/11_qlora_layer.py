@@ -154,6 +154,7 @@ def bytes_kept(product, layers, x):
 kept_dense = 4  #? MB (10⁶ bytes) kept for the backward pass by the one line
 # | 0: "frozen weights need no gradient, so nothing is kept": for x's gradient the weight itself is needed
 # | 1.05: "the inputs of the layers": those serve the gradient of a weight, and no weight has one here
+# | 4.2: "two bytes a weight": in 16 bits, yes; here all is in float32
 
 # %% tags=["slide"]
 guessed = guesses(kept_dense=kept_dense)
@@ -297,6 +298,7 @@ show.table(rows, ["tokens in a pass", "time, frozen four bits over dense"], "Thi
 # %% tags=["guess:longer_step", "slide"]
 longer_step = 30  #? % longer than LoRA with 16-bit weights takes QLoRA at 4,096 tokens, our layers, H100
 # | 42: "slower by a constant factor": the cost per pass is fixed, so more tokens share it
+# | 30: "a little less than 42": the cost per pass is fixed, and the step grows with its tokens
 # | 100: "everything is restored twice, so twice the time": restoring is a small part of a long product
 
 # %% tags=["reveal", "slide"]

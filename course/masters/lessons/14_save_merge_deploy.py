@@ -279,7 +279,7 @@ show.table(rows, ["5 steps", "loss held out", "gain lost"])
 
 # %% tags=["guess:lost_back", "guess:lost_noise", "slide"]
 lost_back = 10  #? % of the gain lost by merge 4, rate 0.001, 320 steps, mean of three seeds | 5: the rounding error is small beside the weight | 90: as for a very young adapter; this one is five times as large
-lost_noise = 10  #? % of the gain lost by the noise of the same size | 50: an error of the same size seems to do harm of the same kind | 100: noise in every layer seems to destroy what was learned
+lost_noise = 10  #? % of the gain lost by the noise of the same size | 50: an error of the same size seems to do harm of the same kind | 100: noise in every layer seems to destroy what was learned | 10: any error seems to cost a little; shuffled, it points nowhere in particular
 
 # %% tags=["reveal", "slide"]
 guessed = guesses(lost_back=lost_back, lost_noise=lost_noise)
