@@ -58,6 +58,8 @@ ANSWERS = [
              "first of equals"),
     _fastest(_FIT + "return min(fit, key=lambda way: way['operations'])['name'] if fit else ways[-1]['name']",
              "answer is then None"),
+    _fastest(_FIT + "return min(fit, key=lambda way: way['operations'])['name']", "nothing fits"),
+    _fastest(_FIT + "return sorted(fit, key=lambda way: way['operations'])[0]['name']", "return None then"),
     _fastest("ways.sort(key=lambda way: way['operations'])\n    " + _FIT + "return fit[0]['name'] if fit else None",
              "changes ways"),
 ]  # fmt: skip
