@@ -1,4 +1,4 @@
-"""Figures for "Will it fit?": what shares a card and which lever shrinks what, and what each lever costs in time."""
+"""Figures for "Will it fit?": what shares a card, which lever shrinks what, and the operations that it costs."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 from lora_lab.show.drawing import INK, PLAIN, Drawing, Look, canvas, matrix, words
 from lora_lab.show.figures import CONTEXT, POINT
 from lora_lab.show.inputs import filled, numbers
-from lora_lab.show.memory import COMPONENT_COLOURS
+from lora_lab.show.memory import COMPONENT_COLOURS, beside_bar
 
 # What shares a card: its name, what its size follows, and the levers that shrink it.
 _SHARES = (
@@ -17,8 +17,6 @@ _SHARES = (
     ("activations", "activations", "tokens × layers × width", "checkpointing · fewer tokens at a time"),
     ("logits and loss", "logits and loss", "tokens × vocabulary", "a part at a time · fused: none at all"),
 )
-
-_GROUND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.9, "pad": 0.5}  # of numbers that the line may cross
 
 
 def levers_schematic() -> Drawing:
@@ -49,7 +47,7 @@ def lever_prices(ways: Mapping[str, tuple[float, float]], start: str, title: str
     Args:
         ways: name → (bytes at the peak, operations of a step), from top to bottom.
         start: the name of the way that counts as one.
-        title: in place of one that names the way with the lowest peak.
+        title: in place of one that names the way with the lowest peak, and both its multiples.
 
     Returns:
         The figure and its alt text, which holds both multiples of every way.
@@ -65,15 +63,15 @@ def lever_prices(ways: Mapping[str, tuple[float, float]], start: str, title: str
     peak, work = ways[start]
     times = {name: (count / peak, operations / work) for name, (count, operations) in ways.items()}
     lowest = min(times, key=lambda name: times[name][0])
-    title = title or f"{lowest}: {times[lowest][0]:.0%} of the memory, {times[lowest][1]:.2f} times the work"
+    title = title or f"{lowest}: {times[lowest][0]:.0%} of {start}'s memory, {times[lowest][1]:.2f} times its work"
     fig, panels = plt.subplots(1, 2, figsize=(7.2, 0.42 * len(ways) + 1.5), sharey=True)
-    for column, (axes, what) in enumerate(zip(panels, ("memory at the peak", "operations"))):
+    for column, (axes, what) in enumerate(zip(panels, ("peak memory", "operations"))):
         axes.axvline(1, color=INK, linewidth=1.2, linestyle="--")
         for row, (name, both) in enumerate(times.items()):
             axes.barh(row, both[column], height=0.62, color=POINT if name == lowest else CONTEXT)
-            axes.text(both[column], row, f" {both[column]:.2f}", va="center", fontsize=11, bbox=_GROUND)
+            beside_bar(axes, both[column], row, f"{both[column]:.2f}", fontsize=11)
         axes.tick_params(axis="y", length=0)
-        axes.set(xlabel=f"{what}, times", xlim=(0, 1.22 * max(both[column] for both in times.values())))
+        axes.set(xlabel=f"times {start}'s {what}", xlim=(0, 1.22 * max(both[column] for both in times.values())))
         axes.grid(axis="y", visible=False)
     panels[0].set_yticks(range(len(ways)), list(ways))
     panels[0].invert_yaxis()

@@ -64,10 +64,11 @@ def first_step_schematic(scales: Mapping[str, Mapping[int, float]]) -> Drawing:
         scales: rule -> rank -> s, with the same ranks for every rule.
 
     Returns:
-        The figure and its alt text, which names the length of every bar beside that of the smallest rank.
+        The figure, whose title says how far the largest rank moves beside the smallest, and its alt text, which names
+        the length of every bar beside that of the smallest rank.
 
     Raises:
-        TypeError, ValueError: for nothing to draw, or values that are no finite numbers.
+        TypeError, ValueError: for nothing to draw, values that are no finite numbers, or rules with different ranks.
     """
     filled("scales", scales, most=4)
     bars = []
@@ -75,9 +76,11 @@ def first_step_schematic(scales: Mapping[str, Mapping[int, float]]) -> Drawing:
         filled(f"ranks of {rule}", by_rank, most=3)
         numbers(f"scales of {rule}", list(by_rank.values()))
         bars += [(rule, ranges.whole("r", r), by_rank[r], r == min(by_rank)) for r in sorted(by_rank)]
+    if len({frozenset(by_rank) for by_rank in scales.values()}) > 1:
+        raise ValueError("the rules have different ranks: give every rule a scale for the same ones")
     inch = 4.2 / max(r * s for _, r, s, _ in bars)
     height = 0.36 * len(bars) + 0.18 * len(scales)
-    fig, axes = canvas(7.2, height + 0.55, "One block for each term that Adam's first step moves")
+    fig, axes = canvas(7.2, height + 0.55, _first_step_title(scales))
     top, said, shortest = height + 0.2, [], 1.0
     for rule, r, s, first in bars:
         top -= 0.54 if first else 0.36  # a gap before each rule
@@ -96,6 +99,14 @@ def first_step_schematic(scales: Mapping[str, Mapping[int, float]]) -> Drawing:
     return Drawing(fig, f"An output of a layer as a bar of r blocks, each as long as the scale s. {'; '.join(said)}.")
 
 
+def _first_step_title(scales: Mapping[str, Mapping[int, float]]) -> str:
+    ranks = sorted(next(iter(scales.values())))
+    low, high = ranks[0], ranks[-1]
+    times = [f"{high * by_rank[high] / (low * by_rank[low]):g}" for by_rank in scales.values()]
+    listed = " or ".join(part for part in (", ".join(times[:-1]), times[-1]) if part)
+    return f"Adam's first step at rank {high}: {listed} times as far as at rank {low}"
+
+
 def rate_curves(panels: Mapping[str, Mapping[int, Mapping[float, float]]], title: str | None = None) -> Drawing:
     """Validation loss over the learning rate: a panel per rule of scaling, a line per rank, its lowest point marked.
 
@@ -110,7 +121,7 @@ def rate_curves(panels: Mapping[str, Mapping[int, Mapping[float, float]]], title
         TypeError, ValueError: for nothing to draw, or values that are no finite numbers.
     """
     filled("panels", panels, most=4)
-    size = (2.5 * len(panels) + 1.2, 4.0)
+    size = (2.5 * len(panels) + 1.2, 4.3)
     fig, row = plt.subplots(1, len(panels), figsize=size, sharex=True, sharey=True, squeeze=False)
     said, moves, colours = [], [], (BLUE, CONTEXT, POINT, INK)
     for axes, (rule, ranks) in zip(row[0], panels.items()):
@@ -130,13 +141,13 @@ def rate_curves(panels: Mapping[str, Mapping[int, Mapping[float, float]]], title
         said.append(f"{rule}: " + ", ".join(f"rank {r} at {rate:g}" for r, rate in bests.items()))
         move = bests[max(bests)] / bests[min(bests)]
         moves.append(f"{f'× {move:g}' if move >= 1 else f'÷ {1 / move:g}'} ({rule})")
-        axes.set(xscale="log", yscale="log", xlabel="learning rate, thousandths")
+        axes.set(xscale="log", yscale="log", xlabel="learning rate")
         axes.set_title(rule, fontsize=12)
         axes.minorticks_off()
     every = sorted({rate for ranks in panels.values() for losses in ranks.values() for rate in losses})
-    row[0][0].set_xticks(every, [f"{1000 * rate:.3g}" for rate in every])
+    row[0][0].set_xticks(every, [f"{rate:g}" for rate in every])
     for axes in row[0]:
-        axes.tick_params(axis="x", labelsize=11)
+        plt.setp(axes.get_xticklabels(), fontsize=11, rotation=45, ha="right", rotation_mode="anchor")
     title = title or f"The best rate moves from rank {min(bests)} to {max(bests)}: {', '.join(moves)}"
     lowest, highest = row[0][0].get_ylim()
     levels = [level for level in (0.1, 0.2, 0.5, 1, 2, 5, 10) if lowest <= level <= highest]

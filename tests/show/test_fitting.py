@@ -25,7 +25,8 @@ def test_the_levers_are_named_without_a_byte():
 
 def test_a_price_is_a_multiple_of_where_one_starts_and_the_title_names_the_lowest_peak():
     drawn = show.lever_prices(WAYS, "plain")
-    assert "slow: 25% of the memory, 1.45 times the work" in drawn.alt
+    assert "slow: 25% of plain's memory, 1.45 times its work" in drawn.alt
+    assert [axes.get_xlabel() for axes in drawn.fig.axes] == ["times plain's peak memory", "times plain's operations"]
     assert "placebo: 0.95 times the memory, 1.00 times the operations" in drawn.alt
     widths = [bar.get_width() for axes in drawn.fig.axes for bar in axes.patches]
     assert widths == pytest.approx([1, 0.25, 0.95, 1, 1.45, 1])

@@ -1,5 +1,6 @@
 """Pictures of memory say what the estimates say."""
 
+import re
 from itertools import groupby
 
 import matplotlib.pyplot as plt
@@ -46,6 +47,16 @@ def test_bars_are_as_long_as_the_peaks_and_stacked_by_component(steps):
 def test_bars_of_gigabytes_say_so():
     axes = show.memory_bars({"8B": memory.estimate("llama-3.1-8b", "qlora", seq_len=64)}, "It fits").axes[0]
     assert axes.get_xlabel() == "memory at the peak (GB)"
+
+
+def test_a_line_of_what_there_is_does_not_cross_out_the_number_of_a_bar(steps):
+    fig = show.memory_bars(steps, "It fits", 5_000_000)
+    fig.draw_without_rendering()
+    numbers = [text for text in fig.axes[0].texts if re.fullmatch(r"[\d,.]+", text.get_text())]
+    assert len(numbers) == len(steps)
+    for text in numbers:
+        assert text.get_bbox_patch().get_facecolor()[:3] == (1, 1, 1)
+        assert text.get_zorder() > max(line.get_zorder() for line in fig.axes[0].lines)
 
 
 @pytest.mark.parametrize(

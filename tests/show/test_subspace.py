@@ -89,7 +89,7 @@ def test_rate_curves_name_the_rate_of_least_loss():
     assert "α/r: rank 1 at 0.002, rank 64 at 0.008" in alt
     marked = [tuple(line.get_xydata()[0]) for line in fig.axes[0].lines if len(line.get_xydata()) == 1]
     assert marked == [(0.002, 0.8), (0.008, 0.4)]
-    assert [text.get_text() for text in fig.axes[0].get_xticklabels()] == ["1", "2", "4", "8"]
+    assert [text.get_text() for text in fig.axes[0].get_xticklabels()] == ["0.001", "0.002", "0.004", "0.008"]
     with pytest.raises(ValueError, match="nan"):
         show.rate_curves({"α/r": {1: {0.001: float("nan")}}}, "It moves")
 
@@ -118,5 +118,9 @@ def test_the_first_step_is_drawn_as_one_block_a_term_and_as_long_as_rank_times_s
     assert [len(row) for row in rows] == [4, 16] * 3
     assert [sum(row) / sum(rows[0]) for row in rows] == pytest.approx([1, 1, 1, 2, 1, 4])
     assert "α/√r, r = 16: 16 blocks of 1, 2 times as long" in alt
+    titles = [fig.axes[0].get_title(loc=loc) for loc in ("left", "center")] + [fig.get_suptitle()]
+    assert "Adam's first step at rank 16: 1, 2 or 4 times as far as at rank 4" in titles
+    with pytest.raises(ValueError, match="the rules have different ranks"):
+        show.first_step_schematic(scales | {"constant": {4: 2.0, 8: 2.0}})
     with pytest.raises(ValueError, match="scales"):
         show.first_step_schematic({})
