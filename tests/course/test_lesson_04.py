@@ -1,11 +1,15 @@
 """Lesson 04: the rules that the learner types, what alpha is to the rate of B, and what the record says."""
 
 import math
+import re
 
 import pytest
 import torch
+from teaching import facts
 
 from lora_lab import lora, records
+from lora_lab.exercises import guessing
+from lora_lab.exercises import lessons as said
 from tests.helpers import lessons
 
 LESSON = "04_rank_alpha_rate"
@@ -59,6 +63,43 @@ def kept(r: int, scaling: float) -> list[float]:
 def test_the_opening_numbers_are_those_of_rank_64_at_alpha_128_and_32():
     found = [records.tried("rates", task="new_facts", r=64, scaling=s, lr=0.01, seed=0)[0]["exact"] for s in (2.0, 0.5)]
     assert [f"{share:.0%}" for share in found] == ["3%", "40%"]
+
+
+@pytest.mark.parametrize("number", ["3 % right, one 40 %", "22 against 40 %", "a rejected rate answers more"])
+def test_a_score_that_other_processors_change_is_said_to_be_the_records(number):
+    text = re.sub(r"\n# ?", " ", (lessons.MASTERS / f"{LESSON}.py").read_text(encoding="utf-8"))
+    (sentence,) = (each for each in re.split(r"[.?!:] ", text) if number in each)
+    assert sentence.startswith("In the record ")
+
+
+def test_each_guess_that_the_executed_lesson_makes_meets_a_remark():
+    (lesson,) = (each for each in facts.every() if each.name == LESSON)
+    made = {asked.name: (said.guess(asked.name)["value"], asked.value) for asked in lesson.asked}
+    assert made and all(guessing.revealed(name, *values) for name, values in made.items())
+
+
+def test_in_adams_first_step_on_one_input_the_moves_of_all_terms_add_up():
+    torch.manual_seed(0)
+    for r, s in ((4, 2.0), (16, 0.5), (16, 2.0)):
+        layer = lora.LoRALinear(torch.nn.Linear(5, 3).double(), lora.LoRAConfig(r=r, alpha=s * r)).double()
+        x, wanted = torch.randn(5).double(), torch.randn(3).double()
+        before = layer(x)
+        optimizer = torch.optim.Adam([layer.lora_A, layer.lora_B], lr=1e-3, eps=1e-300)
+        loss = (before - wanted).square().sum()
+        loss.backward()
+        optimizer.step()
+        after, terms = layer(x), layer.lora_A.detach() @ x
+        assert torch.allclose((after - before).abs(), (s * 1e-3 * terms.abs().sum()).expand(3))
+        assert (after - wanted).square().sum() < loss
+
+
+def test_of_the_sailors_ranks_16_has_the_best_mean_and_its_seeds_overlap_with_those_of_1_and_4():
+    shares = {}
+    for r in (1, 4, 16):
+        rows = records.chosen("intrinsic", task="sailor", run="lora", size=r)
+        shares[r] = [row["exact"] for row in rows]
+    assert max(shares, key=lambda r: sum(shares[r])) == 16
+    assert all(min(shares[16]) < max(shares[r]) for r in (1, 4))
 
 
 def test_raising_the_rank_alpha_over_r_keeps_the_rate_and_a_constant_scale_does_not():
