@@ -41,9 +41,11 @@ show.figure(*show.levers_schematic())
 
 # %% tags=["guess:ways_that_fit", "guess:plain_gb", "slide"]
 ways_that_fit = 4  #? of the five ways, how many fit on the card, tensors alone
+# | 3: LoRA and both QLoRAs, as 16 GB of weights fit: but the forward pass keeps nearly as much again
 # | 2: both QLoRAs, as in lesson 00: but PEFT keeps more in 32 bits than our layers do
 # | 4: all but the fp32 one, as 16 GB of weights fit: but each number that trains brings two states
 plain_gb = 12  #? GB for QLoRA without checkpointing, as PEFT sets it up
+# | 8: four bits where LoRA has sixteen: but only the weights shrink
 # | 22: what lesson 00 had for our layers: PEFT turns the hidden states to fp32
 # | 12: some GB more than the four-bit weights: but the forward pass keeps 19 GB
 
@@ -155,6 +157,7 @@ for place, run in enumerate(sized):
 median_error = 10  #? % by which the estimate misses a measured peak, in the median of 61 runs
 # | 10: what one allows a formula: but this one counts tensor by tensor, and each has a size
 # | 5: close, as forecasts go: but the sizes of tensors are no forecast, they add up
+# | 20: what one forgives a rule of thumb: but this one counts tensor by tensor, and each has a size
 
 # %% tags=["reveal", "slide"]
 guessed = guesses(median_error=median_error)
@@ -246,7 +249,9 @@ largest_that_fits = check("largest_that_fits", largest_that_fits)
 # %% tags=["guess:longest", "slide"]
 longest = 4_000  #? tokens of one text with QLoRA, at best (tensors alone), if 2,048 take 14 GB and the card has 25.2
 # | 3700: 25.2 / 14 times 2,048, as if all memory grew with the text: weights and states do not
+# | 131072: the model reads so many; but each token has its logits
 # | 5200: section 2's 6.7 GB as what no text changes: but under PEFT that is 9.8
+# | 20000: checkpointing keeps little of a layer: but each token still has its logits
 
 # %% tags=["slide"]
 guessed = guesses(longest=longest)

@@ -66,7 +66,7 @@ def in_lines():
 # **Guess:** when each result has its memory already, how many times as long as a copy of the restored weight do these lines take?
 
 # %% tags=["guess:times_copy", "slide"]
-times_copy = 3  #? times the copy's time, PyTorch's lines | 3: unpack, look up, multiply: but there are six results, each written, and some lines are slower than memory | 1: "as many bytes are written at the end": and by most lines before it
+times_copy = 3  #? times the copy's time, PyTorch's lines | 3: unpack, look up, multiply: but there are six results, each written, and some lines are slower than memory | 1: "as many bytes are written at the end": and by most lines before it | 2: unpack and look up, each a pass: there are six
 
 # %% tags=["nbval-ignore-output", "slide"]
 guessed = guesses(times_copy=times_copy)
@@ -205,7 +205,7 @@ show.table(rows, ["", "the whole weight", "64 times a 64th, in the cache"])
 # **Guess:** from how many tokens on does arithmetic, no longer memory, bound a dense product here?
 
 # %% tags=["guess:ridge_tokens", "slide"]
-ridge_tokens = 40  #? tokens at which the roof turns flat, float32 on one core | 40: down from a GPU's hundreds, but not far enough: a core has less arithmetic for its memory | 300: that is an H100's, in 16 bits: its arithmetic has outgrown its memory far more
+ridge_tokens = 40  #? tokens at which the roof turns flat, float32 on one core | 40: down from a GPU's hundreds, but not far enough: a core has less arithmetic for its memory | 300: that is an H100's, in 16 bits: its arithmetic has outgrown its memory far more | 1: "a product is arithmetic": one token does two operations for four bytes read
 
 # %% tags=["nbval-ignore-output", "slide"]
 guessed = guesses(ridge_tokens=ridge_tokens)
@@ -297,7 +297,7 @@ restore_program = check("restore_program", restore_program)
 # **Guess:** on an H100, what share of a copy's speed does the library's own kernel, some twenty lines of Triton, reach, into bfloat16?
 
 # %% tags=["guess:copy_share", "slide"]
-copy_share = 60  #? % of the speed of a copy that moves as many bytes, H100 | 60: "a compiler of Python loses something": it makes one pass, and a pass is as fast as memory, whoever wrote it | 30: "a look-up is slower than a copy": on thousands of workers it hides behind memory
+copy_share = 60  #? % of the speed of a copy that moves as many bytes, H100 | 60: "a compiler of Python loses something": it makes one pass, and a pass is as fast as memory, whoever wrote it | 30: "a look-up is slower than a copy": on thousands of workers it hides behind memory | 6: that is PyTorch's own operations; each is a kernel of its own, started by itself, and passes over memory
 
 # %% tags=["reveal", "slide"]
 guessed = guesses(copy_share=copy_share)
@@ -357,7 +357,7 @@ dot_codes = check("dot_codes", dot_codes)
 # It moves a seventh of the dense product's bytes. **Guess:** how many times as fast as the dense product is it, for one token?
 
 # %% tags=["guess:fused_speed", "slide"]
-fused_speed = 4  #? times as fast as the dense product, one token, one core | 4: "a seventh of the bytes, less something for look-ups": as if bytes were the limit still | 7: "a seventh of the bytes": that holds as long as bytes are the limit, and here they are not
+fused_speed = 4  #? times as fast as the dense product, one token, one core | 4: "a seventh of the bytes, less something for look-ups": as if bytes were the limit still | 7: "a seventh of the bytes": that holds as long as bytes are the limit, and here they are not | 1: what the bytes save, going number by number takes back: and more
 
 # %% tags=["nbval-ignore-output"]
 guessed = guesses(fused_speed=fused_speed)
