@@ -1,6 +1,7 @@
 """What lesson 33 names beside what it measures: other ways to restore a weight [4096, 4096], and to multiply by one.
 
-Each on one thread, the shortest of several runs in turn, in milliseconds. `bench_kernels_cpu.py` runs and writes them.
+Each on one thread, which the caller sees to, the shortest of several runs in turn, in milliseconds.
+`bench_kernels_cpu.py` runs and writes them.
 """
 
 import time
@@ -37,11 +38,11 @@ def into_new_memory() -> dict[str, float]:
         return levels.index_select(0, codes).view(-1, 64) * absmax[:, None]
 
     parts = stored.packed, stored.absmax, stored.codebook.values
-    torch.compiler.config.force_disable_caches = True  # it keeps what it has compiled in an earlier run
-    start = time.perf_counter()
-    compiled = torch.compile(lines)
-    compiled(*parts)
-    found = {"seconds to compile": time.perf_counter() - start}
+    with torch.compiler.config.patch(force_disable_caches=True):  # it keeps what it has compiled in an earlier run
+        start = time.perf_counter()
+        compiled = torch.compile(lines)
+        compiled(*parts)
+        found = {"seconds to compile": round(time.perf_counter() - start, 1)}
     ways = {"lines": partial(lines, *parts), "compiled": partial(compiled, *parts), "kernel": stored.dequantize}
     return {**found, **in_turn(ways, rounds=9)}
 
@@ -82,15 +83,17 @@ def fused_products() -> dict[str, float]:
     packed, absmax, levels = (each.numpy() for each in (stored.packed, stored.absmax, stored.codebook.values))
     ways: dict[str, Way] = {}
     for name, dot in {"as it is": tasks.find("dot_codes").reference(), "no look-ups": _dot_without_look_ups}.items():
-        for leave in (False, True):
-            product = _product(numba.njit(dot, fastmath=leave))
-            ways[f"{name}, any order" if leave else name] = partial(product, x, packed, absmax, levels, 64, y)
+        for any_order in (False, True):
+            product = _product(numba.njit(dot, fastmath=any_order))
+            ways[f"{name}, any order" if any_order else name] = partial(product, x, packed, absmax, levels, 64, y)
     dense, one = stored.dequantize(), torch.from_numpy(x)[None]
+    for name in ("as it is", "as it is, any order"):
+        ways[name]()
+        assert np.allclose(y, dense.numpy() @ x, rtol=1e-3, atol=1e-2), name
     return in_turn({**ways, "dense": lambda: one @ dense.T}, rounds=40)
 
 
 def _stored() -> quant.QuantizedTensor:
-    torch.set_num_threads(1)
     return quant.quantize(torch.randn(4096, 4096))
 
 

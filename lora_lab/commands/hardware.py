@@ -33,13 +33,15 @@ def device() -> Check:
 
 def kernels() -> Check:
     """Which kernels quantize and restore 4-bit weights here; all but lesson 33 runs without any."""
-    from lora_lab.quant.kernels import describe
+    from lora_lab.quant.kernels import describe, trial
 
     said = describe()
     if importlib.util.find_spec("numba") is None:
         return Check("kernels", "warn", said, 'lesson 33 needs Numba: pip install "lora_lab[fast]"')
-    if "cannot serve" in said:
-        return Check("kernels", "warn", said, "results are the same, only slower; lesson 33 may not run")
+    if trial.problems:
+        lost = any(problem.startswith(trial.COMPILERS["cpu"]) for problem in trial.problems)
+        remedy = "results are the same, only slower" + ("; lesson 33 may not run" if lost else "")
+        return Check("kernels", "warn", said, remedy)
     return Check("kernels", "ok", said)
 
 

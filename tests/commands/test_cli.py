@@ -382,9 +382,13 @@ def test_the_doctor_warns_of_a_lesson_that_cannot_run_without_numba(monkeypatch)
     )
 
 
-def test_the_doctor_warns_of_kernels_that_cannot_serve(monkeypatch):
-    monkeypatch.setattr(quant.kernels, "describe", lambda: "Numba's kernels cannot serve here (OSError: no space)")
-    assert hardware.kernels().status == "warn" and "slower" in hardware.kernels().remedy
+@pytest.mark.parametrize(("compiler", "lesson"), [("Numba", True), ("Triton", False)])
+def test_the_doctor_warns_of_kernels_that_cannot_serve(compiler, lesson, monkeypatch):
+    problem = f"{compiler}'s kernels cannot serve here (OSError: no space): the readable path does that work"
+    monkeypatch.setattr(quant.kernels.trial, "problems", [problem])
+    found = hardware.kernels()
+    assert found.status == "warn" and problem in found.detail
+    assert "slower" in found.remedy and ("lesson 33" in found.remedy) is lesson
 
 
 def test_what_an_interrupted_save_left_is_found_and_named(monkeypatch, tmp_path):

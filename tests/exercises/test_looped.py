@@ -1,10 +1,13 @@
 """How the checks of lesson 33 look at the way in which an answer is written."""
 
 import builtins
+import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numba
+import numpy as np
 import pytest
 
 from lora_lab.exercises import looped, tasks
@@ -37,24 +40,41 @@ def test_where_numba_cannot_be_imported_right_numbers_are_enough(
     takes(ANSWER)
 
 
-def _while(n: int) -> int:
-    while n > 0:
-        n -= 1
-    return n
+def restored(*lines: str) -> Callable[..., Any]:
+    """A program of these lines, in a file of its own as a cell is."""
+    code = "\n    ".join(["def program(block, packed, absmax, levels, block_size, out):", *lines, "return out"])
+    made: dict[str, Any] = {"np": np}
+    exec(compile(code, "<a cell>", "exec"), made)
+    return made["program"]
 
 
-def _for(n: int) -> int:
-    for i in range(n):
-        n += i
-    return n
+NUMBER_BY_NUMBER = {
+    "for": ("for n in range(block_size): out[n] = levels[packed[n // 2] >> 4]",),
+    "while": ("n = 0", "while n < block_size:", "    out[n] = levels[packed[n // 2] >> 4]", "    n += 1"),
+    "list": ("codes = [byte >> 4 for byte in packed]",),
+    "sum": ("total = sum(levels[byte >> 4] for byte in packed)",),
+    "map": ("codes = list(map(lambda byte: byte >> 4, packed))",),
+}
+WHOLE = {
+    "halves": (
+        "for first, half in enumerate((packed >> 4, packed & 15)): out[first::2] = levels[half] * absmax[block]",
+    ),
+    "stack": ("out[:] = levels[np.stack([packed >> 4, packed & 15], axis=1).reshape(-1)] * absmax[block]",),
+}
 
 
-@pytest.mark.parametrize("answer", [_while, _for, lambda n: [i + 1 for i in n], lambda n: sum(i for i in n)])
-def test_a_loop_is_seen_in_a_function_and_in_what_stands_within_it(answer: Callable[[int], Any]) -> None:
+@pytest.mark.parametrize("lines", NUMBER_BY_NUMBER.values(), ids=NUMBER_BY_NUMBER)
+def test_what_goes_from_number_to_number_is_no_program_of_a_gpu(lines: tuple[str, ...]) -> None:
     with pytest.raises(tasks.Wrong, match="does not go from byte to byte"):
-        looped.whole(answer)
+        looped.whole(restored(*lines))
 
 
-def test_what_has_no_loop_or_no_code_of_python_is_taken() -> None:
-    looped.whole(lambda n: n + 1)
-    looped.whole(len)
+@pytest.mark.parametrize("lines", WHOLE.values(), ids=WHOLE)
+def test_what_handles_its_block_as_a_whole_is_one_even_in_a_loop_over_halves(lines: tuple[str, ...]) -> None:
+    before = sys.gettrace()
+    looped.whole(restored(*lines))
+    assert sys.gettrace() is before
+
+
+def test_a_program_that_is_no_function_of_python_is_taken() -> None:
+    looped.whole(partial(lambda *given: None))

@@ -43,6 +43,16 @@ def test_restoring_by_a_kernel_is_the_readable_path_bit_for_bit(dtype, double, k
     assert called == ["restore"] * len(BLOCKS) * len(TAILS)  # one each, whatever the constants
 
 
+def test_a_package_that_is_missed_only_while_kernels_compile_is_said(kind, monkeypatch):
+    def misses(*given):
+        raise ModuleNotFoundError("No module named 'setuptools'")
+
+    monkeypatch.setattr(kind.module, "restore", misses)
+    with pytest.warns(UserWarning, match="cannot serve here .ModuleNotFoundError: No module named 'setuptools'"):
+        quant.quantize(kind.normal(100))
+    assert not trial.missing
+
+
 def test_each_group_of_256_quantized_constants_has_its_scale(kind, called):
     """Scales far apart, in 313 blocks, so that no group's could stand for another's."""
     blocks = kind.normal(313, 16) * torch.linspace(1, 100, 313, device=kind.device)[:, None]

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lora_lab import quant
-from lora_lab.quant import products, slabs
+from lora_lab.quant import double, products, slabs
 from lora_lab.quant.kernels import Part, dispatch, trial
 from lora_lab.quant.stored import Stored
 from tests.helpers.kernels import BLOCKS, BOOKS, DTYPES, NUMBA, normal, readable, same
@@ -665,3 +665,7 @@ def test_a_zero_without_memory_is_left_to_the_readable_path(called):
     """As autograd makes one for a derivative that is zero everywhere."""
     zeros = torch._efficientzerotensor(20_000)
     assert same(quant.quantize(zeros).packed, readable(lambda: quant.quantize(zeros)).packed) and called == []
+
+
+def test_a_group_of_constants_is_as_large_for_a_loop_as_for_the_format():
+    assert cpu.loops.GROUP == double.BLOCK_SIZE

@@ -247,7 +247,7 @@ guessed.against(valid_after=round(100 * after["valid JSON"]), fields_after=round
 
 # %% tags=["guess:fields_control", "guess:reads_control", "slide"]
 fields_control = 30  #? % of fields right, after training on other people's JSON | 50: that a perfect form brings half of the content along; each value must be looked up | 95: that the content comes from the base, whatever the answers say; the answers teach whether to look | 30: that some values are still looked up; wrong answers teach not to look
-reads_control = 90  #? % of reading questions right, after the same | 100: that training on JSON leaves plain questions alone; it changes how passages are used at all | 65: that it forgets a little; it was taught, 800 times, not to look
+reads_control = 90  #? % of reading questions right, after the same | 100: that training on JSON leaves plain questions alone; it changes how passages are used at all | 65: that it forgets a third; it was taught, 800 times, not to look
 
 # %% tags=["nbval-ignore-output"]
 guessed = guesses(fields_control=fields_control, reads_control=reads_control)
@@ -290,7 +290,7 @@ guessed.against(fields_control=round(100 * control["fields right"]), reads_contr
 
 # %% tags=["guess:few_shot", "guess:tuned", "slide"]
 few_shot = 50  #? % all fields right with examples in the request, at best | 95: that examples show the content as they show the form; they show what an answer looks like | 60: that what a chat model writes well it has also read well; this one is small
-tuned = 70  #? % all fields right after 30 steps of QLoRA | 30: that 240 examples are too few for a real model | 50: that 4 bits cost half of the skill | 70: that so small a model still misreads three passages in ten
+tuned = 70  #? % all fields right after 30 steps of QLoRA | 30: that 240 are too few; they show where to look | 50: that 4 bits cost half of the skill | 70: that so small a model misreads many; training cures that
 
 # %%
 guessed = guesses(few_shot=few_shot, tuned=tuned)  # this cell reads the records; the next one shows them

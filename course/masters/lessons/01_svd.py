@@ -58,7 +58,7 @@ show.figure(*show.cuts({"the house": house, "shuffled": shuffled}, ranks=[]))
 # **Guess:** how many of the 64 layers hold nine tenths of the energy, here and there?
 
 # %% tags=["guess:house_90", "guess:shuffled_90", "slide"]
-house_90 = 20  #? layers of 64, for 90 % of the energy of the house | 58: nine tenths of the layers, as if all were equally strong | 45: that the detail of roof, sun and window needs most layers; straight edges are columns times rows | 20: that a few strong layers hold most, which is so; straight edges need even fewer
+house_90 = 20  #? layers of 64, for 90 % of the energy of the house | 58: nine tenths of the layers, as if all were equally strong | 45: that the detail of roof, sun and window needs most layers; sky and wall are columns times rows | 20: that a few strong layers hold most, which is so; sky and wall need even fewer
 shuffled_90 = 50  #? layers of 64, for 90 % of the energy of the shuffled house | 3: the same numbers, so the same layers; what counts is where they stand | 60: noise needs nearly every layer; even noise has some layers that are stronger
 
 # %% [markdown]
@@ -135,7 +135,7 @@ show.rank_explorer({"the house": house, "shuffled": shuffled}, r=4)
 
 # %% tags=["guess:closer", "guess:luckiest", "slide"]
 closer = 20  #? rivals of 1,000 that miss less than your cut | 250: half of those that were moved, as if every step could go up or down; at the lowest point all ways lead up | 50: the 5 % that are lucky in any test; here luck does not help | 20: that a small step in a lucky direction helps; from the lowest point none does
-luckiest = 40  #? % of the energy, missed by the luckiest of the 500 drawn ones | 6: that one of 500 draws comes near; four rows among 96 numbers have too many ways to go wrong | 50: that good columns make up for half of what random rows lack
+luckiest = 40  #? % of the energy, missed by the luckiest of the 500 drawn ones | 6: that one of 500 draws comes near; four rows of 96 numbers have too many ways to go wrong | 50: that good columns mend half; but they only mix four rows
 
 # %%
 guessed = guesses(closer=closer, luckiest=luckiest)
@@ -256,9 +256,9 @@ guessed.against(delta_90=round(directions["ΔW"][1]))
 # **Guess** for r = 16 of 192.
 
 # %% tags=["guess:top_16", "guess:random_16", "guess:random_tokens", "slide"]
-top_16 = 50  #? % of answers right, with the strongest 16 directions | 8: the share of directions, 16 of 192; they are not equally strong | 25: that the many weak directions do most of the work | 50: that they do half of it; they do less
+top_16 = 50  #? % of answers right, with the strongest 16 directions | 8: the share of directions, 16 of 192; they are not equally strong | 25: that the many weak directions do most of the work | 50: that weak ones do half; they do less
 random_16 = 20  #? % of answers right, with 16 random directions, as strong | 75: that number and strength decide; it matters which directions they are | 8: the share of directions, 16 of 192; a behaviour does not come in slices | 20: that random directions do a part of the task; an answer needs all its tokens
-random_tokens = 60  #? % of tokens right, with the same 16 random directions | 50: that nothing moves while no answer is right; an answer needs all its tokens | 97: that tokens are easy once the change is strong enough; it also matters which directions they are
+random_tokens = 60  #? % of tokens right, with the same 16 random directions | 50: that nothing moves while no answer is right; an answer needs all its tokens | 97: that tokens are easy once the change is strong enough; its directions matter, too
 
 # %%
 guessed = guesses(top_16=top_16, random_16=random_16, random_tokens=random_tokens)

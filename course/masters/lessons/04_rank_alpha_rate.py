@@ -253,7 +253,7 @@ show.table(rows, headers, "Loss on validation, mean and range of three seeds")
 # fails: at rank 1, s = 32 lets B learn 32 times as fast as A. There **α/√r** is best.
 #
 # Why? In the first step Adam moves each number of B by η. Each output of a layer is a sum of r terms, one for each
-# number of A x. On one input Adam gives every term's move, s · η times that number, the sign that lowers the loss: they add
+# number of A x. On one input Adam moves every term, by s · η times that number, so that the loss falls: the moves add
 # up. Count the terms:
 
 # %% tags=["slide"]
@@ -279,7 +279,7 @@ for rule, number in numbers.items():
     lowest[rule] = min(panels[rule][64].values())
     rows.append([rule, *cells, f"{lowest[rule]:.2f}"])
 headers = ["the best rate", "r = 1 to 16, by the count", "measured", "r = 16 to 64, by the count", "measured"]
-show.table(rows, [*headers, "loss of r = 64 at its best"], "Seed 0. The constant's ÷ 8 is 2 · 4, not the root of 64.")
+show.table(rows, [*headers, "loss of r = 64 at its best"], "Seed 0. r = 1 to 64, constant: ÷ 8 is 2 · 4, not √64.")
 
 # %% [markdown]
 # From 16 upward the count is right for all three rules. Below it is not: perhaps A, too, bears only so high a rate, and no

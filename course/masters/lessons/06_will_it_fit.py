@@ -155,9 +155,9 @@ for place, run in enumerate(sized):
 
 # %% tags=["guess:median_error", "slide"]
 median_error = 10  #? % by which the estimate misses a measured peak, in the median of 61 runs
-# | 10: what one allows a formula: but this one counts tensor by tensor, and each has a size
+# | 10: what one allows a formula: but this one counts tensors, whose sizes are known
 # | 5: close, as forecasts go: but the sizes of tensors are no forecast, they add up
-# | 20: what one forgives a rule of thumb: but this one counts tensor by tensor, and each has a size
+# | 20: what one forgives a rule of thumb: but this one counts tensors, whose sizes are known
 
 # %% tags=["reveal", "slide"]
 guessed = guesses(median_error=median_error)

@@ -221,7 +221,7 @@ checkpointed = check("checkpointed", checkpointed)
 # %% tags=["guess:activations_left", "slide"]
 activations_left = 3  #? GB of activations at the peak of the same step with checkpointing
 # | 0: all are made again, so none seems to stay: but they are made from what enters each layer, and that stays
-# | 6: half of them: but a layer keeps 200,840 bytes of a token, and what enters is 8,192
+# | 6: half of them: but a layer keeps 186,000 bytes of a token, and what enters is 8,192
 # | 1: with one repeated layer: but the peak is in the loss, and then none is repeated
 # | 3.7: the logits counted as well: they are no activations here
 
@@ -281,7 +281,7 @@ lora_keeps = 70  #? kept per token by a layer with PEFT's LoRA as it comes, bf16
 # | 1: "it trains 1 %": what is kept follows the inputs, not the number of weights that train
 # | 90: the frozen norms keep less, and the rest is the same: true if adapters share their input
 # | 112: a copy for each adapter, in 16 bits: that is what the Trainer's autocast makes of it
-# | 200: as if all that is kept were doubled: only adapters' inputs are; gate, up and the attention's stay as they were
+# | 200: as if all that is kept doubled: only adapters' inputs grow; gate, up and the attention's stay as they were
 
 # %% tags=["nbval-ignore-output"]
 import peft

@@ -39,7 +39,7 @@ def blocks_of(model):  # each matrix as blocks of 64 weights
 # Levels should stand where weights are. **Guess:** how many percent of the weights are smaller than half of their block's absmax?
 
 # %% tags=["guess:within_half", "slide"]
-within_half = 60  #? % of the weights below half of their block's absmax | 50: as if weights were spread evenly; they start as normal numbers, and training keeps the bell | 99: as if absmax were far out; of 64 normal weights it is at about 2.4 standard deviations
+within_half = 60  #? % of the weights below half of their block's absmax | 50: as if weights were spread evenly; they start as normal numbers, and training keeps the bell | 99: as if absmax were far out; of 64 normal weights it is at about 2.6 standard deviations
 
 # %% tags=["reveal", "nbval-ignore-output", "slide"]
 guessed = guesses(within_half=within_half)
@@ -163,7 +163,7 @@ print(f"equal to the table inside bitsandbytes, all 32 bits: {int(same_bits.sum(
 # how many of its 16 levels equal the published ones in every bit?
 
 # %% tags=["guess:same_levels", "slide"]
-same_levels = 14  #? of 16 levels that all-float64 arithmetic gives equal in every bit | 16: more digits seem to be never worse; but the published table has its own roundings in it | 1: as if only zero could survive; the ends and a few others do
+same_levels = 14  #? of 16 levels that all-float64 arithmetic gives equal in every bit | 16: more digits seem to be never worse; but the published table has its own roundings in it | 1: as if only zero could survive; the ends and one more do
 
 # %% tags=["slide"]
 guessed = guesses(same_levels=same_levels)
@@ -259,7 +259,7 @@ show.table(rows, ["weights", *books, "least"], "Error × 10³, blocks of 64, a s
 # optimal for normally distributed weights" (abstract). Equal use would be 6.25 % each.
 
 # %% tags=["guess:least_used", "slide"]
-least_used = 5  #? % of normal weights that go to NF4's least used code, blocks of 64 | 6: that is equal use, which the construction does not give | 0.1: as if the ends were hardly reached; but every block's absmax goes to one of them
+least_used = 5  #? % of normal weights that go to NF4's least used code, blocks of 64 | 6: that is equal use, which blocks of 64 do not give | 0.1: as if the ends were hardly reached; but every block's absmax goes to one of them
 
 # %% tags=["nbval-ignore-output", "slide"]
 def usage(blocks, levels):  # -> the share of each code, [16]

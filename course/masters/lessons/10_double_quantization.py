@@ -150,7 +150,7 @@ stored = quant.quantize(weight, double_quant=True)
 # quantization" (section 3). **Guess** what that is worth.
 
 # %% tags=["guess:uncentred", "slide"]
-uncentred = 2  #? times as large is the squared error of the constants without subtracting the mean
+uncentred = 2  #? squared error of constants without subtracting the mean, divided by that with it
 # | 1: "a shift changes nothing": but the scale then reaches from zero to the largest constant
 # | 4: half of the levels are negative and lie idle: true, but this map is also coarsest far from zero
 

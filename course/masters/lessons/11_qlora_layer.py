@@ -296,7 +296,7 @@ show.table(rows, ["tokens in a pass", "time, frozen four bits over dense"], "Thi
 # **Guess** for 4,096 tokens:
 
 # %% tags=["guess:longer_step", "slide"]
-longer_step = 30  #? % longer than LoRA with 16-bit weights takes QLoRA at 4,096 tokens, our layers, H100
+longer_step = 30  #? % by which QLoRA's step is longer than 16-bit LoRA's, 4,096 tokens, our layers, H100
 # | 42: "slower by a constant factor": the cost per pass is fixed, so more tokens share it
 # | 30: "a little less than 42": the cost per pass is fixed, and the step grows with its tokens
 # | 100: "everything is restored twice, so twice the time": restoring is a small part of a long product

@@ -46,7 +46,7 @@ show.table([[run, *percents(shares)] for run, shares in report.items()], ["% rig
 # **Guess** by how much LoRA trails here.
 
 # %% tags=["guess:hidden_gap", "slide"]
-hidden_gap = 5  #? points that LoRA trails full fine-tuning on the code | 0: equal in the report, equal elsewhere; the report had no room for a difference | 50: LoRA trains an eighth of the numbers; but a thin update still changes every weight | 5: a few points, as tables usually part; a table at its ceiling says nothing of the size
+hidden_gap = 5  #? points that LoRA trails full fine-tuning on the code | 0: equal in the report, equal elsewhere; the report had no room for a difference | 50: LoRA trains an eighth of the numbers; but a thin update still changes every weight | 5: a few points, as ways usually differ; a table at its ceiling says nothing of the size
 
 # %% tags=["reveal", "slide"]
 guessed = guesses(hidden_gap=hidden_gap)
@@ -56,7 +56,7 @@ guessed.against(hidden_gap=100 * (sum(code["full"]) - sum(code["rank 16"])) / 3)
 
 # %% [markdown]
 # At their default rates LoRA trails on every seed, by 2.5 to 33.5 points. So we cut the JSON
-# task to 40 steps, and take facts beside it (the code returns in an optional table): sixty about twelve strangers, to be learned by heart.
+# task to 40 steps, and beside it sixty facts about twelve strangers, to be learned by heart (the code returns in an optional table).
 
 # %% [markdown] tags=["minutes:14"]
 # ## 2. The recipe
@@ -222,7 +222,7 @@ ahead = sum(a > b for a, b in zip(ours, theirs))
 guessed.against(facts_ahead=ahead, facts_half=100 * half)
 
 # %% [markdown]
-# None to be seen. But the interval is so wide that much harm would fit in. Could these runs have shown any?
+# No gap is seen. But the interval is so wide that much harm would fit in. Could these runs have shown any?
 # Ruin the base on purpose, with *two* bits (NF2, lesson 11). That is a
 # **[positive control](../course/glossary.md#positive-control)**: a test that does not see this harm says nothing of it.
 
@@ -389,8 +389,8 @@ guessed.against(qlora_share=100 * peaks["qlora"][1] / peaks["full"][1])
 
 # %% [markdown]
 # From LoRA to QLoRA only the stored weights shrink; gradients and optimizer states went with LoRA. In our step the
-# forward pass keeps most. In Llama-3.1-8B the weights are two thirds of LoRA's peak: four bits save 10 GB of 24.5, and mostly
-# what the forward pass keeps is left; checkpointing comes next. (Measured is 6 to 7 % more: the mask of padding.) QLoRA is slower, here 1.4 times (lesson 11).
+# forward pass keeps most. (Ours measures 7 to 8 % more: padding's mask.) In Llama-3.1-8B the weights are two thirds of LoRA's peak: four bits save 10 GB of 24.5, and mostly
+# what the forward pass keeps is left; checkpointing comes next. QLoRA is slower, here 1.4 times (lesson 11).
 
 # %% tags=["assert", "nbval-ignore-output"]
 assert same, "what was saved answers as what was trained"

@@ -152,7 +152,7 @@ def four_bits(dtype):
 # 128,256, width 4,096, embedding and head separate.) And what share of the parameters can train after it?
 
 # %% tags=["guess:cast_gb", "guess:can_train", "slide"]
-cast_gb = 0.3  #? GB that the call adds to Llama-3.1-8B at rest | 0: its name says prepare, so it seems to set flags only | 16: it casts all 8 billion to fp32: it leaves those that are in 4 bits
+cast_gb = 0.3  #? GB that the call adds to Llama-3.1-8B at rest | 0: its name says prepare, so it seems to set flags only | 16: two bytes more for all 8 billion: but those in 4 bits stay
 can_train = 1  #? % of the parameters that require a gradient after the call | 100: to prepare for training sounds like switching gradients on: it switches them off, everywhere | 1: the adapters': they come with the next call
 
 # %% tags=["reveal", "slide"]

@@ -133,7 +133,7 @@ merged_weight = check("merged_weight", merged_weight)
 # update a hundred times.
 
 # %% tags=["guess:drift", "slide"]
-drift = 10  #? times as far after 100 cycles as after the first | 100: every cycle seems to add an error of the same size | 10: errors seem to walk at random, and grow like the root of the number
+drift = 10  #? times as far from W after 100 cycles as after 1 | 100: every cycle seems to add an error of the same size | 10: errors seem to walk at random, and grow like the root of the number
 
 # %% tags=["nbval-ignore-output", "slide"]
 guessed = guesses(drift=drift)
@@ -328,7 +328,7 @@ show.table(rows, ["0.001, 320 steps", "loss held out, three seeds", "gain lost",
 # "LoRA adds no latency" is true of a merged one. **Guess**, for a dense base and one token at a time:
 
 # %% tags=["guess:beside", "slide"]
-beside = 1.1  #? times as long a token takes with the adapter beside the weight as merged | 1: A and B are thin, so their multiplications seem free | 6: three products in place of one, around every layer
+beside = 1.1  #? times as long a token takes with the adapter beside the weight as merged | 1: A and B are thin, so their multiplications seem free | 3: three products in place of one; but two are thin
 
 # %% tags=["nbval-ignore-output", "slide"]
 guessed = guesses(beside=beside)

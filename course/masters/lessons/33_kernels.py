@@ -1,7 +1,7 @@
 # %% [markdown] tags=["slide"]
 # # Kernels you can read
 #
-# Every QLoRA step restores each frozen weight twice or, with checkpointing, three times. On an H100 PyTorch's own operations took **1.06 ms** for
+# Every QLoRA step restores each frozen weight twice or, with checkpointing, three times. On an H100 PyTorch's operations, slice by slice, took **1.06 ms** for
 # one of 8192 × 8192, into bfloat16, where a copy of as many bytes took 0.06. How near a program of twenty lines comes, you will guess.
 #
 # By the end you have typed the loop that does it, know what bounds it, and have turned it into a GPU program.
@@ -14,7 +14,7 @@
 # ## 1. What a byte costs
 #
 # To restore a weight is hardly any work: a look-up and a multiplication. But numbers come from memory and go back there. A copy does nothing
-# else. The *bandwidth*, the most bytes that memory moves in a second, is measured by a copy and by a product that only reads: the better counts.
+# else. The *bandwidth*, the most bytes that memory moves in a second, is measured by a copy and by a sum, which only reads: the better counts.
 #
 # A layer's weight, [4096, 4096], as lesson 09 packs it: two codes a byte, one constant (*absmax*) for each 64 weights.
 
@@ -43,7 +43,7 @@ quant.use_kernels(False)  # the library's fast loops: off until later
 stored = quant.quantize(torch.randn(4096, 4096))
 packed, absmax, levels = stored.packed, stored.absmax, quant.NF4.values
 restored, other, n = torch.empty(4096, 4096), torch.randn(4096, 4096), 4096 * 4096
-copy, read = (lambda: restored.copy_(other)), (lambda: torch.mv(other, other[0]))  # a product with one vector only reads
+copy, read = (lambda: restored.copy_(other)), other.sum  # a sum only reads
 took = best({"copy": copy, "read": read})
 bandwidth = 1000 * max(2 * restored.nbytes / took["copy"], other.nbytes / took["read"])  # bytes a second
 rows = [["codes", f"{packed.nbytes / 1e6:.1f} MB"], ["constants", f"{absmax.nbytes / 1e6:.1f} MB"],
@@ -66,7 +66,7 @@ def in_lines():
 # **Guess:** when each result has its memory already, how many times as long as a copy of the restored weight do these lines take?
 
 # %% tags=["guess:times_copy", "slide"]
-times_copy = 3  #? times the copy's time, PyTorch's lines | 3: unpack, look up, multiply: but there are six results, each written, and some lines are slower than memory | 1: "as many bytes are written at the end": and by most lines before it | 2: unpack and look up, each a pass: there are six
+times_copy = 3  #? times the copy's time, PyTorch's lines | 3: unpack, look up, multiply: but there are six results, each written, and some lines are slower than memory | 1: "as many bytes are written at the end": and by two lines before it | 2: unpack and look up, each a pass: there are six
 
 # %% tags=["nbval-ignore-output", "slide"]
 guessed = guesses(times_copy=times_copy)
@@ -141,7 +141,7 @@ restore_loop = check("restore_loop", restore_loop)
 # Plain Python restores a 64th of the weight; its time is multiplied by 64. **Guess:** how many times as fast as Python is the same loop, compiled?
 
 # %% tags=["guess:compiled", "slide"]
-compiled = 100  #? times as fast as Python is the same loop, compiled | 100: so one reads of lists, or of lines with whole arrays; here every step goes through an object of NumPy's | 10: the usual "Python is ten times slower"; that is for code that mostly waits for libraries
+compiled = 100  #? times as fast as Python is the same loop, compiled | 100: one reads so of lists, or of lines with whole arrays; here every step goes through an object of NumPy's | 10: the usual "Python is ten times slower"; that is for code that mostly waits for libraries
 
 # %% tags=["nbval-ignore-output", "slide"]
 guessed = guesses(compiled=compiled)
@@ -164,7 +164,7 @@ show.table(rows, ["the whole weight", "time", "your loop = 1"])
 # processor's *[cache](../course/glossary.md#cache)*, and with the look-up taken out: code 5 becomes the number 5, wrong, but as many bytes.
 #
 # <details><summary>Is all of it won by fewer passes?</summary>No. On the core that we recorded six loops, each compiled by itself, took 15 ms, PyTorch's lines
-# 21 and your loop 4: PyTorch's own stacking and looking up are slow here. Passes are the rest.</details>
+# 21 and your loop 4: PyTorch's own stacking and looking up are slow here; passes are the rest.</details>
 
 # %% tags=["nbval-ignore-output"]
 @njit
@@ -179,15 +179,15 @@ def no_look_up(packed, absmax, block_size, out):
 
 
 spare = restored.view(-1).numpy()  # so that out keeps the right numbers
-took = best({"a copy": copy, "your loop": loop, "without look-ups": partial(no_look_up, *arrays[:2], 64, spare)})
+took = best({"a copy": copy, "your loop": loop, "without look-ups": partial(no_look_up, *arrays[:2], 64, spare)}, rounds=40)
 part = best({"your loop": partial(fast_loop, *few, 64, some), "without look-ups": partial(no_look_up, *few[:2], 64, spare[: n // 64])})
 rows = [[name, f"{took[name]:.1f} ms", f"{64 * part[name]:.1f} ms"] for name in part]
 rows.append(["a copy of as many bytes", f"{took['a copy'] * pass_bytes / 8:.1f} ms", ""])
 show.table(rows, ["", "the whole weight", "64 times a 64th, in the cache"])
 
 # %% [markdown]
-# <details><summary>What does your loop wait for?</summary>Not for memory: its two times are close. (If not, another program had the core: run the
-# cell again.) For look-ups: without them it takes far less. Where a number is looked up the compiler handles one at a time; without, several at
+# <details><summary>What does your loop wait for?</summary>Not for memory: its two times are close. For look-ups: without them it takes far less.
+# (If not, another program had the core: run the cell again.) Where a number is looked up the compiler handles one at a time; without, several at
 # once (*SIMD*), and then memory is the limit.</details>
 
 # %% [markdown] tags=["minutes:9"]
@@ -227,9 +227,9 @@ show.figure(*show.roofline(bandwidth, peak, dots, "your loop", f"Your loop reach
 # The corner lies where 2T / 4 = peak / bandwidth. Left of it only fewer bytes lift the bound. Right of it the product takes longer with every
 # token, and restoring becomes the smaller part.
 #
-# <details><summary>Why do dots hang under the roof?</summary>It is a limit, no promise: near the corner neither memory nor arithmetic is kept busy all the time. And it
-# counts no look-ups: they are the gap above your loop. (256 tokens far below the flat part?
-# Another program had the core: run it again.)</details>
+# <details><summary>Why do dots hang under the roof?</summary>It is a limit, no promise: PyTorch's product of one token is not its memory's best, and near the corner neither memory nor arithmetic is kept busy. And it
+# counts no look-ups: they are the gap above your loop. (256 tokens far below? Run it again: another
+# program had the core.)</details>
 
 # %% [markdown] tags=["minutes:15"]
 # ## 4. One change of thought: from a loop to a GPU
@@ -267,7 +267,7 @@ restore_program = check("restore_program", restore_program)
 # <details><summary>The same program in Triton, line for line (open it when yours is right)</summary>
 #
 # [Triton](https://triton-lang.org/main/getting-started/tutorials/01-vector-add.html) compiles Python for GPUs. Copied into a cell,
-# this runs without one (Triton is there on Linux).
+# this runs without one (on Linux).
 #
 # ```python
 # import os
@@ -326,7 +326,7 @@ show.table(rows, ["", "way", "kernels started", "time", "a copy's speed = 100%"]
 # For one token each restored weight is used once. So why write it to memory? Restore a number, multiply, forget: that reads 0.56 bytes for a
 # weight. Restoring first, and then multiplying, moves 8.6.
 #
-# **Your turn.** Importance: so bitsandbytes makes each new token. Difficulty: one loop. 6 minutes.
+# **Your turn.** Importance: so bitsandbytes makes one text's next token. Difficulty: one loop. 6 minutes.
 #
 # One output, number `row`, of $y = x\hat W^\top$: the blocks of its row, each times its numbers of x. Single numbers again, no whole arrays.
 
@@ -391,9 +391,10 @@ show.figure(*show.roofline(bandwidth, peak, dots, "fused, 1 token", title))
 # %% [markdown]
 # <details><summary>What does it wait for, and is it of use?</summary>On the core that we recorded it is *slower* than the dense product. It does not wait for bytes, as its dot far
 # under the roof says: it looks up and adds one number after the other. It is of use where the dense weight is *not there*: it beats restoring and multiplying. (It
-# does not? Another program had the core: run the cell again.) On this core NF4 saves memory, not time.</details>
+# does not? Another program had the core: run the cell again.) This loop saves memory, not time.</details>
 #
-# <details><summary>Are four bits faster anywhere?</summary>Where look-ups hide behind memory, or where there are none: codes of evenly spaced levels need none. For those, on Ampere and Ada GPUs,
+# <details><summary>Are four bits faster anywhere?</summary>Where look-ups hide behind memory, or cost little: sixteen levels fit one
+# register (`vpermps` looks sixteen codes up at once), and codes of evenly spaced levels need none. For those, on Ampere and Ada GPUs,
 # [Marlin](https://github.com/IST-DASLab/marlin), an "FP16xINT4 matmul kernel", "can deliver close to ideal (4x) speedups up to batchsizes of
 # 16-32 tokens".</details>
 
@@ -436,16 +437,16 @@ results("33")
 # - **Is this code worth a kernel?** Count the bytes that it moves and must move. Several passes over large tensors: yes. One product: no.
 #   Try `torch.compile` first: it took section 1's lines, into new memory, from 104 ms to 42; the library's kernel needs 30,
 #   most of it the new memory ([measured](https://github.com/lora-lab/lora_lab/blob/main/benchmarks/README.md)).
-# - **What does training gain?** On one core nothing at 256 tokens; on the H100 our layer's forward pass took 0.05 ms in place of 0.42.
+# - **What does training gain?** On one core nothing at 256 tokens; on the H100 a layer's forward pass (4096²) took 0.05 ms in place of 0.42.
 # - **Is my kernel good?** Near a copy of as many bytes, stop. Else take one thing out, time again.
-# - **Will four bits be faster?** For few tokens, fused, on a GPU: measure. For hundreds: no (H100: QLoRA's step took 1.4 times LoRA's). For thousands:
+# - **Will four bits be faster?** For few tokens, fused: measure. For hundreds: no (H100, starting kernels: 1.4 times LoRA's step). For thousands:
 #   hardly slower.
 #
 # ## What was not shown
 #
 # - Several cores: each lifts the flat part, the slope only until memory is busy.
-# - A GPU at work: its figures are a record. For one token (4096 × 4096) bitsandbytes' fused kernel takes two thirds of our layer's time;
-#   ours restores the weight first.
+# - A GPU at work: its figures are a record. For one token (4096²) bitsandbytes' kernel took 16 to 52 µs (quartiles), our three 55 to 79: starting
+#   them is most.
 #
 # ## What to try
 #
@@ -454,7 +455,7 @@ results("33")
 # - Run section 4's Triton program on a weight quantized with `block_size=32`; with two blocks a program.
 #
 # <details><summary>What we found with dot_codes</summary>On the core that we recorded: 4.9 ms as it is, 5.9 without look-ups, 5.7 in any order, and 1.5 with both,
-# where the dense product took 2.8. Only then may the compiler handle several numbers at once: the door that codes of evenly spaced levels open.</details>
+# where the dense product took 2.8. Only then may the compiler handle several numbers at once.</details>
 #
 # ## Three questions
 #

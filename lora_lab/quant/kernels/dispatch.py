@@ -34,11 +34,11 @@ class use_kernels:
     """Let kernels work where they serve, as they do from the start, or with False leave all to the readable path.
 
         quant.use_kernels(False)                from here on
-        with quant.use_kernels(False): ...      until its end; then as before
+        with quant.use_kernels(False): ...      until its end; then as before the call
 
-    For all threads. True also gives those another try that could not serve, or whose package was missing. The
-    environment variable LORA_LAB_KERNELS=off has them off from the start, and with =quiet no first call says what it
-    does.
+    For all threads: of two such blocks at once the last to end decides. True also gives those another try that could
+    not serve, or whose package was missing. The environment variable LORA_LAB_KERNELS=off has them off from the start,
+    and with =quiet no first call says what it does.
 
     Raises:
         TypeError: for anything but True and False.

@@ -14,14 +14,13 @@ from functools import partial
 import numba
 import numpy as np
 
-from lora_lab.quant.double import BLOCK_SIZE
-
 kernel = partial(numba.njit, nogil=True, cache=True, error_model="numpy")  # 1 / 0 is infinite, as in NumPy
-inlined = partial(kernel, inline="always")  # for what is done for each row or block: as calls both would be slower
+inlined = partial(kernel, inline="always")  # calls with so many arguments, one for each row or block, would cost more
 adding = partial(kernel, fastmath={"reassoc", "contract"})  # a sum may take its terms in any order; no more than that
 
 FLOAT32, BFLOAT16, FLOAT16 = range(3)
 
+GROUP = 256  # constants with one scale: `double.BLOCK_SIZE`, written out, since Numba looks at this file's date only
 RUN = 512  # values that are looked up before the first is multiplied, in whole blocks; 256 to 2048 are as fast
 CACHED = 4096  # values that are restored and used before the next: 16 KB, of the innermost cache's 32 or more
 
@@ -55,7 +54,10 @@ def restore(packed, pairs, constants, size, part, values, start, stop):
 
 @kernel
 def restore16(packed, pairs, constants, size, part, format, out, start, stop):
-    """The same in 16 bits, int16 [rows, n]: levels are looked up apart, and each product is rounded as it is made."""
+    """The same in 16 bits, int16 [rows, n]: levels are looked up apart, and each product is rounded as it is made.
+
+    So nothing waits for the rounding: in a pass of its own it would be one more that the look-ups do not hide.
+    """
     first, stride = part
     run = max(1, RUN // size)
     levels = np.empty(run * size, np.float32)
@@ -82,7 +84,7 @@ def _look_up(packed, pairs, first, pair):
 def _absmax(constants, block):
     """absmax, or table[code] · scale + mean."""
     absmax, codes, scale, mean, table = constants
-    return table[codes[block]] * scale[block // BLOCK_SIZE] + mean[0] if len(codes) else absmax[block]
+    return table[codes[block]] * scale[block // GROUP] + mean[0] if len(codes) else absmax[block]
 
 
 @kernel

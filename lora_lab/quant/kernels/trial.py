@@ -48,16 +48,14 @@ def passed(device: torch.device, dtype: torch.dtype, trial: Trial) -> Kernels | 
     cache = ""
     try:
         with _said_if_slow(f"{name} prepares {work} in {dtype} for this {device.type.upper()}, once"):
-            kernels: Kernels = importlib.import_module(MODULES[device.type])  # type: ignore[assignment]
+            if (kernels := _module(device, name)) is None:
+                return None
             if kernels.INTERPRETED:
                 problem = f"{name} is told to leave them to Python, which takes a thousand times as long"
             elif trial(kernels, device, dtype):
                 return kernels
             else:
                 problem = f"their numbers in {dtype} are not those of the formula"
-    except ModuleNotFoundError:
-        missing.add(name)
-        return None
     except Exception as error:  # a compiler can fail in any way: no cache to write to, a device it does not know
         problem = f"{type(error).__name__}: {first_line(error)}"
         if isinstance(error, OSError | EOFError | pickle.UnpicklingError) or "cannot cache" in problem:
@@ -67,6 +65,16 @@ def passed(device: torch.device, dtype: torch.dtype, trial: Trial) -> Kernels | 
         problems.append(said)
         warnings.warn(f"{said}{cache}; quant.use_kernels(True) tries again", stacklevel=2)
     return None
+
+
+def _module(device: torch.device, name: str) -> Kernels | None:
+    """The kernels of a device, if its compiler is installed."""
+    try:
+        module: Kernels = importlib.import_module(MODULES[device.type])  # type: ignore[assignment]
+    except ModuleNotFoundError:
+        missing.add(name)
+        return None
+    return module
 
 
 def forget() -> None:

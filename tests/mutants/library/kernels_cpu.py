@@ -11,8 +11,8 @@ BOTH = "tests/quant/test_kernels.py::"
 MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         file="lora_lab/quant/kernels/loops.py",
-        before="* scale[block // BLOCK_SIZE] + mean[0] if",
-        after="* scale[block // BLOCK_SIZE] if",
+        before="* scale[block // GROUP] + mean[0] if",
+        after="* scale[block // GROUP] if",
         test=BOTH + "test_restoring_by_a_kernel_is_the_readable_path_bit_for_bit[Numba-torch.float32-dynamic8]",
         wrong="a kernel does not add the mean of the constants again",
     ),
@@ -240,7 +240,7 @@ if importlib.util.find_spec("numba") is None:  # then the tests above are skippe
         ),
         Mutation(
             file="lora_lab/quant/kernels/loops.py",
-            before="* scale[block // BLOCK_SIZE]",
+            before="* scale[block // GROUP]",
             after="* scale[block // 65536]",
             test=BOTH + "test_each_group_of_256_quantized_constants_has_its_scale[Numba]",
             wrong="all groups of constants have the first one's scale",
