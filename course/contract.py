@@ -20,6 +20,7 @@ NOT_TEACHING = {"guess", "check", "assert", "optional"}  # kinds of cells that a
 
 _FENCE = re.compile(r"^```.*?^```[^\n]*$", re.DOTALL | re.MULTILINE)
 _DETAILS = re.compile(r"<details>.*?</details>", re.DOTALL)
+_MARKDOWN = re.compile(r"`|\]\(|\*[^ *][^*]*\*|\$")
 _HEADING = re.compile(r"^## +(.+?)\s*$", re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)|(?:href|src)=[\"']([^\"']+)")
 _SCHEMATIC = re.compile(r"\bshow\.\w+_(?:schematic|diagram)\(")
@@ -39,6 +40,7 @@ def lesson(notebook: NotebookNode, name: str) -> Iterator[str]:
     yield from _code_findings(code)
     yield from _task_findings(cells, start=name.startswith("00"))
     yield from _word_findings(prose)
+    yield from _fold_findings(prose)
     yield from _opening_findings(prose)
     yield from _section_findings(prose)
     if not name.startswith("00"):
@@ -86,6 +88,14 @@ def _word_findings(prose: Cells) -> Iterator[str]:
         yield f"{open_words} words of markdown, at most {MAX_WORDS}: cut, or fold what is optional"
     if folded_words > MAX_FOLDED_WORDS:
         yield f"{folded_words} folded words (hints, answers, optional parts), at most {MAX_FOLDED_WORDS}: cut"
+
+
+def _fold_findings(prose: Cells) -> Iterator[str]:
+    for number, cell in prose:
+        for fold in _DETAILS.findall(cell.source):
+            if _MARKDOWN.search(as_it_stands := fold.split("\n\n")[0]):
+                begins = as_it_stands.removeprefix("<details>")[:40]
+                yield f"cell {number}: markdown in the fold {begins}… is shown as it stands: a blank line before it"
 
 
 def _opening_findings(prose: Cells) -> Iterator[str]:

@@ -400,7 +400,7 @@ ELSEWHERE = {
     "break_even": ["2,048 tokens"],
     "plain_gb": ["LoRA 32 GB"],
     "ruined_facts": ["1.29 times the operations", "Full shows 1.29"],
-    "beside": ["0.024 1.35 1.44"],
+    "beside": ["full: 1.34 times the memory"],
     "h100_minutes": ["7 to 16 minutes"],
 }
 

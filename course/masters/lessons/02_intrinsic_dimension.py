@@ -36,8 +36,12 @@ show.figure(*show.subspace_schematic(small))
 #
 # Our P is as simple as it gets: each weight listens to one number of z, with a random sign. `column[i]` says to which number weight i listens, `sign[i]` is +1 or −1.
 #
-# <details><summary>Whose method is this?</summary>Li et al. ([arXiv 1804.08838](https://arxiv.org/abs/1804.08838), 2018).
-# They use dense, sparse and Fastfood matrices for P; a dense one would have D · d numbers.</details>
+# <details><summary>Whose method is this?</summary>
+#
+# Li et al. ([arXiv 1804.08838](https://arxiv.org/abs/1804.08838), 2018).
+# They use dense, sparse and Fastfood matrices for P; a dense one would have D · d numbers.
+#
+# </details>
 #
 # **Your turn.** Importance: the whole method. Difficulty: one line. 5 minutes.
 #
@@ -356,8 +360,12 @@ for runs in panels.values():
 #
 # 2. Why does the shadow of a good solution fail, although the subspace holds another solution?
 #
-# <details><summary>Answer</summary>Projecting keeps about d/D of *one* solution's move. The subspace meets the set of
-# solutions elsewhere, usually further away from θ₀. Only a search inside finds that point.</details>
+# <details><summary>Answer</summary>
+#
+# Projecting keeps about d/D of *one* solution's move. The subspace meets the set of
+# solutions elsewhere, usually further away from θ₀. Only a search inside finds that point.
+#
+# </details>
 #
 # 3. Is LoRA a random subspace?
 #

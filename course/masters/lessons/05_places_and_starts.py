@@ -248,17 +248,25 @@ show.table(rows, ["start", *(f"rate {lr:g}" for lr in rates)], "New facts, exact
 # its own rate, no two starts part on new facts. **On the cipher three lie above Kaiming with every seed.** One is Gaussian,
 # only a larger A: compare the norms.
 #
-# <details><summary>What others found</summary>PiSSA's authors: it "consistently outperforms LoRA under identical
+# <details><summary>What others found</summary>
+#
+# PiSSA's authors: it "consistently outperforms LoRA under identical
 # experimental setups", over 12 models. With one identical rate, the rate would have decided here. Lee et al. ([2026,
 # abstract](https://arxiv.org/abs/2602.04998)) searched rate, batch size, rank and duration for plain LoRA and nine
 # variants, on mathematics, commonsense, code and instruction following: "once learning rates are properly tuned, all
 # methods achieve similar peak performance (within 1-2%)". Our new facts agree, our cipher does not, in runs of 100
-# steps.</details>
+# steps.
 #
-# <details><summary>In PEFT</summary>`init_lora_weights="gaussian"`, `"pissa"`, `"orthogonal"`; LoRA+ is
+# </details>
+#
+# <details><summary>In PEFT</summary>
+#
+# `init_lora_weights="gaussian"`, `"pissa"`, `"orthogonal"`; LoRA+ is
 # `create_loraplus_optimizer`. Gaussian's A has standard deviation 1/r: 3 times Kaiming's at width 192 and r = 8, about 7
 # times at width 4,096 and r = 16. PEFT's PiSSA changes the base's weights, so the adapter fits only that base unless it is
-# converted when saved.</details>
+# converted when saved.
+#
+# </details>
 
 # %% [markdown] tags=["minutes:12"]
 # ## 4. What is a decision worth?
@@ -398,12 +406,16 @@ print("dots that do not overlap, at the last step:", "; ".join(show.choices.apar
 #
 # **More examples paid, with every seed.** [Dropout](../course/glossary.md#dropout) cost answers with many; with few, the dots overlap.
 #
-# <details><summary>Why so harmless?</summary>That one run turns at step 30, falls again to step 60, and never comes back
+# <details><summary>Why so harmless?</summary>
+#
+# That one run turns at step 30, falls again to step 60, and never comes back
 # to its lowest. The two others with 16 examples and no dropout turn at 80 and 70 and hardly rise. In seven of the eleven the lowest loss *is* the last step, the same weights.
 # What your rule would have kept was not scored. A small rank, and a rate that decays to zero, may already hold the adapter
 # back. Biderman et al. ([2024](https://arxiv.org/abs/2405.09673), abstract): "LoRA mitigates forgetting
 # more than common regularization techniques such as weight decay and dropout". And patience 2 is short: with 16 examples
-# and dropout, seed 1 is stopped by one bump, and its loss would have fallen further.</details>
+# and dropout, seed 1 is stopped by one bump, and its loss would have fallen further.
+#
+# </details>
 
 # %% tags=["assert", "nbval-ignore-output"]
 assert max(gaps) < 0.02, "the budgets are equal within two percent"

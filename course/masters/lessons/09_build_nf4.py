@@ -459,9 +459,13 @@ results("09")
 #
 # 3. "NF4 is information-theoretically optimal, so no 4-bit table can do better on normal weights." What do you say?
 #
-# <details><summary>Answer</summary>Its codes are used from under 2 % to over 9 %, with an [entropy](../course/glossary.md#entropy) of 3.88 bits, not 4. A table
+# <details><summary>Answer</summary>
+#
+# Its codes are used from under 2 % to over 9 %, with an [entropy](../course/glossary.md#entropy) of 3.88 bits, not 4. A table
 # that does use all equally has twice the error. And a Lloyd table has about a tenth less error than NF4 on normal weights in blocks of 64.
-# Each aim has another optimum.</details>
+# Each aim has another optimum.
+#
+# </details>
 #
 # ## Next
 #

@@ -364,9 +364,13 @@ results("11")
 #
 # 2. A 4-bit model trains with more memory than the 16-bit one. What do you look for?
 #
-# <details><summary>Answer</summary>A dense weight that autograd keeps: `F.linear(x, dequantize(...))` without a rule of its
+# <details><summary>Answer</summary>
+#
+# A dense weight that autograd keeps: `F.linear(x, dequantize(...))` without a rule of its
 # own. Eight layers of 512 × 512 then keep 8.4 MB, with the rule 0. For Llama-2-7B that is 12.95 GB on top of 3.87. With PEFT look first for embeddings and head cast to fp32
-# (<code>prepare_model_for_kbit_training</code>) and for missing checkpointing.</details>
+# (<code>prepare_model_for_kbit_training</code>) and for missing checkpointing.
+#
+# </details>
 #
 # 3. Somebody measured that QLoRA trains 40 % slower. When is that true?
 #

@@ -318,9 +318,13 @@ show.table(rows, ["0.001, 320 steps", "loss held out, three seeds", "gain lost",
 # - Merging into the **original** W is safe here, though the adapter was trained on Ŵ. So is rounding that sum: W lies
 #   between the levels.
 #
-# <details><summary>Does it matter whether 2 or 3?</summary>Ŵ + ΔW is what was trained, exactly. W + ΔW loses nothing on
+# <details><summary>Does it matter whether 2 or 3?</summary>
+#
+# Ŵ + ΔW is what was trained, exactly. W + ΔW loses nothing on
 # average over the 18 adapters, but −5 to 7 % on single ones. Measure yours on validation. PEFT, whose merge into a 4-bit layer
-# is merge 4, warns of "different generations due to rounding errors" (`tuners/lora/bnb.py`).</details>
+# is merge 4, warns of "different generations due to rounding errors" (`tuners/lora/bnb.py`).
+#
+# </details>
 
 # %% [markdown] tags=["minutes:5"]
 # ## 5. What not merging costs
@@ -387,9 +391,13 @@ show.table(rows, ["what, and read back by", "on disk", "largest change of a scor
 # %% [markdown]
 # bfloat16 keeps 8 significant bits, f16 keeps 11.
 #
-# <details><summary>A trap of [GGUF](../course/glossary.md#gguf)</summary>Positions are encoded by turning the numbers that W_q and W_k produce, in pairs.
-# llama.cpp keeps the two rows of a pair side by side, transformers half a head apart. Whoever forgets to reorder them gets
-# nonsense.</details>
+# <details><summary>A trap of GGUF</summary>
+#
+# Positions are encoded by turning the numbers that W_q and W_k produce, in pairs.
+# [GGUF](../course/glossary.md#gguf) keeps the two rows of a pair side by side, transformers half a head apart. Whoever forgets to reorder them gets
+# nonsense.
+#
+# </details>
 #
 # What servers want, by their documentation ([vLLM](https://github.com/vllm-project/vllm/blob/main/docs/features/lora.md)
 # and its [4 bits](https://docs.vllm.ai/en/latest/features/quantization/bnb/),
@@ -406,8 +414,12 @@ show.table(rows, ["what, and read back by", "on disk", "largest change of a scor
 # llama-cli -m merged-q4.gguf
 # ```
 #
-# <details><summary>Does any of them warn?</summary>llama.cpp, of a file that is quantized already: `--allow-requantize` "can
-# severely reduce quality compared to quantizing from 16bit or 32bit". A dense file that stands on levels looks like any other.</details>
+# <details><summary>Does any of them warn?</summary>
+#
+# llama.cpp, of a file that is quantized already: `--allow-requantize` "can
+# severely reduce quality compared to quantizing from 16bit or 32bit". A dense file that stands on levels looks like any other.
+#
+# </details>
 
 # %% tags=["assert"]
 numbers = memory.estimate("llama-3.1-8b", "lora", r=16).trainable_params
@@ -462,9 +474,13 @@ for (step, way), model in live.items():
 #
 # 1. The merged model answers like the base, and no error was raised. What do you look at first?
 #
-# <details><summary>Answer</summary>Into what it was merged. If into 4-bit layers, `lora.requantization_losses` says what
+# <details><summary>Answer</summary>
+#
+# Into what it was merged. If into 4-bit layers, `lora.requantization_losses` says what
 # arrives of the update; merge anew into the [dequantized](../course/glossary.md#dequantized) or the original weight. Then: is it the right base, was α/r applied,
-# is the chat template the one of training?</details>
+# is the chat template the one of training?
+#
+# </details>
 #
 # 2. Q(W + ΔW) and Q(Ŵ + ΔW) end on the same sixteen levels. Why does the first keep 99 % of a small update and the second 2 %?
 #

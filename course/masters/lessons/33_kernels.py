@@ -186,9 +186,13 @@ rows.append(["a copy of as many bytes", f"{took['a copy'] * pass_bytes / 8:.1f} 
 show.table(rows, ["", "the whole weight", "64 times a 64th, in the cache"])
 
 # %% [markdown]
-# <details><summary>What does your loop wait for?</summary>Not for memory: its two times are close. For look-ups: without them it takes far less.
+# <details><summary>What does your loop wait for?</summary>
+#
+# Not for memory: its two times are close. For look-ups: without them it takes far less.
 # (If not, another program had the core: run the cell again.) Where a number is looked up the compiler handles one at a time; without, several at
-# once (*SIMD*), and then memory is the limit.</details>
+# once (*SIMD*), and then memory is the limit.
+#
+# </details>
 
 # %% [markdown] tags=["minutes:9"]
 # ## 3. The roof over every kernel
@@ -271,7 +275,7 @@ restore_program = check("restore_program", restore_program)
 #
 # ```python
 # import os
-# os.environ["TRITON_INTERPRET"] = "1"                      # Python plays the GPU: for tensors on the CPU
+# os.environ["TRITON_INTERPRET"] = "1"                  # Python plays the GPU
 # import triton
 # import triton.language as tl
 #
@@ -290,7 +294,7 @@ restore_program = check("restore_program", restore_program)
 # ```
 #
 # `SIZE`, a power of two, is known when it is compiled. `packed` stands for an address, `packed + byte` for one for each of my bytes. `tl.join` puts two side by
-# side, as `np.stack` does. A group of threads, 128 unless told otherwise, does one program together (CUDA calls it a block: not our block of weights);
+# side. A group of threads, 128 unless told otherwise, does one program together (CUDA calls it a block, not ours);
 # with 64 numbers half have nothing to do, so the [library's](https://github.com/lora-lab/lora_lab/blob/main/lora_lab/quant/kernels/cuda.py) takes several
 # blocks at a time. Triton promises GPUs from compute capability 8.0 on; a T4 has 7.5.</details>
 #
@@ -389,14 +393,22 @@ title = f"Fused, at {share:.0%} of its roof{': bytes are not its limit' if share
 show.figure(*show.roofline(bandwidth, peak, dots, "fused, 1 token", title))
 
 # %% [markdown]
-# <details><summary>What does it wait for, and is it of use?</summary>On the core that we recorded it is *slower* than the dense product. It does not wait for bytes, as its dot far
-# under the roof says: it looks up and adds one number after the other. It is of use where the dense weight is *not there*: it beats restoring and multiplying. (It
-# does not? Another program had the core: run the cell again.) This loop saves memory, not time.</details>
+# <details><summary>What does it wait for, and is it of use?</summary>
 #
-# <details><summary>Are four bits faster anywhere?</summary>Where look-ups hide behind memory, or cost little: sixteen levels fit one
+# On the core that we recorded it is *slower* than the dense product. It does not wait for bytes, as its dot far
+# under the roof says: it looks up and adds one number after the other. It is of use where the dense weight is *not there*: it beats restoring and multiplying. (It
+# does not? Another program had the core: run the cell again.) This loop saves memory, not time.
+#
+# </details>
+#
+# <details><summary>Are four bits faster anywhere?</summary>
+#
+# Where look-ups hide behind memory, or cost little: sixteen levels fit one
 # register (`vpermps` looks sixteen codes up at once), and codes of evenly spaced levels need none. For those, on Ampere and Ada GPUs,
 # [Marlin](https://github.com/IST-DASLab/marlin), an "FP16xINT4 matmul kernel", "can deliver close to ideal (4x) speedups up to batchsizes of
-# 16-32 tokens".</details>
+# 16-32 tokens".
+#
+# </details>
 
 # %% [markdown] tags=["optional"]
 # **Optional: the library with its kernels.** These loops and two ideas more: a table of the 256 pairs of levels, so that a byte is *one* look-up; and
