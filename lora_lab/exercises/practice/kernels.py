@@ -150,7 +150,9 @@ def product_program(product_program: Any) -> None:
                 with untouched(**handed):
                     found = product_program(p, *handed.values(), size, rows)
             except (IndexError, RuntimeError) as error:
-                raise _why_stopped(error, case) or error from error
+                if why := _why_stopped(error, case):
+                    raise why from error
+                raise
             y = required.tensor(found, f"y of {case},", [tokens, here])
             weight = levels[codes] * absmax.repeat_interleave(size, dim=1)
             wanted = x.double() @ weight.double().T
