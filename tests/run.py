@@ -15,6 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 # takes its place, pytest-xdist (3.6 to 3.8) often waits for good.
 PYTEST = ["pytest", "--quiet", "-n", "2", "--dist", "loadfile", "--max-worker-restart", "0"]
 ELSEWHERE = "not browser and not real and not colab and not release"  # what has a part of its own
+# A test that hangs is named, with the line, and ends its part: a run that is stopped from outside says nothing.
+# None takes a quarter of this, so that a busy machine ends none.
+PATIENCE = ["-o", "faulthandler_timeout=1800", "-o", "faulthandler_exit_on_timeout=true"]
 PARTS = {
     "lint": ["ruff", "check", "."],
     "format": ["ruff", "format", "--check", "--quiet", "."],
@@ -67,6 +70,8 @@ def run(part: str) -> tuple[int, float]:
     print(f"\n-- {part} " + "-" * (90 - len(part)), flush=True)
     tool, *arguments = PARTS[part]
     start = time.perf_counter()
+    if tool == "pytest":
+        arguments += PATIENCE
     command = [sys.executable, *([] if tool.endswith(".py") else ["-m"]), tool, *arguments]
     status = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL).returncode
     return status, time.perf_counter() - start

@@ -1,7 +1,6 @@
 """What the checks of lesson 33 share: a drawn weight as codes in NumPy arrays, and how an answer is written."""
 
-import sys
-from types import FrameType
+import inspect
 from typing import Any
 
 import numpy as np
@@ -65,32 +64,48 @@ def compiled(answer: Any, *given: Any) -> None:
 
 
 def whole(answer: Any) -> None:
-    """A right answer must also handle its block as a whole, as a program of a GPU does: in as many lines, run by run.
+    """A right answer must also handle its block as a whole, as a program of a GPU does: in as many steps, run by run.
 
-    Lines are counted where they run, so that a loop over the two halves of all bytes may be one.
+    A step takes or writes some part of an array, so that a loop over the two halves of all bytes may be one. (Lines are
+    not traced: Python 3.11 was seen to hang in a traced call for good, and a learner's debugger would lose its place.)
     """
-    small, large = (Weight(1, size, size) for size in (16, 64))
-    if _lines(answer, small) < _lines(answer, large):
+    small, large = (_steps(inspect.unwrap(answer), Weight(1, size, size)) for size in (16, 64))
+    if small < large:
         raise Wrong(
             "the numbers are right, but a GPU's program does not go from byte to byte: mine >> 4 takes the high halves "
             "of all its bytes at once, and levels[codes] looks all of them up"
         )
 
 
-def _lines(program: Any, weight: Weight) -> int:
-    """How many lines and calls of the file that the program stands in are run for block 0."""
-    file, count, before = getattr(getattr(program, "__code__", None), "co_filename", None), 0, sys.gettrace()
+def _steps(program: Any, weight: Weight) -> int:
+    """How often the program takes or writes a part of what it is handed, or of what it makes of that, for block 0."""
+    handed = [_Counted.of(each) if isinstance(each, np.ndarray) else each for each in weight.handed()]
+    _Counted.steps = 0
+    program(0, *handed, _Counted.of(np.empty(weight.block_size, np.float32)))
+    return _Counted.steps
 
-    def see(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal count
-        if frame.f_code.co_filename != file:
-            return None
-        count += event in ("call", "line")
-        return see
 
-    sys.settrace(see)
-    try:
-        program(0, *weight.handed(), np.empty(weight.block_size, np.float32))
-    finally:
-        sys.settrace(before)
-    return count
+class _Counted(np.ndarray):
+    """An array that counts the parts that are taken of it and written to it, one by one where they are."""
+
+    steps = 0
+
+    @staticmethod
+    def of(array: NDArray[Any]) -> NDArray[Any]:
+        return array.view(_Counted)
+
+    def __getitem__(self, key: Any) -> Any:
+        _Counted.steps += 1
+        return super().__getitem__(key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        _Counted.steps += 1
+        super().__setitem__(key, value)
+
+    def tolist(self) -> Any:
+        _Counted.steps += self.size
+        return super().tolist()
+
+    def tobytes(self, *order: Any) -> bytes:
+        _Counted.steps += self.size
+        return super().tobytes(*order)

@@ -53,6 +53,10 @@ NUMBER_BY_NUMBER = {
     "while": ("n = 0", "while n < block_size:", "    out[n] = levels[packed[n // 2] >> 4]", "    n += 1"),
     "list": ("codes = [byte >> 4 for byte in packed]",),
     "sum": ("total = sum(levels[byte >> 4] for byte in packed)",),
+    "bytes": ("codes = [byte >> 4 for byte in packed.tobytes()]",),
+    "numbers": ("codes = [byte >> 4 for byte in packed.tolist()]",),
+    "halves": ("high = packed >> 4", "for n in range(block_size // 2): high[n]"),
+    "write": ("for n in range(block_size): out[n] = 0",),
     "map": ("codes = list(map(lambda byte: byte >> 4, packed))",),
 }
 WHOLE = {
@@ -71,10 +75,16 @@ def test_what_goes_from_number_to_number_is_no_program_of_a_gpu(lines: tuple[str
 
 @pytest.mark.parametrize("lines", WHOLE.values(), ids=WHOLE)
 def test_what_handles_its_block_as_a_whole_is_one_even_in_a_loop_over_halves(lines: tuple[str, ...]) -> None:
-    before = sys.gettrace()
     looped.whole(restored(*lines))
-    assert sys.gettrace() is before
 
 
-def test_a_program_that_is_no_function_of_python_is_taken() -> None:
-    looped.whole(partial(lambda *given: None))
+def test_a_program_is_asked_as_it_was_written_whatever_wraps_it() -> None:
+    looped.whole(numba.njit(restored(*WHOLE["stack"])))
+    looped.whole(partial(restored(*WHOLE["stack"])))
+    with pytest.raises(tasks.Wrong, match="does not go from byte to byte"):
+        looped.whole(numba.njit(restored(*NUMBER_BY_NUMBER["while"])))
+
+
+def test_no_line_is_traced_so_that_a_debugger_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "settrace", lambda *given: pytest.fail("traced"))
+    looped.whole(restored(*WHOLE["halves"]))
