@@ -5,6 +5,7 @@ Both are executors of `concurrent.futures`, and used alike. It knows nothing of 
 
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.resource_tracker
 import multiprocessing.util
 import os
 import signal
@@ -151,6 +152,7 @@ def _no_interruption_handed_on() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
+    multiprocessing.resource_tracker.ensure_running()  # which lets Ctrl-C through again, once it has been started
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -226,6 +226,30 @@ def test_an_interruption_keeps_what_is_done_says_so_and_leaves_no_process(tmp_pa
             time.sleep(0.05)
 
 
+MASK = """
+import signal
+from lora_lab.grading.pool import Processes
+
+def blocked(_):
+    return signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+if __name__ == "__main__":
+    place = Processes(2)
+    print(*(signal.SIGINT in each.result() for each in [place.submit(blocked, None) for _ in range(2)]))
+    place.close()
+    print(signal.SIGINT in blocked(None))
+"""
+
+
+def test_a_process_hears_no_interruption_from_its_very_start(tmp_path):
+    """Else it prints where it was interrupted: starting Python's tracker of resources lets Ctrl-C through again."""
+    script = tmp_path / "masks.py"
+    script.write_text(MASK)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "True", "False"], done.stderr
+
+
 CHECKS = """
 import torch
 from lora_lab.exercises.tasks import Score, Wrong, task
