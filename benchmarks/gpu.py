@@ -40,6 +40,7 @@ SECTIONS = {  # name: module and function; and the seconds that it may take, on 
     "quantize": ("on_gpu.speed:quantize", 45),
     "dequantize": ("on_gpu.speed:dequantize", 45),
     "kernels": ("on_gpu.speed:kernels", 60),
+    "one_token": ("on_gpu.one_token:rows", 60),
     "equal": ("on_gpu.equal:rows", 45),
     "amortise": ("on_gpu.steps:amortise", 50),
     "memory": ("bench_memory_cuda:rows", 90),

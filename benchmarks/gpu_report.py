@@ -68,6 +68,15 @@ def _kernels(rows: list[Row]) -> str:
     return said + "\n\n" + table(["Linear4bit", "dtype", "tokens", *(f"{way}, ms" for way in ways)], lines)
 
 
+def _one_token(rows: list[Row]) -> str:
+    ways = list(rows[0]["ways"])
+    lines = []
+    for row in rows:
+        taken = [row["ways"][way] for way in ways]
+        lines.append([_shape(row), row["dtype"], *(f"{1e3 * t['ms']:.1f} ({t['of_copy']:.0%})" for t in taken)])
+    return table(["weight", "dtype", *(f"{way}, µs (share of a copy)" for way in ways)], lines)
+
+
 def _equal(rows: list[Row]) -> str:
     parts = ("forward", "gradient", "forward without gradient")
     layers = [row for row in rows if "tokens" in row]
@@ -196,6 +205,7 @@ TITLES = {
     "quantize": "Quantizing",
     "dequantize": "Restoring",
     "kernels": "Kernels",
+    "one_token": "One token without the host: a graph of many layers, with double quantization",
     "equal": "The same numbers as bitsandbytes",
     "amortise": "What four bits cost by tokens per pass",
     "memory": "Peaks predicted and measured",
@@ -205,7 +215,8 @@ TITLES = {
     "paged": "A spike under a limit of memory",
 }
 TABLES: dict[str, Callable[[list[Row]], str]] = {
-    "bandwidth": _bandwidth, "quantize": _speed, "dequantize": _speed, "kernels": _kernels, "equal": _equal,
+    "bandwidth": _bandwidth, "quantize": _speed, "dequantize": _speed, "kernels": _kernels,
+    "one_token": _one_token, "equal": _equal,
     "amortise": _amortise, "memory": _memory, "qlora_step": _steps, "real": _real, "lesson": _lesson,
     "paged": _paged,
 }  # fmt: skip

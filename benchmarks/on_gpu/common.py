@@ -68,11 +68,12 @@ class Run:
         end, turn = time.perf_counter() + seconds, 0
         while turn < at_least or time.perf_counter() < end:
             for name in ways if turn % 2 else reversed(list(ways)):
-                taken[name].append(self._time(ways[name], flush))
+                taken[name].append(self.once(ways[name], flush))
             turn += 1
         return {name: spread(of) for name, of in taken.items()}
 
-    def _time(self, way: Callable[[], object], flush: torch.Tensor | None) -> float:
+    def once(self, way: Callable[[], object], flush: torch.Tensor | None = None) -> float:
+        """Milliseconds of one call; `flush` is overwritten before."""
         if self.device != "cuda":
             start = time.perf_counter()
             way()

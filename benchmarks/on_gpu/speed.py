@@ -17,8 +17,16 @@ Row = dict[str, Any]
 def bandwidth(run: Run) -> Iterator[Row]:
     """GB/s of a copy within the device's memory, bytes read and bytes written."""
     for mib in (1,) if run.toy else (64, 128, 256, 512, 1024):
-        times, rate = _copy(run, mib)
+        times, rate = copied(run, mib)
         yield {"what": "copy", "mib": mib, **times, "gb_s": rate}
+
+
+def copied(run: Run, mib: int) -> tuple[Row, float]:
+    """Times of a copy of so many MiB, and GB/s, bytes read and bytes written."""
+    source = torch.ones(mib * 2**20, dtype=torch.uint8, device=run.device)
+    target = torch.empty_like(source)
+    times = run.times({"copy": lambda: target.copy_(source)}, 0.4)["copy"]
+    return times, round(2 * source.nbytes / times["ms"] / 1e6, 1)
 
 
 def quantize(run: Run) -> Iterator[Row]:
@@ -95,7 +103,7 @@ def _bit_for_bit(run: Run) -> Iterator[Row]:
 
 
 def _cases(run: Run, what: str) -> Iterator[tuple[Row, Tensor, bool]]:
-    copy = _copy(run, 1 if run.toy else 512)[1]
+    copy = copied(run, 1 if run.toy else 512)[1]
     for shape in ((64, 128),) if run.toy else ((4096, 4096), (11008, 4096)):
         for dtype in DTYPES:
             torch.manual_seed(0)
@@ -111,13 +119,6 @@ def _options(double: bool) -> dict[str, Any]:
 
 def _share(run: Run) -> float:
     return min(0.7, (run.seconds or 60) / 40)
-
-
-def _copy(run: Run, mib: int) -> tuple[Row, float]:
-    source = torch.ones(mib * 2**20, dtype=torch.uint8, device=run.device)
-    target = torch.empty_like(source)
-    times = run.times({"copy": lambda: target.copy_(source)}, 0.4)["copy"]
-    return times, round(2 * source.nbytes / times["ms"] / 1e6, 1)
 
 
 def _with_rates(ways: dict[str, Row], touched: int, copy: float) -> Row:

@@ -14,8 +14,8 @@ from lora_lab.quant import eager, kernels, slabs
 from lora_lab.quant.restoring import restore_weight
 from lora_lab.quant.stored import Stored
 
-FEW_TOKENS = 16
-"""Tokens up to which a kernel, where one serves, multiplies without making W: more are faster with W in slabs.
+FEW_TOKENS = {"cpu": 16, "cuda": 1}
+"""Tokens up to which a kernel, where one serves, multiplies without making W; with more, making it pays.
 
 What watches operators, such as a counter of operations, does not see such a product; without kernels it does.
 """
@@ -72,7 +72,8 @@ def _rounded_once(x: Tensor, bias: Tensor | None, layer: Layer, transposed: bool
 def _quickest(x: Tensor, bias: Tensor | None, layer: Layer, transposed: bool, dtype: torch.dtype) -> Tensor:
     """By a kernel that makes no W, by slabs of it, or by the whole; x comes in `dtype`."""
     shape = layer.out_features, layer.in_features
-    if len(x) <= FEW_TOKENS and (y := kernels.product(x, layer.stored, shape, transposed)) is not None:
+    few = len(x) <= FEW_TOKENS.get(x.device.type, 0)
+    if few and (y := kernels.product(x, layer.stored, shape, transposed)) is not None:
         return (y if bias is None else y + bias).to(dtype)
     product = _slab_product if slabs.fit(x, *shape, layer.block_size) else _dense_product
     if not _emulated(x):

@@ -95,6 +95,24 @@ def normal(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Te
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
+def layer_of(d_in: int, d_out: int, dtype: torch.dtype, double: bool, device: str = "cpu") -> quant.Linear4bit:
+    linear = torch.nn.Linear(d_in, d_out).to(dtype)
+    with torch.no_grad():
+        linear.weight.copy_(normal(d_out, d_in, dtype=dtype))
+        assert linear.bias is not None
+        linear.bias.copy_(normal(d_out, dtype=dtype))
+    return quant.Linear4bit.from_linear(linear.to(device), double_quant=double)
+
+
+def step(layer: quant.Linear4bit, x: Tensor, grad_y: Tensor) -> tuple[Tensor, Tensor]:
+    """y, and the gradient of x."""
+    x = x.detach().requires_grad_()
+    y = layer(x)
+    y.backward(grad_y)
+    assert x.grad is not None
+    return y.detach(), x.grad
+
+
 def readable(call: Callable[[], Result]) -> Result:
     """What `call` returns on the readable path."""
     with quant.use_kernels(False):

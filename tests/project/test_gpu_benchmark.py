@@ -16,6 +16,7 @@ EACH: dict[str, tuple[int, set[str]]] = {  # rows at least, and what the last of
     "bandwidth": (1, {"what", "mib", "ms", "low", "high", "gb_s"}),
     "quantize": (6, {"codes_that_differ", "constants_that_differ", "copy_gb_s", "bytes", "ways"}),
     "dequantize": (6, {"values_that_differ", "largest_difference", "copy_gb_s", "bytes", "ways"}),
+    "one_token": (1, {"shape", "dtype", "weights", "bytes", "copy_gb_s", "ways"}),
     "equal": (10, {"lora_lab", "bitsandbytes + PEFT", "largest_difference", "steps"}),
     "amortise": (2, {"tokens", "slowdown", "ways"}),
     "memory": (5, {"model", "stack", "measured", "estimate", "error_of_estimate", "phase"}),

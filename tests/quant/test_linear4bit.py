@@ -440,7 +440,7 @@ def test_half_a_weight_is_not_cut_as_if_it_were_whole(tokens, part, monkeypatch)
 def test_no_more_than_one_slab_is_alive_at_a_time(monkeypatch):
     monkeypatch.setattr(slabs, "SIZE", 2**16)
     layers = nn.Sequential(*(quant.Linear4bit.from_linear(nn.Linear(512, 512, bias=False)) for _ in range(3)))
-    x = torch.randn(products.FEW_TOKENS + 1, 512, requires_grad=True)
+    x = torch.randn(products.FEW_TOKENS["cpu"] + 1, 512, requires_grad=True)
     with LiveBytes() as live:
         layers(x).sum().backward()
     a_slab, a_weight = 4 * 2**16, 4 * 512 * 512

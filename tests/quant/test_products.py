@@ -39,8 +39,8 @@ def test_without_instructions_for_16_bits_a_product_is_made_in_32_and_rounded_on
     monkeypatch.setattr(slabs, "SIZE", size)
     layer = layer_of(192, 96, dtype)
     x, grad_y = (
-        torch.randn(products.FEW_TOKENS + 1, 192).to(dtype).requires_grad_(),
-        torch.randn(products.FEW_TOKENS + 1, 96).to(dtype),
+        torch.randn(products.FEW_TOKENS["cpu"] + 1, 192).to(dtype).requires_grad_(),
+        torch.randn(products.FEW_TOKENS["cpu"] + 1, 96).to(dtype),
     )
     y = layer(x)
     y.backward(grad_y)
@@ -58,7 +58,7 @@ def test_products_are_made_in_the_dtype_that_the_processor_multiplies_in(dtype, 
     seen = []
     linear = nn.functional.linear
     monkeypatch.setattr(products.F, "linear", lambda x, *rest: seen.append(x.dtype) or linear(x, *rest))
-    assert layer(torch.randn(products.FEW_TOKENS + 1, 64).to(dtype)).dtype == dtype
+    assert layer(torch.randn(products.FEW_TOKENS["cpu"] + 1, 64).to(dtype)).dtype == dtype
     assert seen == [dtype if instructions else torch.float32]
 
 

@@ -27,7 +27,6 @@ UNFUSED = {"enable_fp_fusion": False}
 """No product is fused with the sum that follows, which would round once less than the readable path does."""
 
 restore_part = None  # slabs are for a CPU's cache: a GPU is fed best by one large product
-product = None  # training, with its many tokens, has no use for it; writing text would
 
 
 class Tile(NamedTuple):
@@ -44,6 +43,22 @@ class Tile(NamedTuple):
 RESTORE = Tile(1024, warps=4)
 """Larger tiles are no faster: memory is the limit."""
 
+
+class Slices(NamedTuple):
+    """How a product is cut: the rows and columns of a weight that a program has at a time, the warps that share them.
+
+    A sum is cut into so many `splits` that all of the GPU has work; they are added up behind.
+    """
+
+    rows: int
+    columns: int
+    warps: int
+    splits: int
+
+
+ALONG, ACROSS = Slices(4, 1024, warps=4, splits=1), Slices(32, 64, warps=2, splits=16)
+"""For x · Ŵᵀ, whose sums run along the rows of Ŵ, and for x · Ŵ."""
+
 QUANTIZE = {2: Tile(1024, warps=1), 4: Tile(512, warps=1)}
 """By the bytes of a value: 64 bytes a thread, and a block's maximum is found without other warps."""
 
@@ -56,24 +71,18 @@ def restore(stored: Stored, out: Tensor, tile: Tile | None = None) -> None:
         out: n values, contiguous, any shape; float32, bfloat16 or float16.
         tile: None takes the one that was measured to be fastest.
     """
-    packed, constants, codebook, block_size = stored
-    if isinstance(constants, QuantizedConstants):
-        absmax, scale, mean = constants.codes, constants.scale, constants.mean
-        table = _levels(constants.codebook, 256, out.device)
-    else:
-        absmax, scale, mean, table = constants, None, None, None
-    rows, warps = (tile or RESTORE).whole(block_size)
-    n, blocks = out.numel(), -(-out.numel() // block_size)
+    rows, warps = (tile or RESTORE).whole(stored.block_size)
+    n, blocks = out.numel(), -(-out.numel() // stored.block_size)
     with torch.cuda.device_of(out):
         _restore[(-(-blocks // rows),)](
-            packed, absmax, scale, mean, table, _levels(codebook, 16, out.device), out, n, packed.numel(), blocks,
-            SIZE=block_size, ROWS=rows, DOUBLE=table is not None, num_warps=warps, **UNFUSED,
+            *_weight(stored), out, n, stored.packed.numel(), blocks,
+            SIZE=stored.block_size, ROWS=rows, DOUBLE=_is_double(stored), num_warps=warps, **UNFUSED,
         )  # fmt: skip
 
 
 @triton.jit
 def _restore(
-    packed, absmax, scale, mean, table, levels, out, n, n_bytes, blocks,
+    packed, levels, absmax, scale, mean, table, out, n, n_bytes, blocks,
     SIZE: tl.constexpr, ROWS: tl.constexpr, DOUBLE: tl.constexpr,
 ):  # fmt: skip
     """ŵ = levels[code] · absmax, where absmax is stored or is table[code] · scale + mean."""
@@ -168,6 +177,110 @@ def _nearest(scaled, midpoints):
     for bit in tl.static_range(3, -1, -1):
         code += (scaled > tl.gather(middle, code + ((1 << bit) - 1), 0)).to(tl.int32) << bit
     return code
+
+
+def product(x: Tensor, stored: Stored, shape: tuple[int, int], transposed: bool, cut: Slices | None = None) -> Tensor:
+    """x · Ŵᵀ, or, transposed, x · Ŵ, with Ŵ as `restore` makes it in the dtype of x, but never made.
+
+    Each token reads all of Ŵ's codes.
+
+    Args:
+        x: [tokens, d_in], or [tokens, d_out] if transposed; float32, bfloat16 or float16.
+        stored: with a codebook of at most 16 levels.
+        shape: d_out and d_in, a multiple of the block size.
+        cut: None takes the one that was measured to be fastest.
+
+    Returns:
+        float32 [tokens, d_out], or [tokens, d_in] if transposed: the sum, not yet rounded to the dtype of x.
+    """
+    cut = cut or (ACROSS if transposed else ALONG)
+    (tokens, _), width, x = x.shape, shape[1 if transposed else 0], x.contiguous()
+    programs = -(-width // (cut.columns if transposed else cut.rows))
+    y = torch.empty(cut.splits, tokens, width, dtype=torch.float32, device=x.device)
+    with torch.cuda.device_of(x):
+        _product[(programs, cut.splits, tokens)](
+            *_weight(stored), x, y, *shape, TRANSPOSED=transposed, SIZE=stored.block_size, ROWS=cut.rows,
+            COLUMNS=cut.columns, DOUBLE=_is_double(stored), num_warps=cut.warps, **UNFUSED,
+        )  # fmt: skip
+    return y[0] if cut.splits == 1 else y.sum(dim=0)
+
+
+@triton.jit
+def _product(
+    packed, levels, absmax, scale, mean, table, x, y, d_out, d_in, TRANSPOSED: tl.constexpr,
+    SIZE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DOUBLE: tl.constexpr,
+):  # fmt: skip
+    """y = x · Ŵᵀ for one token and ROWS rows of Ŵ, or, transposed, y = x · Ŵ for COLUMNS columns.
+
+    A slice of Ŵ exists at a time, its even columns apart from its odd ones, as the halves of its bytes are. Of a sum's
+    slices a program takes every so-manieth, as many as there are programs in the second dimension.
+    """
+    STEP: tl.constexpr = ROWS if TRANSPOSED else COLUMNS
+    WIDTH: tl.constexpr = COLUMNS if TRANSPOSED else ROWS
+    HALF: tl.constexpr = COLUMNS // 2
+    length, width = (d_out, d_in) if TRANSPOSED else (d_in, d_out)
+    first, split, token = tl.program_id(0) * WIDTH, tl.program_id(1), tl.program_id(2).to(tl.int64)
+    x += token * length
+    even, odd = tl.zeros((ROWS, HALF), tl.float32), tl.zeros((ROWS, HALF), tl.float32)
+    for start in range(split * STEP, length, tl.num_programs(1) * STEP):
+        row, column = (start, first) if TRANSPOSED else (first, start)
+        row, pair = row + tl.arange(0, ROWS)[:, None], column // 2 + tl.arange(0, HALF)[None, :]
+        high, low = _slice(
+            row, pair, column // SIZE, packed, levels, absmax, scale, mean, table, d_out, d_in,
+            SIZE, ROWS, HALF, DOUBLE,
+        )  # fmt: skip
+        high, low = high.to(x.dtype.element_ty).to(tl.float32), low.to(x.dtype.element_ty).to(tl.float32)
+        if TRANSPOSED:
+            given = tl.load(x + row, row < d_out, 0).to(tl.float32)
+            even += high * given
+            odd += low * given
+        else:
+            even += high * tl.load(x + 2 * pair, 2 * pair < d_in, 0).to(tl.float32)
+            odd += low * tl.load(x + 2 * pair + 1, 2 * pair < d_in, 0).to(tl.float32)
+    y += (split * tl.num_programs(2) + token) * width
+    if TRANSPOSED:
+        at = first + 2 * tl.arange(0, HALF)
+        tl.store(y + at, tl.sum(even, 0), at < d_in)
+        tl.store(y + at + 1, tl.sum(odd, 0), at < d_in)
+    else:
+        at = first + tl.arange(0, ROWS)
+        tl.store(y + at, tl.sum(even + odd, 1), at < d_out)
+
+
+@triton.jit
+def _slice(
+    row, pair, block, packed, levels, absmax, scale, mean, table, d_out, d_in,
+    SIZE: tl.constexpr, ROWS: tl.constexpr, HALF: tl.constexpr, DOUBLE: tl.constexpr,
+):  # fmt: skip
+    """ŵ = levels[code] · absmax, of the high and of the low halves of bytes; 0 outside of Ŵ.
+
+    row: [ROWS, 1]; pair: [1, HALF], which byte of its row, whole blocks or a part of one; block: of the first of them.
+    """
+    BLOCKS: tl.constexpr = max(1, 2 * HALF // SIZE)
+    row = row.to(tl.int64)
+    block += tl.arange(0, BLOCKS)[None, :]
+    inside = (row < d_out) & (block < d_in // SIZE)
+    largest = _absmax(row * (d_in // SIZE) + block, inside, absmax, scale, mean, table, DOUBLE)
+    largest = tl.where(inside, largest, 0)[:, :, None]
+    largest = tl.reshape(tl.broadcast_to(largest, (ROWS, BLOCKS, HALF // BLOCKS)), (ROWS, HALF))
+    byte = tl.load(packed + row * (d_in // 2) + pair, (row < d_out) & (2 * pair < d_in), 0).to(tl.int32)
+    code, book = tl.reshape(byte, (ROWS * HALF,)), tl.load(levels + tl.arange(0, 16))
+    high, low = tl.gather(book, code >> 4, 0), tl.gather(book, code & 15, 0)
+    return tl.reshape(high, (ROWS, HALF)) * largest, tl.reshape(low, (ROWS, HALF)) * largest
+
+
+def _weight(stored: Stored) -> tuple[Tensor | None, ...]:
+    """What each kernel takes of a weight: packed and levels; absmax, or codes, scale, mean and table."""
+    packed, constants, codebook, _ = stored
+    levels = _levels(codebook, 16, packed.device)
+    if not isinstance(constants, QuantizedConstants):
+        return packed, levels, constants, None, None, None
+    table = _levels(constants.codebook, 256, packed.device)
+    return packed, levels, constants.codes, constants.scale, constants.mean, table
+
+
+def _is_double(stored: Stored) -> bool:
+    return isinstance(stored.constants, QuantizedConstants)
 
 
 @lru_cache

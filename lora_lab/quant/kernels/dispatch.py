@@ -103,7 +103,7 @@ def product(x: Tensor, stored: Stored, shape: tuple[int, int], transposed: bool)
         shape: d_out and d_in; where this is no whole number of blocks, or x is not as wide, none serves.
     """
     kernels = _serving(x, stored.codebook, 2 * stored.packed.numel())
-    if kernels is None or kernels.product is None or not _fits(stored, x, math.prod(shape)):
+    if kernels is None or not _fits(stored, x, math.prod(shape)):
         return None
     if x.shape[1] != shape[0 if transposed else 1] or shape[1] % stored.block_size:
         return None

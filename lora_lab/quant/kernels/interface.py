@@ -21,7 +21,7 @@ class Part(NamedTuple):
 
 
 class Kernels(Protocol):
-    """A module of kernels, for symmetric codebooks of at most 16 levels; the last two are None where it has none.
+    """A module of kernels, for symmetric codebooks of at most 16 levels; the last is None where it has none.
 
     Values are of one of `dispatch.DTYPES` and lie side by side; the last block may be short.
     """
@@ -43,10 +43,9 @@ class Kernels(Protocol):
         An absmax that is not finite says that its block holds NaN or infinity, and then its codes mean nothing.
         """
 
+    def product(self, x: Tensor, stored: Stored, shape: tuple[int, int], transposed: bool) -> Tensor:
+        """x · Ŵᵀ, or, transposed, x · Ŵ, in float32: from x, what is stored of Ŵ, its shape, and whether transposed."""
+
     @property
     def restore_part(self) -> Callable[[Stored, Tensor, Part], None] | None:
         """`restore` for a part of a weight, in whole blocks."""
-
-    @property
-    def product(self) -> Callable[[Tensor, Stored, tuple[int, int], bool], Tensor] | None:
-        """x · Ŵᵀ, or, transposed, x · Ŵ, in float32: from x, what is stored of Ŵ, its shape, and whether transposed."""

@@ -43,7 +43,15 @@ problems: list[str] = []  # why kernels that can be imported cannot serve, each 
 
 @lru_cache
 def passed(device: torch.device, dtype: torch.dtype, trial: Trial) -> Kernels | None:
-    """The kernels of a device, once they have compiled there and given the numbers of the formula."""
+    """The kernels of a device, once they have compiled there and given the numbers of the formula.
+
+    Raises:
+        RuntimeError: while a CUDA graph is captured, which no trial can be part of; it is held when next asked for.
+    """
+    if device.type == "cuda" and torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
+        raise RuntimeError(
+            f"a CUDA graph is being captured, and kernels in {dtype} have not been tried: call the model once before"
+        )
     name, work = COMPILERS[device.type], "products" if trial is multiplies else "kernels"
     cache = ""
     try:
@@ -118,7 +126,6 @@ def restores(kernels: Kernels, device: torch.device, dtype: torch.dtype) -> bool
 
 def multiplies(kernels: Kernels, device: torch.device, dtype: torch.dtype) -> bool:
     """Whether the kernels multiply with these blocks, as a matrix [8, 128], to the last bits of the sum's order."""
-    assert kernels.product is not None
     _, packed, levels, absmax = _few_blocks(device, dtype, huge=False)
     stored, weight = Stored(packed, absmax, NF4, 64), (levels * absmax[:, None]).to(dtype).view(8, 128)
     x, g = weight[:3].contiguous(), weight[:3, :8].contiguous()
