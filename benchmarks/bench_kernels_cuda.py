@@ -1,7 +1,7 @@
 """Restore and quantize on a GPU: the Triton kernels against the readable path, bitsandbytes and a plain copy.
 
 python benchmarks/bench_kernels_cuda.py            # under a minute; writes results/kernels_cuda.json
-python benchmarks/bench_kernels_cuda.py --sweep    # other tiles too, to choose the constants of `kernels/cuda.py`
+python benchmarks/bench_kernels_cuda.py --sweep    # other tiles too: the constants of `kernels/cuda.py`
 
 First every number is compared with the readable path's, on the GPU and on the CPU. Then each way is timed by CUDA
 events, one call at a time, after a write that is larger than the GPU's cache. A kernel's share is the time of a copy
@@ -36,7 +36,7 @@ Way = Callable[[], object]
 def main() -> int:
     """Check, measure, write; 1 if a number is not the readable path's."""
     parser = argparse.ArgumentParser(description="Triton kernels against bitsandbytes and a copy")
-    parser.add_argument("--sweep", action="store_true", help="time other tiles, too")
+    parser.add_argument("--sweep", action="store_true", help="time other tiles and cuts, too")
     parser.add_argument("--out", type=Path, default=OUT, help="the file to write")
     options = parser.parse_args()
     if not torch.cuda.is_available():
@@ -53,7 +53,7 @@ def main() -> int:
     if wrong:
         return 1
     rows = []
-    parts = [restoring(), quantizing(), layers(), *([sweep()] if options.sweep else [])]
+    parts = [restoring(), quantizing(), layers(), *([sweep(), sweep_of_products()] if options.sweep else [])]
     for row in itertools.chain(*parts):
         rows.append(row)
         print(json.dumps(row), flush=True)
@@ -149,7 +149,7 @@ def quantizing() -> Iterator[dict[str, Any]]:
 
 
 def layers() -> Iterator[dict[str, Any]]:
-    """`Linear4bit` forward, few and many tokens, double quantization."""
+    """`Linear4bit` forward, double quantization; one token, which starting kernels would time, is `gpu.py`'s."""
     bnb = _bitsandbytes()
     size, across = SIZES[0]
     linear = torch.nn.Linear(across, size, bias=False, device="cuda", dtype=torch.bfloat16)
@@ -159,7 +159,7 @@ def layers() -> Iterator[dict[str, Any]]:
         theirs = bnb.nn.Linear4bit(across, size, bias=False, compute_dtype=torch.bfloat16, quant_type="nf4")
         theirs.weight = bnb.nn.Params4bit(linear.weight.data.cpu(), requires_grad=False, quant_type="nf4")
         theirs.cuda()
-    for tokens in (1, 16, 256):
+    for tokens in (16, 256):
         x = torch.randn(tokens, across, device="cuda", dtype=torch.bfloat16)
         ways: dict[str, Way] = {"kernel": partial(ours, x), "readable": _readable(partial(ours, x))}
         if theirs is not None:
@@ -185,6 +185,23 @@ def sweep() -> Iterator[dict[str, Any]]:
             tile = cuda.Tile(32 * warps * each, warps)
             times = {name: timed(partial(way, tile=tile), runs=12)[1] for name, way in ways.items()}
             yield {"what": "sweep", "dtype": str(dtype)[6:], "values": tile.values, "warps": warps, "ms": times}
+
+
+def sweep_of_products() -> Iterator[dict[str, Any]]:
+    """One token, with other cuts: 16 to 64 values a thread, and for sums over rows other numbers of parts."""
+    from lora_lab.quant.kernels import cuda
+
+    for shape in ((1024, 4096), (4096, 4096), (14336, 4096)):
+        stored = quant.quantize(torch.randn(shape, device="cuda", dtype=torch.bfloat16), double_quant=True).stored
+        for transposed in (False, True):
+            x = torch.randn(1, shape[0 if transposed else 1], device="cuda", dtype=torch.bfloat16)
+            rows, columns = ((16, 32, 64), (64, 128, 256)) if transposed else ((1, 2, 4, 8), (512, 1024, 2048))
+            splits = (4, 8, 16) if transposed else (1, 2)
+            for cut in map(cuda.Slices._make, itertools.product(rows, columns, (1, 2, 4, 8), splits)):
+                if 16 <= cut.rows * cut.columns / cut.warps / 32 <= 64:
+                    ms = timed(partial(cuda.product, x, stored, shape, transposed, cut), runs=12)[1]
+                    yield {"what": "sweep of products", "shape": list(shape), "transposed": transposed,
+                           **cut._asdict(), "ms": ms}  # fmt: skip
 
 
 def timed(way: Way, runs: int = RUNS) -> list[float]:

@@ -64,7 +64,7 @@ def dequantize(run: Run) -> Iterator[Row]:
 
 
 def kernels(run: Run) -> Iterator[Row]:
-    """The kernels against the readable path bit for bit, and a 4-bit layer with few and many tokens."""
+    """The kernels against the readable path bit for bit, and a 4-bit layer with 16 tokens and more."""
     if find_spec("lora_lab.quant.kernels") is None or not hasattr(quant, "use_kernels"):
         raise Skip("this version of lora_lab has no kernels")
     yield from _bit_for_bit(run)
@@ -75,7 +75,7 @@ def kernels(run: Run) -> Iterator[Row]:
         weight = torch.randn(d_out, d_in, device=run.device, dtype=dtype) * 0.02
         layers = {"bitsandbytes": bitsandbytes_linear(weight), "lora_lab": quant.Linear4bit(
             quant.quantize(weight, double_quant=True))}  # fmt: skip
-        for tokens in (1, 16) if run.toy else (1, 16, 256, 2048):
+        for tokens in (16,) if run.toy else (16, 256, 2048):
             x = torch.randn(tokens, d_in, device=run.device, dtype=dtype, requires_grad=True)
             seed = torch.randn(tokens, d_out, device=run.device, dtype=dtype)
 

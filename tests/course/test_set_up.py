@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import lora_lab
 from lora_lab.authoring import pages, set_up
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,6 +59,12 @@ FROM_PIP = {
     "no pip": ("/usr/bin/python3: No module named pip\n", ANEW, "/usr/bin/python3: No module named pip"),
     "killed": ("", ANEW, "status -9"),
 }
+
+
+@pytest.fixture(autouse=True)
+def as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cell marks a module that it replaces: for other tests of this process it is not replaced."""
+    monkeypatch.setattr(lora_lab, "__version__", lora_lab.__version__)
 
 
 def run(
