@@ -252,7 +252,7 @@ def _slice(
     row, pair, block, packed, levels, absmax, scale, mean, table, d_out, d_in,
     SIZE: tl.constexpr, ROWS: tl.constexpr, HALF: tl.constexpr, DOUBLE: tl.constexpr,
 ):  # fmt: skip
-    """ŵ = levels[code] · absmax, of the high and of the low halves of bytes; 0 outside of Ŵ.
+    """ŵ = levels[code] · absmax, of the high and of the low halves of bytes; outside of Ŵ any number.
 
     row: [ROWS, 1]; pair: [1, HALF], which byte of its row, whole blocks or a part of one; block: of the first of them.
     """
@@ -261,8 +261,8 @@ def _slice(
     block += tl.arange(0, BLOCKS)[None, :]
     inside = (row < d_out) & (block < d_in // SIZE)
     largest = _absmax(row * (d_in // SIZE) + block, inside, absmax, scale, mean, table, DOUBLE)
-    largest = tl.where(inside, largest, 0)[:, :, None]
-    largest = tl.reshape(tl.broadcast_to(largest, (ROWS, BLOCKS, HALF // BLOCKS)), (ROWS, HALF))
+    largest = tl.broadcast_to(largest[:, :, None], (ROWS, BLOCKS, HALF // BLOCKS))
+    largest = tl.reshape(largest, (ROWS, HALF))
     byte = tl.load(packed + row * (d_in // 2) + pair, (row < d_out) & (2 * pair < d_in), 0).to(tl.int32)
     code, book = tl.reshape(byte, (ROWS * HALF,)), tl.load(levels + tl.arange(0, 16))
     high, low = tl.gather(book, code >> 4, 0), tl.gather(book, code & 15, 0)

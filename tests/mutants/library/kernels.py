@@ -4,10 +4,65 @@ import importlib.util
 
 from tests.mutants.library.mutation import Mutation
 
-TESTS = ("tests/quant/test_kernels.py", "tests/quant/test_kernels_cuda.py")
+TESTS = ("tests/quant/test_kernels.py", "tests/quant/test_kernels_cuda.py", "tests/quant/test_kernel_products.py")
 HERE = "tests/quant/test_kernels.py::"
+PRODUCTS = "tests/quant/test_kernel_products.py::"
 
 MUTATIONS: tuple[Mutation, ...] = (
+    Mutation(
+        file="lora_lab/quant/kernels/cuda.py",
+        before="tl.gather(book, code >> 4, 0), tl.gather(book, code & 15, 0)",
+        after="tl.gather(book, code & 15, 0), tl.gather(book, code >> 4, 0)",
+        test=PRODUCTS
+        + "test_rows_of_any_number_of_blocks_of_any_size_are_multiplied[Triton-16-shape0-torch.float32-False]",
+        wrong="a product takes the halves of a byte the wrong way round",
+    ),
+    Mutation(
+        file="lora_lab/quant/kernels/cuda.py",
+        before="high, low = high.to(x.dtype.element_ty).to(tl.float32), low.to(x.dtype.element_ty).to(tl.float32)",
+        after="pass",
+        test=PRODUCTS
+        + "test_rows_of_any_number_of_blocks_of_any_size_are_multiplied[Triton-16-shape0-torch.bfloat16-False]",
+        wrong="a product's weight is not rounded to the dtype of its input",
+    ),
+    Mutation(
+        file="lora_lab/quant/kernels/cuda.py",
+        before="    x += token * length\n",
+        after="",
+        test=PRODUCTS + "test_each_token_of_an_input_in_strides_meets_the_weight[Triton]",
+        wrong="every token of a product is the first",
+    ),
+    Mutation(
+        file="lora_lab/quant/kernels/cuda.py",
+        before="    y += (split * tl.num_programs(2) + token) * width",
+        after="    y += token * width",
+        test=PRODUCTS
+        + "test_rows_of_any_number_of_blocks_of_any_size_are_multiplied[Triton-16-shape0-torch.float32-False]",
+        wrong="the parts of a product's sum are written over each other",
+    ),
+    Mutation(
+        file="lora_lab/quant/kernels/cuda.py",
+        before="for start in range(split * STEP, length, tl.num_programs(1) * STEP):",
+        after="for start in range(split * STEP, length, STEP):",
+        test=PRODUCTS
+        + "test_rows_of_any_number_of_blocks_of_any_size_are_multiplied[Triton-16-shape0-torch.float32-False]",
+        wrong="parts of a product's sum are added up twice",
+    ),
+    Mutation(
+        file="lora_lab/quant/kernels/cuda.py",
+        before="_absmax(row * (d_in // SIZE) + block, inside,",
+        after="_absmax(block, inside,",
+        test=PRODUCTS
+        + "test_rows_of_any_number_of_blocks_of_any_size_are_multiplied[Triton-16-shape0-torch.float32-False]",
+        wrong="every row of a product has the constants of the first",
+    ),
+    Mutation(
+        file="lora_lab/quant/kernels/trial.py",
+        before='device.type == "cuda" and torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()',
+        after="False",
+        test=PRODUCTS + "test_a_first_call_while_a_graph_is_captured_says_what_to_do_and_the_next_is_free[Triton]",
+        wrong="kernels are tried while a graph is captured, and given up for good",
+    ),
     Mutation(
         file="lora_lab/quant/kernels/cuda.py",
         before="tl.join(byte >> 4, byte & 15)",
