@@ -4,8 +4,9 @@ import importlib.util
 
 from tests.mutants.library.mutation import Mutation
 
-TESTS = ("tests/quant/test_kernels.py", "tests/quant/test_kernels_cpu.py")
+TESTS = ("tests/quant/test_kernels.py", "tests/quant/test_kernels_cpu.py", "tests/quant/test_kernel_products.py")
 HERE = "tests/quant/test_kernels_cpu.py::"
+PRODUCTS = "tests/quant/test_kernel_products.py::"
 BOTH = "tests/quant/test_kernels.py::"
 
 MUTATIONS: tuple[Mutation, ...] = (
@@ -69,7 +70,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         file="lora_lab/quant/products.py",
         before="return (y if bias is None else y + bias).to(dtype)",
         after="return y.to(dtype) if bias is None else y.to(dtype) + bias",
-        test=HERE + "test_one_rounding_per_product_in_16_bits_too",
+        test=PRODUCTS + "test_one_rounding_per_product_in_16_bits_too[Numba]",
         wrong="after a product without a weight the bias is added to what was rounded",
     ),
     Mutation(
@@ -83,7 +84,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         file="lora_lab/quant/kernels/loops.py",
         before="    y[:, columns] = 0\n",
         after="",
-        test=HERE + "test_a_product_takes_nothing_from_what_lay_in_its_memory",
+        test=PRODUCTS + "test_a_product_takes_nothing_from_what_lay_in_its_memory[Numba]",
         wrong="a transposed product is added to what lay in memory",
     ),
     Mutation(
@@ -139,21 +140,21 @@ MUTATIONS: tuple[Mutation, ...] = (
         file="lora_lab/quant/kernels/dispatch.py",
         before="x.shape[1] != shape[0 if transposed else 1] or ",
         after="",
-        test=HERE + "test_an_input_that_does_not_fit_is_no_matter_for_a_kernel[too narrow]",
+        test=PRODUCTS + "test_an_input_that_does_not_fit_is_no_matter_for_a_kernel[Numba-too narrow]",
         wrong="a kernel multiplies an input that does not fit",
     ),
     Mutation(
         file="lora_lab/quant/kernels/dispatch.py",
         before=" or shape[1] % stored.block_size:",
         after=":",
-        test=HERE + "test_an_input_that_does_not_fit_is_no_matter_for_a_kernel[broken rows]",
+        test=PRODUCTS + "test_an_input_that_does_not_fit_is_no_matter_for_a_kernel[Numba-broken rows]",
         wrong="a kernel takes rows of a weight that are no whole blocks",
     ),
     Mutation(
         file="lora_lab/quant/kernels/loops.py",
         before="    for first in range(0, g.shape[1], 64):",
         after="    for first in range(0, g.shape[1], 65536):",
-        test=HERE + "test_a_sum_over_many_rows_is_rounded_in_groups",
+        test=PRODUCTS + "test_a_sum_over_many_rows_is_rounded_in_groups[Numba]",
         wrong="all rows are added up in one go",
     ),
     Mutation(
