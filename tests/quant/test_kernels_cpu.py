@@ -24,7 +24,9 @@ from tests.helpers.kernels import BLOCKS, BOOKS, DTYPES, NUMBA, layer_of, normal
 if NUMBA.missing:
     pytest.skip(NUMBA.missing, allow_module_level=True)
 
-from lora_lab.quant.kernels import cpu  # noqa: E402
+import numba  # noqa: E402
+
+from lora_lab.quant.kernels import cpu, registers  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -159,6 +161,37 @@ def test_a_layer_whose_constants_were_replaced_by_others_is_no_matter_for_a_kern
     layer.absmax = torch.ones(48, dtype=torch.float64)
     assert same(layer(normal(tokens, 64)), readable(lambda: layer(normal(tokens, 64))))
     assert not called[1:]
+
+
+WITHOUT_REGISTERS = """
+import torch
+from lora_lab import quant
+from lora_lab.quant.kernels import cpu, registers
+assert not registers.AVAILABLE
+for dtype in (torch.float32, torch.bfloat16, torch.float16):
+    for double in (False, True):
+        q = quant.quantize(torch.randn(300, 64, dtype=dtype), double_quant=double)
+        x, out = torch.ones(1, 64, dtype=dtype), torch.empty(300, 64, dtype=dtype)
+        cpu.restore(q.stored, out)
+        with quant.use_kernels(False):
+            weight = q.dequantize()
+        assert torch.equal(out, weight)
+        torch.testing.assert_close(cpu.product(x, q.stored, (300, 64), False), x.float() @ weight.float().T)
+"""
+
+
+@pytest.mark.slow
+def test_a_cpu_whose_registers_hold_fewer_levels_looks_up_bytes_to_the_same_bits():
+    settings = os.environ | {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "LORA_LAB_KERNELS": "quiet"}
+    done = subprocess.run([sys.executable, "-c", WITHOUT_REGISTERS], env=settings, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_look_up_is_that_of_the_cpu_which_is_compiled_for():
+    one, other = cpu.loops._look_up_sixteen, cpu.loops._look_up_pairs
+    assert cpu.loops._look_up is (one if registers.AVAILABLE else other)
+    if not numba.config.DISABLE_JIT:
+        assert registers.AVAILABLE is ("+avx512f" in registers._FEATURES)
 
 
 def test_sums_may_be_reordered_and_no_more():

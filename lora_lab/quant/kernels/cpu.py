@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from lora_lab.quant.codebooks import EXACTLY, Codebook
 from lora_lab.quant.double import QuantizedConstants
-from lora_lab.quant.kernels import loops
+from lora_lab.quant.kernels import loops, registers
 from lora_lab.quant.kernels.interface import Part
 from lora_lab.quant.lookup import byte_table
 from lora_lab.quant.stored import Stored
@@ -123,7 +123,7 @@ def _bits(tensor: Tensor) -> np.ndarray:
 
 def _weight(stored: Stored) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...], int]:
     """What each loop takes of a weight."""
-    return _array(stored.packed), _pairs(stored.codebook), _constants(stored.constants), stored.block_size
+    return _array(stored.packed), _table(stored.codebook), _constants(stored.constants), stored.block_size
 
 
 _NONE = np.empty(0, np.float32)
@@ -144,7 +144,10 @@ def _levels(codebook: Codebook) -> np.ndarray:
 
 
 @lru_cache
-def _pairs(codebook: Codebook) -> np.ndarray:
+def _table(codebook: Codebook) -> np.ndarray:
+    """What codes are looked up in: sixteen levels, or the two of each byte."""
+    if registers.AVAILABLE:
+        return _array(F.pad(codebook.values, (0, 16 - len(codebook))))
     return _array(byte_table(codebook, torch.device("cpu")).view(torch.int64))
 
 

@@ -5,7 +5,8 @@ the other way round; the product reads codes and makes no weight at all. Values 
 in memory, as int16, and widened or rounded one by one.
 
 Each loop does the parts `start` to `stop` of its work, so that several threads can share it; no value depends on where
-the work is cut. All of them stand in one file, because what Numba keeps of a function is looked up by its file's date.
+the work is cut. All of them stand in one file, because what Numba keeps of a function is looked up by its file's date:
+whoever changes `registers` changes this file's, too.
 How fast: `benchmarks/bench_kernels_cpu.py`.
 """
 
@@ -13,6 +14,8 @@ from functools import partial
 
 import numba
 import numpy as np
+
+from lora_lab.quant.kernels.registers import AVAILABLE, look_up_16
 
 kernel = partial(numba.njit, nogil=True, cache=True, error_model="numpy")  # 1 / 0 is infinite, as in NumPy
 inlined = partial(kernel, inline="always")  # calls with so many arguments, one for each row or block, would cost more
@@ -26,26 +29,26 @@ CACHED = 4096  # values that are restored and used before the next: 16 KB, of th
 
 
 @inlined
-def restore(packed, pairs, constants, size, part, values, start, stop):
+def restore(packed, table, constants, size, part, values, start, stop):
     """ŵ = levels[code] · absmax, where absmax is stored or is table[code] · scale + mean.
 
-    It is lesson 33's loop with four things more: a byte is one look-up, of both its levels; the constants may be
-    quantized, 256 to a scale; it does a part of the work, so that threads can share it; and a run of blocks is looked
-    up before the first is multiplied, because what has just been written in eight bytes is slow to read in sixty-four.
+    It is lesson 33's loop with four things more: a byte, or eight, is one look-up; the constants may be quantized, 256
+    to a scale; it does a part of the work, so that threads can share it; and a run of blocks is looked up before the
+    first is multiplied, because what has just been written in eight bytes is slow to read in sixty-four.
 
-    packed: uint8 [bytes]; pairs: int64 [256], the two levels of each byte, side by side, as one number of 64 bits.
+    packed: uint8 [bytes]; table: levels float32 [16], or, where there are no `registers`, int64 [256], the two levels
+    of each byte, side by side, as one number of 64 bits.
     constants: absmax, or, if that is empty, the codes, scale, mean and table of double quantization; size: of a block.
     values: float32 [rows, n], some rows of a weight, or some of its columns, in whole blocks: the blocks `start` to
     `stop` of each row are written. part: which block of the weight is the first, and how many lie between two rows.
     """
     first, stride = part
     run = max(1, RUN // size)
-    pair = values.view(np.int64)
     for row in range(len(values)):
         block = first + row * stride
         for k in range(start, stop, run):
             end = min(k + run, stop)
-            _look_up(packed, pairs, (block + k) * size // 2, pair[row, k * size // 2 : end * size // 2])
+            _look_up(packed, table, (block + k) * size // 2, values[row, k * size : end * size])
             for j in range(k, end):
                 value, largest = values[row, j * size : (j + 1) * size], _absmax(constants, block + j)
                 for i in range(len(value)):
@@ -53,7 +56,7 @@ def restore(packed, pairs, constants, size, part, values, start, stop):
 
 
 @kernel
-def restore16(packed, pairs, constants, size, part, format, out, start, stop):
+def restore16(packed, table, constants, size, part, format, out, start, stop):
     """The same in 16 bits, int16 [rows, n]: levels are looked up apart, and each product is rounded as it is made.
 
     So nothing waits for the rounding: in a pass of its own it would be one more that the look-ups do not hide.
@@ -61,23 +64,33 @@ def restore16(packed, pairs, constants, size, part, format, out, start, stop):
     first, stride = part
     run = max(1, RUN // size)
     levels = np.empty(run * size, np.float32)
-    pair = levels.view(np.int64)
     for row in range(len(out)):
         block = first + row * stride
         for k in range(start, stop, run):
             end = min(k + run, stop)
-            _look_up(packed, pairs, (block + k) * size // 2, pair[: (end - k) * size // 2])
+            _look_up(packed, table, (block + k) * size // 2, levels[: (end - k) * size])
             for j in range(k, end):
                 level, some = levels[(j - k) * size : (j - k + 1) * size], out[row, j * size : (j + 1) * size]
                 _store(level, _absmax(constants, block + j), format, some)
 
 
 @kernel
-def _look_up(packed, pairs, first, pair):
+def _look_up_pairs(packed, pairs, first, values):
     """Write the levels of the bytes from `first` on, two for each."""
+    pair = values.view(np.int64)
     byte = packed[first : first + len(pair)]
     for i in range(len(byte)):
         pair[i] = pairs[byte[i]]
+
+
+@kernel
+def _look_up_sixteen(packed, levels, first, values):
+    """The same, by eight bytes at once: blocks are of 16 values or more."""
+    for i in range(0, len(values), 16):
+        look_up_16(levels, packed, first + i // 2, values, i)
+
+
+_look_up = _look_up_sixteen if AVAILABLE else _look_up_pairs
 
 
 @kernel
@@ -127,7 +140,7 @@ def _divide(values, absmax):
 
 
 @kernel
-def product(packed, pairs, constants, size, format, x, y, start, stop):
+def product(packed, table, constants, size, format, x, y, start, stop):
     """y = x · Ŵᵀ for the rows `start` to `stop` of Ŵ, of which one exists at a time, or a few short ones.
 
     x: float32 [tokens, d_in]; y: float32 [tokens, d_out].
@@ -137,13 +150,13 @@ def product(packed, pairs, constants, size, format, x, y, start, stop):
     weight = np.empty((1, rows * n), np.float32)
     for first in range(start, stop, rows):
         some = min(rows, stop - first)
-        restore(packed, pairs, constants, size, (first * n // size, 0), weight, 0, some * n // size)
+        restore(packed, table, constants, size, (first * n // size, 0), weight, 0, some * n // size)
         _round(weight[0], format)
         _dot(x, weight.reshape(rows, n)[:some], y[:, first : first + some])
 
 
 @kernel
-def product_transposed(packed, pairs, constants, size, format, g, y, start, stop):
+def product_transposed(packed, table, constants, size, format, g, y, start, stop):
     """y = g · Ŵ for the block columns `start` to `stop` of Ŵ.
 
     Sums of 64 rows each are added up first, so that less is rounded.
@@ -157,7 +170,7 @@ def product_transposed(packed, pairs, constants, size, format, g, y, start, stop
     for first in range(0, g.shape[1], 64):
         group[:] = 0
         for row in range(first, min(first + 64, g.shape[1])):
-            restore(packed, pairs, constants, size, (row * blocks + start, 0), weight, 0, stop - start)
+            restore(packed, table, constants, size, (row * blocks + start, 0), weight, 0, stop - start)
             _round(weight[0], format)
             for token in range(len(g)):
                 _add(g[token, row], weight[0], group[token])
