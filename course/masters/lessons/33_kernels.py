@@ -60,10 +60,10 @@ def in_lines():
     both = torch.stack([high, low], dim=1)
     codes = both.flatten().int()
     values = levels.index_select(0, codes)
-    return high, low, both, codes, values, values.view(-1, 64) * absmax[:, None]  # all six: the next cell writes into them
+    return high, low, both, codes, values, values.view(-1, 64) * absmax[:, None]  # all six: a later cell writes into them
 
 # %% [markdown]
-# **Guess:** when each result has its memory already, how many times as long as a copy of the restored weight do these lines take?
+# **Guess:** how many times as long as a copy of the restored weight do these lines take, each result's memory being there already?
 
 # %% tags=["guess:times_copy", "slide"]
 times_copy = 3  #? times the copy's time, PyTorch's lines | 3: unpack, look up, multiply: but there are six results, each written, and some lines are slower than memory | 1: "as many bytes are written at the end": and by two lines before it | 2: unpack and look up, each a pass: there are six
@@ -85,21 +85,21 @@ rows = [["a copy", new["a copy"], copy_ms], ["PyTorch's lines", new["lines"], th
 show.table([[name, f"{fresh:.0f} ms", f"{there:.1f} ms"] for name, fresh, there in rows], ["", "new memory", "memory that is there"])
 
 # %% [markdown]
-# *New memory* costs most, a copy too: the system hands it out in small pages, and clears each when it is first touched. From here on memory is
-# there. Then the *passes*: each line reads what the one before wrote.
+# *New memory* costs most, even for a copy: the system hands it out in small pages, each cleared when first touched. From here on memory is
+# reused. Next come the *passes*: each line reads what the one before wrote.
 
 # %% tags=["nbval-ignore-output", "slide"]
 moved = {"high halves": (0.5, 0.5), "low halves": (0.5, 0.5), "side by side": (1, 1), "to 32 bits": (1, 4), "look up": (4, 4),
-         "multiply": (4.0625, 4)}  # read and written, for each weight
-one_pass = (0.5625, 4.0)
+         "multiply": (4 + 4 / 64, 4)}  # bytes read and written, for each weight; a constant is 4 bytes for 64
+one_pass, a_copy = (0.5 + 4 / 64, 4), 4 + 4
 lines_bytes, pass_bytes = sum(map(sum, moved.values())), sum(one_pass)
 show.figure(*show.passes_schematic(moved, one_pass))
-rows = [[name, f"{copy_ms * sum(moved[name]) / 8:.1f} ms", f"{each:.1f} ms"] for name, each in each_ms.items()]
-rows.append(["together", f"{copy_ms * lines_bytes / 8:.1f} ms", f"{there_ms:.1f} ms"])
+rows = [[name, f"{copy_ms * sum(moved[name]) / a_copy:.1f} ms", f"{each:.1f} ms"] for name, each in each_ms.items()]
+rows.append(["together", f"{copy_ms * lines_bytes / a_copy:.1f} ms", f"{there_ms:.1f} ms"])
 show.table(rows, ["", "its bytes at a copy's speed", "measured"])
 
 # %% [markdown]
-# PyTorch's lines move 25 bytes for a weight; 4.6 would do. And bytes are only part of it: some lines, which?, are far slower than memory. Code that runs over many numbers at one call is a *[kernel](../course/glossary.md#kernel)*: each line calls at least one. To do
+# PyTorch's lines move 25 bytes for a weight; 4.6 would do. And bytes are only part of it: some lines (which?) are far slower than memory. Code that runs over many numbers at one call is a *[kernel](../course/glossary.md#kernel)*: each line calls at least one. To do
 # several steps in one is to *[fuse](../course/glossary.md#fuse)* them.
 
 # %% [markdown] tags=["minutes:14"]
@@ -141,7 +141,7 @@ restore_loop = check("restore_loop", restore_loop)
 # Plain Python restores a 64th of the weight; its time is multiplied by 64. **Guess:** how many times as fast as Python is the same loop, compiled?
 
 # %% tags=["guess:compiled", "slide"]
-compiled = 100  #? times as fast as Python is the same loop, compiled | 100: one reads so of lists, or of lines with whole arrays; here every step goes through an object of NumPy's | 10: the usual "Python is ten times slower"; that is for code that mostly waits for libraries
+compiled = 100  #? times as fast as Python is the same loop, compiled | 100: true of loops over lists; here each number becomes an object of NumPy's first | 10: the usual "Python is ten times slower"; that is for code that mostly waits for libraries
 
 # %% tags=["nbval-ignore-output", "slide"]
 guessed = guesses(compiled=compiled)
@@ -160,10 +160,10 @@ rows = [[name, f"{each:,.1f} ms", f"{each / loop_ms:,.1f}"] for name, each in wa
 show.table(rows, ["the whole weight", "time", "your loop = 1"])
 
 # %% [markdown]
-# One pass in place of six; the numbers are the library's, bit for bit. What holds the loop now? Two trials tell: on a 64th of the weight, which stays in the
+# One pass in place of six; the numbers are the library's, bit for bit. What limits the loop now? Two trials tell: on a 64th of the weight, which stays in the
 # processor's *[cache](../course/glossary.md#cache)*, and with the look-up taken out: code 5 becomes the number 5, wrong, but as many bytes.
 #
-# <details><summary>Is all of it won by fewer passes?</summary>No. On the core that we recorded six loops, each compiled by itself, took 15 ms, PyTorch's lines
+# <details><summary>Is all of it won by fewer passes?</summary>No. On our recorded core six loops, each compiled by itself, took 15 ms, PyTorch's lines
 # 21 and your loop 4: PyTorch's stacking and looking up are slow here; passes are the rest.</details>
 
 # %% tags=["nbval-ignore-output"]
@@ -182,7 +182,7 @@ spare = restored.view(-1).numpy()  # so that out keeps the right numbers
 took = best({"a copy": copy, "your loop": loop, "without look-ups": partial(no_look_up, *arrays[:2], 64, spare)}, rounds=40)
 part = best({"your loop": partial(fast_loop, *few, 64, some), "without look-ups": partial(no_look_up, *few[:2], 64, spare[: n // 64])})
 rows = [[name, f"{took[name]:.1f} ms", f"{64 * part[name]:.1f} ms"] for name in part]
-rows.append(["a copy of as many bytes", f"{took['a copy'] * pass_bytes / 8:.1f} ms", ""])
+rows.append(["a copy of as many bytes", f"{took['a copy'] * pass_bytes / a_copy:.1f} ms", ""])
 show.table(rows, ["", "the whole weight", "64 times a 64th, in the cache"])
 
 # %% [markdown]
@@ -203,7 +203,7 @@ show.table(rows, ["", "the whole weight", "64 times a 64th, in the cache"])
 #
 # $F/Q$ is the *[arithmetic](../course/glossary.md#arithmetic-intensity)*, or operational, *intensity*; drawn over it, the bound is a roof
 # ([Williams, Waterman and Patterson, 2009](https://doi.org/10.1145/1498765.1498785)). Restoring does one
-# multiplication for 4.6 bytes; a product of T tokens does 2T operations for each float32 weight of 4 bytes. The *peak* of one core: 3 to 5 billion
+# multiplication for 4.6 bytes; $x\hat W^\top$ for T tokens does 2T operations for each float32 weight of 4 bytes. The *peak* of one core: 3 to 5 billion
 # steps a second, of 16 to 64 operations each (a Mac's matrix unit does more). Your bandwidth stands in the first table.
 #
 # **Guess:** from how many tokens on does arithmetic, no longer memory, bound a dense product here?
@@ -231,8 +231,8 @@ show.figure(*show.roofline(bandwidth, peak, dots, "your loop", f"Your loop reach
 # The corner lies where 2T / 4 = peak / bandwidth. Left of it only fewer bytes lift the bound. Right of it the product takes longer with every
 # token, and restoring becomes the smaller part.
 #
-# <details><summary>Why do dots hang under the roof?</summary>It is a limit, no promise: PyTorch's product of one token is not its memory's best, and near the corner neither memory nor arithmetic is busy. And it
-# counts no look-ups: they are the gap above your loop. (256 tokens far below? Run it again: another
+# <details><summary>Why do dots hang under the roof?</summary>It is a limit, no promise: near the corner memory and arithmetic wait for each other. It
+# counts no look-ups: they are the gap above your loop. And PyTorch's lines, needless bytes counted, stand about as near it. (256 tokens far below? Run it again: another
 # program had the core.)</details>
 
 # %% [markdown] tags=["minutes:15"]
@@ -247,7 +247,7 @@ show.figure(*show.program_schematic(6))
 # %% [markdown]
 # **Your turn.** Importance: GPU kernels are written like this. Difficulty: three lines. 6 minutes.
 #
-# Both loops are gone: a block is handled as a whole, bytes, codes and numbers. No program may need another, or touch its numbers.
+# Both loops are gone: now whole arrays, for one block's bytes, codes and numbers. No program may need another, or touch its numbers.
 
 # %% tags=["turn:restore_program", "slide"]
 def restore_program(block, packed, absmax, levels, block_size, out):
@@ -321,7 +321,7 @@ show.table(rows, ["", "way", "kernels started", "time", "a copy's speed = 100%"]
 
 # %% [markdown]
 # <details><summary>Does it not look up, as your loop does?</summary>It does. But a GPU has thousands of look-ups under way at once: while some wait,
-# others move bytes. And PyTorch's 64 kernels are section 1's passes, slice by slice: a product of 256 tokens waits for them, eight times as long as with
+# others move bytes. PyTorch's 64 kernels (21 for 4096²) are section 1's passes, slice by slice: with 256 tokens a layer takes eight times as long as with
 # ours.</details>
 
 # %% [markdown] tags=["minutes:14"]
@@ -330,7 +330,7 @@ show.table(rows, ["", "way", "kernels started", "time", "a copy's speed = 100%"]
 # For one token each restored weight is used once. So why write it to memory? Restore a number, multiply, forget: that reads 0.56 bytes for a
 # weight. Restoring first, and then multiplying, moves 8.6.
 #
-# **Your turn.** Importance: so bitsandbytes makes one text's next token. Difficulty: one loop. 6 minutes.
+# **Your turn.** Importance: bitsandbytes makes a next token this way. Difficulty: one loop. 6 minutes.
 #
 # One output, number `row`, of $y = x\hat W^\top$: the blocks of its row, each times its numbers of x. Single numbers again, no whole arrays.
 
@@ -395,7 +395,7 @@ show.figure(*show.roofline(bandwidth, peak, dots, "fused, 1 token", title))
 # %% [markdown]
 # <details><summary>What does it wait for, and is it of use?</summary>
 #
-# On the core that we recorded it is *slower* than the dense product. It does not wait for bytes, as its dot far
+# On our recorded core it is *slower* than the dense product. It does not wait for bytes, as its dot far
 # under the roof says: it looks up and adds one number after the other. It is of use where the dense weight is *not there*: it beats restoring and multiplying. (Else
 # run the cell again.) This loop saves memory, not time.
 #
@@ -412,8 +412,8 @@ show.figure(*show.roofline(bandwidth, peak, dots, "fused, 1 token", title))
 # </details>
 
 # %% [markdown] tags=["optional"]
-# **Optional: the library with its kernels.** These loops and two ideas more: a table of the 256 pairs of levels, so that a byte is *one* look-up; and
-# 512 numbers are looked up before the first is used, for what has just been written in small pieces is slow to read in large ones. At 256 tokens the
+# **Optional: the library with its kernels.** Two ideas more: a byte is *one* look-up, of a pair of levels, or eight bytes are, where a processor has
+# `vpermps`; and 512 numbers are looked up before the first is used: what was just written in small pieces is slow to read in large ones. At 256 tokens the
 # product's own arithmetic is the limit, with them and without.
 
 # %% tags=["optional", "nbval-ignore-output"]
@@ -452,7 +452,7 @@ results("33")
 #   most of it the new memory ([measured](https://github.com/lora-lab/lora_lab/blob/main/benchmarks/README.md)).
 # - **What does training gain?** On one core nothing at 256 tokens; on the H100 a layer's forward pass (4096²) took 0.05 ms in place of 0.42.
 # - **Is my kernel good?** Near a copy of as many bytes, stop. Else take one thing out, time again.
-# - **Will four bits be faster?** For few tokens, fused: measure. For hundreds: no (H100, starting kernels: 1.4 times LoRA's step). For thousands:
+# - **Will four bits be faster?** For few tokens, fused: measure. For hundreds: no (a QLoRA step took 1.4 times LoRA's, H100). For thousands:
 #   hardly slower.
 #
 # ## What was not shown
@@ -462,11 +462,11 @@ results("33")
 #
 # ## What to try
 #
-# - Take the look-ups out of a copy of `dot_codes`. Is it faster? Compile it with `njit(fastmath=True)`, which lets a sum take its terms in any order.
-#   With both?
+# - A copy of `dot_codes` without look-ups, `njit(fastmath=True)` (sums in any order), or both: faster? Define `product` anew each time: compiled, it
+#   keeps the old `inner`.
 # - Run section 4's Triton program on a weight quantized with `block_size=32`; with two blocks a program.
 #
-# <details><summary>What we found with dot_codes</summary>On the core that we recorded: 4.9 ms as it is, 5.9 without look-ups, 5.7 in any order, and 1.5 with both,
+# <details><summary>What we found with dot_codes</summary>On our recorded core: 4.9 ms as it is, 5.9 without look-ups, 5.7 in any order, and 1.5 with both,
 # where the dense product took 2.8. Only then may the compiler handle several at once.</details>
 #
 # ## Three questions

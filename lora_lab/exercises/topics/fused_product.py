@@ -33,6 +33,10 @@ def dot_codes(dot_codes: Any) -> None:
             except IndexError as error:
                 if "only integers" in str(error):
                     raise Wrong("a place in levels is a whole number: two[i] >> 4, or two[i] // 16") from error
+                if f"for axis 0 with size {size // 2}" in str(error):
+                    raise Wrong(
+                        f"a block of {size} numbers is {size // 2} bytes; yours asks for more ({error}): range(half)"
+                    ) from error
                 if "for axis 0 with size 16" in str(error):
                     raise Wrong(
                         f"a code is from 0 to 15, and a block of {size} numbers is {size // 2} bytes ({error}): a half "
@@ -69,6 +73,8 @@ def _why_dot(found: float, row: int, x: Floats, weight: Weight) -> str:
         "the two codes of a byte are the wrong way round": weight.restored(swapped, constants) @ x,
         "every block meets the first numbers of x: those of block c begin at c · block_size": (
             weight.restored(codes, constants) @ np.tile(x[:size], d_in // size)),
+        "it is divided by the constant: restoring multiplies": weight.restored(codes, 1 / constants) @ x,
+        "it is the last block's part, without its constant: return total": terms[-1].sum() / constants[-1],
         "nothing is added: is part added up, and added to total?": 0.0,
         "the constant is that of block number `row`: absmax[block]": (
             weight.restored(codes, np.full(d_in, weight.absmax[row])) @ x

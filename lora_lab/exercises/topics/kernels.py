@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lora_lab.exercises.looped import Bytes, Floats, Weight, compiled, whole
 from lora_lab.exercises.tasks import Wrong, task
@@ -55,6 +56,12 @@ def _why(found: Floats, weight: Weight) -> str | None:
         "every number has the first block's constant: is it absmax[block], and block_size, not 64?": weight.restored(
             absmax=np.full(n, weight.absmax[0])
         ),
+        "it is divided by the constant: restoring multiplies": weight.restored(
+            absmax=1 / np.repeat(weight.absmax, size)
+        ),
+        "every byte has a constant of its own, absmax[i]: the block's is constant": weight.restored(
+            absmax=weight.absmax[place % size // 2 % len(weight.absmax)]
+        ),
         "the codes themselves are multiplied: a code is a place in levels": weight.codes
         * np.repeat(weight.absmax, size),
         "the constant changes after block_size bytes: a block is half as many": weight.restored(
@@ -64,7 +71,16 @@ def _why(found: Floats, weight: Weight) -> str | None:
             absmax=weight.absmax[place % len(weight.absmax)]
         ),
     }
-    return next((words for words, slip in slips.items() if np.allclose(found, slip, rtol=1e-5, atol=1e-7)), None)
+    said = (words for words, slip in slips.items() if np.allclose(found, slip, rtol=1e-5, atol=1e-7))
+    return next(said, _why_half(np.isclose(found, weight.restored(), rtol=1e-5, atol=1e-7)))
+
+
+def _why_half(right: NDArray[np.bool_]) -> str | None:
+    """Which half of each byte is taken wrongly, if only one is."""
+    high, low = right[0::2].all(), right[1::2].all()
+    if high == low:
+        return None
+    return f"all {'high' if high else 'low'} halves are right, and the others are not: two[i] >> 4 and two[i] & 15"
 
 
 def _array(found: Any, out: Floats, given: Floats, name: str) -> Floats:
@@ -133,8 +149,11 @@ def _compare(found: Floats, weight: Weight) -> None:
             why = "byte i of two holds the numbers 2i and 2i + 1 of its block"
         raise Wrong(f"{missing.sum()} of {len(found)} numbers of out were never written: {why}")
     if not np.allclose(found, wanted, rtol=1e-5, atol=1e-7):
-        why = _why(found, weight) or f"{np.mean(~np.isclose(found, wanted)):.0%} of the numbers differ"
-        raise Wrong(why, yours=torch.from_numpy(found[:4].copy()), wanted=torch.from_numpy(wanted[:4]))
+        differs = ~np.isclose(found, wanted, rtol=1e-5, atol=1e-7)
+        why = _why(found, weight) or f"{np.mean(differs):.0%} of the numbers differ"
+        four = slice(first := int(differs.argmax()) // 4 * 4, first + 4)
+        raise Wrong(f"{why}. Numbers {first} to {first + 3}", yours=torch.from_numpy(found[four].copy()),
+                    wanted=torch.from_numpy(wanted[four]))  # fmt: skip
 
 
 @task(reference=lambda: _restore_program)
@@ -177,7 +196,7 @@ def restore_program(restore_program: Any) -> None:
             left = int(np.isnan(out[mine]).sum())
             raise Wrong(
                 f"program {block} leaves {left} of its {size} numbers unwritten: they begin at block · block_size, "
-                "which is not 64 here, and are written with =, not +=, for out holds none yet"
+                f"{size} here, not 64, and are written with =, not +=, for out holds none yet"
             )
         if not np.allclose(out[mine], wanted[mine], rtol=1e-5, atol=1e-7):
             raise Wrong(_why_block(out[mine], weight, block), yours=torch.from_numpy(out[mine][:4].copy()),
@@ -201,6 +220,7 @@ def _why_block(found: Floats, weight: Weight, block: int) -> str:
         "it takes the first block's bytes: those of block begin at block · block_size / 2": (
             weight.codes[:size], constants),
         "the constant is missing": (codes, np.ones(size)),
+        "it is divided by the constant: restoring multiplies": (codes, 1 / constants),
         "both numbers of a byte are its high half": (np.repeat(high, 2), constants),
         "both numbers of a byte are its low half": (np.repeat(low, 2), constants),
     }  # fmt: skip
@@ -209,4 +229,4 @@ def _why_block(found: Floats, weight: Weight, block: int) -> str:
             return f"program {block}: {words}"
     if np.allclose(found, codes * constants):
         return f"program {block}: the codes themselves are multiplied, and a code is a place in levels"
-    return f"program {block} writes other numbers than the loop: print both for block {block}"
+    return f"program {block} writes other numbers than the loop"

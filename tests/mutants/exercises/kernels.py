@@ -296,6 +296,21 @@ def restore_loop(packed, absmax, levels, block_size, out):
     _dot(("part * absmax[block]", "part * absmax"), says="absmax[block]?"),
 ]
 
+ANSWERS += [
+    _loop((" * constant", " / constant"), says="restoring multiplies"),
+    _loop(("packed[i] & 15", "packed[i] & 4"), says="all high halves are right"),
+    _loop(("packed[i] >> 4", "packed[i] >> 5"), says="all low halves are right"),
+    _loop(("packed[i] >> 4", "packed[i - block * half] >> 4"), says="all low halves are right"),
+    _program((" * absmax[block]", " / absmax[block]"), says="restoring multiplies"),
+    _dot(("part * absmax[block]", "part / absmax[block]"), says="restoring multiplies"),
+    _dot(("    return total", "    return part"), says="the last block's part, without its constant"),
+    _dot(
+        ("range(half)", "range(block_size)"),
+        ("packed[block * half + i]", "packed[block * half : (block + 1) * half][i]"),
+        says="range(half)",
+    ),
+]
+
 RIGHT = [
     Answer(
         task="restore_loop",
