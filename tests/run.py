@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PYTEST = ["pytest", "--quiet", "-n", "2", "--dist", "loadfile", "--max-worker-restart", "0"]
 ELSEWHERE = "not browser and not real and not colab and not release"  # what has a part of its own
 # A test that hangs is named, with the line, and ends its part: a run that is stopped from outside says nothing.
-# None takes a quarter of this, so that a busy machine ends none.
+# None takes a quarter of this, so that a busy machine ends none. (pytest 8 says where, and waits on.)
 PATIENCE = ["-o", "faulthandler_timeout=1800", "-o", "faulthandler_exit_on_timeout=true"]
 PARTS = {
     "lint": ["ruff", "check", "."],

@@ -5,9 +5,9 @@ which each way reads what it stores of the weight.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import torch
 from on_gpu.common import Run, name_of, spread
@@ -56,17 +56,8 @@ def rows(run: Run) -> Iterator[Row]:
 
 
 def _with_the_weight(layer: Any, x: Tensor) -> Tensor:
-    with _few_tokens({}):
+    with mock.patch.object(products, "FEW_TOKENS", {}):
         return layer(x)
-
-
-@contextmanager
-def _few_tokens(of: dict[str, int]) -> Iterator[None]:
-    before, products.FEW_TOKENS = products.FEW_TOKENS, of
-    try:
-        yield
-    finally:
-        products.FEW_TOKENS = before
 
 
 def _time(run: Run, calls: list[Callable[[], object]]) -> Row:

@@ -1,6 +1,6 @@
 """What the checks of lesson 33 share: a drawn weight as codes in NumPy arrays, and how an answer is written."""
 
-import inspect
+import sys
 from typing import Any
 
 import numpy as np
@@ -69,7 +69,7 @@ def whole(answer: Any) -> None:
     A step takes or writes some part of an array, so that a loop over the two halves of all bytes may be one. (Lines are
     not traced: Python 3.11 was seen to hang in a traced call for good, and a learner's debugger would lose its place.)
     """
-    small, large = (_steps(inspect.unwrap(answer), Weight(1, size, size)) for size in (16, 64))
+    small, large = (_steps(getattr(answer, "py_func", answer), Weight(1, size, size)) for size in (16, 64))
     if small < large:
         raise Wrong(
             "the numbers are right, but a GPU's program does not go from byte to byte: mine >> 4 takes the high halves "
@@ -86,7 +86,11 @@ def _steps(program: Any, weight: Weight) -> int:
 
 
 class _Counted(np.ndarray):
-    """An array that counts the parts that are taken of it and written to it, one by one where they are."""
+    """An array that counts the parts that a program takes of it, of what NumPy makes of it, and writes to it.
+
+    What NumPy takes itself, as for a `print`, is none of the program's. Plain copies, by `np.array` or into a buffer,
+    are not followed.
+    """
 
     steps = 0
 
@@ -94,18 +98,33 @@ class _Counted(np.ndarray):
     def of(array: NDArray[Any]) -> NDArray[Any]:
         return array.view(_Counted)
 
+    @staticmethod
+    def count(steps: int = 1) -> None:
+        caller = sys._getframe(2).f_globals.get("__name__", "")
+        if not caller.startswith("numpy."):
+            _Counted.steps += steps
+
     def __getitem__(self, key: Any) -> Any:
-        _Counted.steps += 1
+        _Counted.count()
         return super().__getitem__(key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        _Counted.steps += 1
+        _Counted.count()
         super().__setitem__(key, value)
 
-    def tolist(self) -> Any:
-        _Counted.steps += self.size
-        return super().tolist()
+    def __array_function__(self, *given: Any) -> Any:
+        made = super().__array_function__(*given)
+        return made.view(_Counted) if type(made) is np.ndarray else made
 
-    def tobytes(self, *order: Any) -> bytes:
-        _Counted.steps += self.size
-        return super().tobytes(*order)
+    def item(self, *place: Any) -> Any:
+        _Counted.count()
+        return super().item(*place)
+
+    @property
+    def flat(self) -> Any:
+        _Counted.count(self.size)
+        return super().flat
+
+    def tolist(self) -> Any:
+        _Counted.count(self.size)
+        return super().tolist()

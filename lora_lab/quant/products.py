@@ -15,7 +15,7 @@ from lora_lab.quant.restoring import restore_weight
 from lora_lab.quant.stored import Stored
 
 FEW_TOKENS = {"cpu": 16, "cuda": 1}
-"""Tokens up to which a kernel, where one serves, multiplies without making W; with more, making it pays.
+"""Tokens up to which a kernel, where one serves, multiplies without making W; for more it pays to make it.
 
 What watches operators, such as a counter of operations, does not see such a product; without kernels it does.
 """

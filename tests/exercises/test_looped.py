@@ -53,16 +53,20 @@ NUMBER_BY_NUMBER = {
     "while": ("n = 0", "while n < block_size:", "    out[n] = levels[packed[n // 2] >> 4]", "    n += 1"),
     "list": ("codes = [byte >> 4 for byte in packed]",),
     "sum": ("total = sum(levels[byte >> 4] for byte in packed)",),
-    "bytes": ("codes = [byte >> 4 for byte in packed.tobytes()]",),
     "numbers": ("codes = [byte >> 4 for byte in packed.tolist()]",),
     "halves": ("high = packed >> 4", "for n in range(block_size // 2): high[n]"),
     "write": ("for n in range(block_size): out[n] = 0",),
+    "flat": ("codes = [byte >> 4 for byte in packed.flat]",),
+    "item": ("codes = [packed.item(n) >> 4 for n in range(block_size // 2)]",),
+    "where": ("high = np.where(packed > 15, packed >> 4, 0)", "for n in range(block_size // 2): high[n]"),
     "map": ("codes = list(map(lambda byte: byte >> 4, packed))",),
 }
 WHOLE = {
     "halves": (
         "for first, half in enumerate((packed >> 4, packed & 15)): out[first::2] = levels[half] * absmax[block]",
     ),
+    "print": ("print(packed)", "said = f'{packed} {levels!r}'", "out[:] = 1", "assert np.unique(packed).size"),
+    "bytes": ("mine = np.frombuffer(packed.tobytes(order='C'), np.uint8)", "out[0::2] = levels[mine >> 4]"),
     "stack": ("out[:] = levels[np.stack([packed >> 4, packed & 15], axis=1).reshape(-1)] * absmax[block]",),
 }
 

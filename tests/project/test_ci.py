@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -129,6 +130,18 @@ def test_a_hook_takes_the_checkouts_python_or_says_how_to_make_one(tmp_path: Pat
 def test_a_release_asks_for_all_that_a_clean_clone_asks_for() -> None:
     [asked] = re.findall(r"LORA_LAB_REQUIRE=(\S+)", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
     assert run.REQUIRED == asked
+
+
+def test_a_test_that_hangs_ends_its_part_and_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(
+        run.subprocess, "run", lambda command, **_: asked.append(command) or SimpleNamespace(returncode=0)
+    )
+    for name in run.PARTS:
+        run.run(name)
+    for command in asked:
+        patient = {"faulthandler_timeout=1800", "faulthandler_exit_on_timeout=true"} <= set(command)
+        assert patient == ("pytest" in command)
 
 
 def test_every_part_that_the_makefile_names_exists() -> None:

@@ -8,6 +8,7 @@ import torch
 
 from lora_lab import quant
 from lora_lab.quant import products
+from lora_lab.quant.double import QuantizedConstants
 from lora_lab.quant.kernels import dispatch, trial
 from lora_lab.quant.stored import Stored
 from tests.helpers.kernels import DTYPES, NUMBA, TRITON, layer_of, readable, same, step
@@ -62,6 +63,22 @@ def test_rows_of_any_number_of_blocks_of_any_size_are_multiplied(block, shape, d
         turned = weight if transposed else weight.T
         reach = x.double().abs() @ turned.abs()
         assert ((y.double() - x.double() @ turned).abs() <= 2**-21 * reach).all()
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_what_lies_outside_of_a_weight_is_no_part_of_a_sum(transposed, kind):
+    """Where constants are 1 and their mean is 70000, a constant that is not there would be infinite in float16."""
+    q = readable(lambda: quant.quantize(kind.normal(33, 192), double_quant=True))
+    lowest = q.constants.codebook.values.min()
+    codes = torch.full_like(q.constants.codes, int(q.constants.codebook.values.argmin()))
+    scale, mean = (torch.full_like(each, 7e4) for each in (q.constants.scale, q.constants.mean))
+    constants = QuantizedConstants(codes, (scale - 1) / -lowest.item(), mean, q.constants.codebook)
+    stored = Stored(q.packed, constants, quant.NF4, 64)
+    x = kind.normal(1, 33 if transposed else 192, dtype=torch.float16)
+    y, levels = kind.module.product(x, stored, (33, 192), transposed), quant.unpack(q.packed, 33 * 192)
+    weight = quant.NF4.values.to(kind.device)[levels.long()].view(33, 192)
+    right = x.float() @ (weight if transposed else weight.T)
+    assert (y - right).abs().max() < 0.01 * right.abs().max()
 
 
 def test_a_product_takes_nothing_from_what_lay_in_its_memory(kind, called, monkeypatch):

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from lora_lab import quant
 from lora_lab.quant import double, products, slabs
 from lora_lab.quant.kernels import Part, dispatch, trial
+from lora_lab.quant.lookup import byte_table
 from lora_lab.quant.stored import Stored
 from tests.helpers.kernels import BLOCKS, BOOKS, DTYPES, NUMBA, layer_of, normal, readable, same, step
 
@@ -185,6 +186,49 @@ def test_a_cpu_whose_registers_hold_fewer_levels_looks_up_bytes_to_the_same_bits
     settings = os.environ | {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "LORA_LAB_KERNELS": "quiet"}
     done = subprocess.run([sys.executable, "-c", WITHOUT_REGISTERS], env=settings, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("way", ["pairs", "sixteen"])
+def test_codes_are_looked_up_from_any_byte_on_wherever_they_lie(way):
+    if way == "sixteen" and not registers.AVAILABLE:
+        pytest.skip("this CPU has no AVX-512, or Numba compiles for one without")
+    codes = torch.randint(16, (64,), generator=torch.Generator().manual_seed(0))
+    packed = torch.cat([torch.zeros(3), codes[0::2] * 16 + codes[1::2]]).byte()[3:]  # not aligned
+    table = quant.NF4.values if way == "sixteen" else byte_table(quant.NF4, CPU).view(torch.int64)
+    look_up, values = getattr(cpu.loops, f"_look_up_{way}"), torch.empty(49)[1:]
+    look_up(packed.numpy(), table.numpy(), 8, values.numpy())
+    assert same(values, quant.NF4.values[codes[16:]])
+
+
+GUARD = """
+import ctypes, mmap, sys
+import numpy as np
+import torch
+from lora_lab import quant
+from lora_lab.quant.kernels import cpu
+
+PAGE = mmap.PAGESIZE
+for block in (16, 64, 4096):
+    for short in (0, 1, 2):
+        q = quant.quantize(torch.randn(4 * 4096 + short), block_size=block)
+        count = len(q.packed)
+        pages = -(-count // PAGE)
+        memory = mmap.mmap(-1, (pages + 1) * PAGE)
+        end = ctypes.addressof(ctypes.c_char.from_buffer(memory)) + pages * PAGE
+        assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(end), PAGE, 0) == 0
+        packed = torch.from_numpy(np.frombuffer(memory, np.uint8, count, pages * PAGE - count)).copy_(q.packed)
+        for dtype in (torch.float32, torch.bfloat16):
+            out = torch.empty(4 * 4096 + short, dtype=dtype)
+            cpu.restore(q.stored._replace(packed=packed), out)
+            assert torch.equal(out, q.dequantize(dtype)), (block, short)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no mprotect")
+def test_no_byte_behind_the_codes_is_read():
+    """They end at a page that may not be read, whatever is left of the last block."""
+    done = subprocess.run([sys.executable, "-c", GUARD], env=os.environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr or done.returncode
 
 
 def test_the_look_up_is_that_of_the_cpu_which_is_compiled_for():

@@ -43,8 +43,9 @@ def restore(stored: Stored, out: Tensor) -> None:
     if whole:
         restore_part(stored, flat[:, : whole * size], Part(0, 1, 0))
     if rest := out.numel() - whole * size:
-        block = out.new_empty(1, size)
-        restore_part(stored, block, Part(whole, 1, 0))
+        block, missing = out.new_empty(1, size), (whole + 1) * size // 2 - len(stored.packed)
+        padded = stored._replace(packed=F.pad(stored.packed, (0, missing)))  # eight bytes are looked up at once
+        restore_part(padded, block, Part(whole, 1, 0))
         flat[:, -rest:] = block[:, :rest]
 
 

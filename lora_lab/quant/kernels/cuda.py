@@ -1,4 +1,5 @@
 """Block-wise quantization on a GPU, in Triton: one program takes some whole blocks, and memory is passed over once.
+A program of a product takes slices of a weight's rows and columns.
 
 A tile [ROWS, SIZE] holds ROWS blocks of SIZE values, one block a row, so that each row has its absmax. The two codes of
 a byte are neighbours: `tl.join` puts them side by side, and `tl.split` takes them apart.
@@ -47,7 +48,8 @@ RESTORE = Tile(1024, warps=4)
 class Slices(NamedTuple):
     """How a product is cut: the rows and columns of a weight that a program has at a time, the warps that share them.
 
-    A sum is cut into so many `splits` that all of the GPU has work; they are added up behind.
+    Rows and columns are powers of two, so that a slice has whole blocks or lies in one. A sum is cut into so many
+    `splits` that all of the GPU has work; they are added up afterwards.
     """
 
     rows: int
@@ -212,8 +214,8 @@ def _product(
 ):  # fmt: skip
     """y = x · Ŵᵀ for one token and ROWS rows of Ŵ, or, transposed, y = x · Ŵ for COLUMNS columns.
 
-    A slice of Ŵ exists at a time, its even columns apart from its odd ones, as the halves of its bytes are. Of a sum's
-    slices a program takes every so-manieth, as many as there are programs in the second dimension.
+    A slice of Ŵ exists at a time, its even columns apart from its odd ones, as the halves of its bytes are. The slices
+    of a sum are dealt out, like cards, to the programs along the second dimension.
     """
     STEP: tl.constexpr = ROWS if TRANSPOSED else COLUMNS
     WIDTH: tl.constexpr = COLUMNS if TRANSPOSED else ROWS
@@ -252,7 +254,7 @@ def _slice(
     row, pair, block, packed, levels, absmax, scale, mean, table, d_out, d_in,
     SIZE: tl.constexpr, ROWS: tl.constexpr, HALF: tl.constexpr, DOUBLE: tl.constexpr,
 ):  # fmt: skip
-    """ŵ = levels[code] · absmax, of the high and of the low halves of bytes; outside of Ŵ any number.
+    """ŵ = levels[code] · absmax, of the high and of the low halves of bytes; outside of Ŵ zero.
 
     row: [ROWS, 1]; pair: [1, HALF], which byte of its row, whole blocks or a part of one; block: of the first of them.
     """
@@ -261,8 +263,8 @@ def _slice(
     block += tl.arange(0, BLOCKS)[None, :]
     inside = (row < d_out) & (block < d_in // SIZE)
     largest = _absmax(row * (d_in // SIZE) + block, inside, absmax, scale, mean, table, DOUBLE)
-    largest = tl.broadcast_to(largest[:, :, None], (ROWS, BLOCKS, HALF // BLOCKS))
-    largest = tl.reshape(largest, (ROWS, HALF))
+    largest = tl.where(inside, largest, 0)[:, :, None]  # and not `mean`, which may be infinite in 16 bits
+    largest = tl.reshape(tl.broadcast_to(largest, (ROWS, BLOCKS, HALF // BLOCKS)), (ROWS, HALF))
     byte = tl.load(packed + row * (d_in // 2) + pair, (row < d_out) & (2 * pair < d_in), 0).to(tl.int32)
     code, book = tl.reshape(byte, (ROWS * HALF,)), tl.load(levels + tl.arange(0, 16))
     high, low = tl.gather(book, code >> 4, 0), tl.gather(book, code & 15, 0)

@@ -85,7 +85,7 @@ def _look_up_pairs(packed, pairs, first, values):
 
 @kernel
 def _look_up_sixteen(packed, levels, first, values):
-    """The same, by eight bytes at once: blocks are of 16 values or more."""
+    """The same, by eight bytes at once: whole blocks, of which packed holds all bytes."""
     for i in range(0, len(values), 16):
         look_up_16(levels, packed, first + i // 2, values, i)
 

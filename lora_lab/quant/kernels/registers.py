@@ -11,7 +11,7 @@ from numba.extending import intrinsic
 
 _FEATURES = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
 
-AVAILABLE = "+avx512f" in _FEATURES and not numba.config.DISABLE_JIT
+AVAILABLE = "+avx512f" in _FEATURES and "-evex512" not in _FEATURES and not numba.config.DISABLE_JIT
 """Whether Numba compiles, and for a CPU that has them."""
 
 _BYTES, _EIGHT, _SIXTEEN = (ir.VectorType(ir.IntType(bits), count) for bits, count in ((8, 8), (32, 8), (32, 16)))
@@ -23,7 +23,8 @@ _IN_TURN = ir.Constant(_SIXTEEN, [half // 2 + half % 2 * 8 for half in range(16)
 def look_up_16(typing, levels, packed, byte, values, at):
     """values[at : at + 16] = levels[code] for the codes of packed[byte : byte + 8], high halves first.
 
-    levels: float32 [16]; packed: uint8; values: float32; all contiguous. No place is checked.
+    levels: float32 [16]; packed: uint8; values: float32; all contiguous. No place is checked: all eight bytes must be
+    there, and all sixteen values.
     """
 
     def generate(context, builder, signature, given):

@@ -50,7 +50,8 @@ def passed(device: torch.device, dtype: torch.dtype, trial: Trial) -> Kernels | 
     """
     if device.type == "cuda" and torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
         raise RuntimeError(
-            f"a CUDA graph is being captured, and kernels in {dtype} have not been tried: call the model once before"
+            f"a CUDA graph is being captured, and kernels in {dtype} have not been tried: call the model once before, "
+            "with as many tokens"
         )
     name, work = COMPILERS[device.type], "products" if trial is multiplies else "kernels"
     cache = ""
@@ -113,11 +114,8 @@ def restores(kernels: Kernels, device: torch.device, dtype: torch.dtype) -> bool
     made, largest = kernels.quantize(values, NF4, 64)
     if not (torch.equal(made, packed) and torch.equal(largest, absmax)):
         return False
-    # One of these constants is another number if table · scale + mean is rounded once, where it is to be rounded twice.
-    codes = torch.arange(0, 256, 16, dtype=torch.uint8, device=device)
-    double = QuantizedConstants(codes, absmax.new_full((1,), 0.7), absmax.new_tensor(1.3))
     restored = torch.empty_like(values)
-    for constants in (absmax, double):
+    for constants in _of_either_kind(absmax):
         kernels.restore(Stored(packed, constants, NF4, 64), restored)
         if not torch.equal(restored, (levels * plain(constants)[:, None]).to(dtype).flatten()):
             return False
@@ -127,11 +125,23 @@ def restores(kernels: Kernels, device: torch.device, dtype: torch.dtype) -> bool
 def multiplies(kernels: Kernels, device: torch.device, dtype: torch.dtype) -> bool:
     """Whether the kernels multiply with these blocks, as a matrix [8, 128], to the last bits of the sum's order."""
     _, packed, levels, absmax = _few_blocks(device, dtype, huge=False)
-    stored, weight = Stored(packed, absmax, NF4, 64), (levels * absmax[:, None]).to(dtype).view(8, 128)
-    x, g = weight[:3].contiguous(), weight[:3, :8].contiguous()
-    y, back = (kernels.product(each, stored, (8, 128), each is g) for each in (x, g))
-    exact = x.double() @ weight.double().T, g.double() @ weight.double()
-    return all((made - right).abs().max() < 1e-5 * right.abs().max() for made, right in zip((y, back), exact))
+    for constants in _of_either_kind(absmax):
+        stored, weight = Stored(packed, constants, NF4, 64), (levels * plain(constants)[:, None]).to(dtype).view(8, 128)
+        for x, turned in ((weight[:3].contiguous(), False), (weight[:3, :8].contiguous(), True)):
+            made = kernels.product(x, stored, (8, 128), turned)
+            right = x.double() @ (weight if turned else weight.T).double()
+            if not (made - right).abs().max() < 1e-5 * right.abs().max():
+                return False
+    return True
+
+
+def _of_either_kind(absmax: Tensor) -> tuple[Tensor, QuantizedConstants]:
+    """These constants, and sixteen of double quantization.
+
+    One of them is another number if table · scale + mean is rounded once, where it is to be rounded twice.
+    """
+    codes = torch.arange(0, 256, 16, dtype=torch.uint8, device=absmax.device)
+    return absmax, QuantizedConstants(codes, absmax.new_full((1,), 0.7), absmax.new_tensor(1.3))
 
 
 def _few_blocks(device: torch.device, dtype: torch.dtype, huge: bool = True) -> tuple[Tensor, Tensor, Tensor, Tensor]:

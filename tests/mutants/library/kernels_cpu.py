@@ -12,6 +12,13 @@ BOTH = "tests/quant/test_kernels.py::"
 MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         file="lora_lab/quant/kernels/loops.py",
+        before="pair[i] = pairs[byte[i]]",
+        after="pair[i] = pairs[byte[0]]",
+        test=HERE + "test_codes_are_looked_up_from_any_byte_on_wherever_they_lie[pairs]",
+        wrong="every pair of levels is the first byte's",
+    ),
+    Mutation(
+        file="lora_lab/quant/kernels/loops.py",
         before="* scale[block // GROUP] + mean[0] if",
         after="* scale[block // GROUP] if",
         test=BOTH + "test_restoring_by_a_kernel_is_the_readable_path_bit_for_bit[Numba-torch.float32-dynamic8]",
