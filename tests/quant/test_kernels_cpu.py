@@ -547,6 +547,14 @@ def test_small_tensors_wake_no_compiler(called, monkeypatch):
     assert called == ["quantize"]
 
 
+def test_a_product_that_errs_with_constants_of_double_quantization_is_refused(monkeypatch):
+    exact = cpu.product
+    off = {torch.Tensor: 1.0, double.QuantizedConstants: 1.001}
+    monkeypatch.setattr(cpu, "product", lambda *args: exact(*args) * off[type(args[1].constants)])
+    with pytest.warns(UserWarning, match="Numba's products cannot serve here"):
+        assert trial.passed(CPU, torch.float32, trial.multiplies) is None
+
+
 @pytest.mark.parametrize("which", [False, True], ids=["forward", "transposed"])
 def test_a_product_that_errs_is_refused_while_the_others_serve(which, monkeypatch):
     exact = cpu.product

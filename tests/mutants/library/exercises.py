@@ -215,7 +215,7 @@ MUTATIONS = (
     ),
     Mutation(
         file=f"{_ROOM}/looped.py",
-        before="        _Counted.steps += 1\n        return super().__getitem__(key)",
+        before="        _Counted.count()\n        return super().__getitem__(key)",
         after="        return super().__getitem__(key)",
         test="tests/exercises/test_looped.py::test_what_goes_from_number_to_number_is_no_program_of_a_gpu[map]",
         wrong="a program of a GPU may go from byte to byte",

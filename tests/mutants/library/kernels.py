@@ -135,8 +135,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         file="lora_lab/quant/kernels/trial.py",
-        before="    for constants in (absmax, double):",
-        after="    for constants in (absmax,):",
+        before="    for constants in _of_either_kind(absmax):\n        kernels.restore(",
+        after="    for constants in (absmax,):\n        kernels.restore(",
         test=HERE + "test_a_kernel_is_tried_with_constants_of_either_kind_and_for_all_that_it_makes"
         "[Triton-restore-_times_when_double]",
         wrong="kernels are not tried with doubly quantized constants, which a layer has unless told otherwise",

@@ -11,6 +11,13 @@ BOTH = "tests/quant/test_kernels.py::"
 
 MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
+        file="lora_lab/quant/kernels/trial.py",
+        before="    for constants in _of_either_kind(absmax):\n        stored",
+        after="    for constants in (absmax,):\n        stored",
+        test=HERE + "test_a_product_that_errs_with_constants_of_double_quantization_is_refused",
+        wrong="products are not tried with doubly quantized constants",
+    ),
+    Mutation(
         file="lora_lab/quant/kernels/loops.py",
         before="pair[i] = pairs[byte[i]]",
         after="pair[i] = pairs[byte[0]]",
@@ -110,8 +117,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         file="lora_lab/quant/kernels/trial.py",
-        before="for made, right in zip((y, back), exact))",
-        after="for made, right in zip((y,), exact))",
+        before="(weight[:3].contiguous(), False), (weight[:3, :8].contiguous(), True)",
+        after="(weight[:3].contiguous(), False),",
         test=HERE + "test_a_product_that_errs_is_refused_while_the_others_serve[transposed]",
         wrong="the product of the backward pass is not tried",
     ),
