@@ -164,7 +164,7 @@ show.table(rows, ["the whole weight", "time", "your loop = 1"])
 # processor's *[cache](../course/glossary.md#cache)*, and with the look-up taken out: code 5 becomes the number 5, wrong, but as many bytes.
 #
 # <details><summary>Is all of it won by fewer passes?</summary>No. On our recorded core six loops, each compiled by itself, took 15 ms, PyTorch's lines
-# 21 and your loop 4: PyTorch's stacking and looking up are slow here; passes are the rest.</details>
+# 20 and your loop 4: PyTorch's stacking and looking up are slow here; passes are the rest.</details>
 
 # %% tags=["nbval-ignore-output"]
 @njit
@@ -405,7 +405,7 @@ show.figure(*show.roofline(bandwidth, peak, dots, "fused, 1 token", title))
 #
 # An H100, one token (14336 × 4096, bfloat16): dense 43 µs, restoring first 104, the library's fused kernel 45, bitsandbytes' 30.
 # Where look-ups hide behind memory, or cost little: sixteen levels fit one
-# register (`vpermps` looks sixteen codes up at once), and codes of evenly spaced levels need none. For those, on Ampere and Ada GPUs,
+# register (`vpermps` looks sixteen codes up at once: the library's product takes 1.6 ms), and codes of evenly spaced levels need none. For those, on Ampere and Ada GPUs,
 # [Marlin](https://github.com/IST-DASLab/marlin), an "FP16xINT4 matmul kernel", "can deliver close to ideal (4x) speedups up to batchsizes of
 # 16-32 tokens".
 #
@@ -448,7 +448,7 @@ results("33")
 # ## What I can now decide
 #
 # - **Is this code worth a kernel?** Count the bytes that it moves and must move. Several passes over large tensors: yes. One product: no.
-#   Try `torch.compile` first: it took section 1's lines, into new memory, from 104 ms to 42; the library's kernel needs 30,
+#   Try `torch.compile` first: it took section 1's lines, into new memory, from 98 ms to 40; the library's kernel needs 26,
 #   most of it the new memory ([measured](https://github.com/lora-lab/lora_lab/blob/main/benchmarks/README.md)).
 # - **What does training gain?** On one core nothing at 256 tokens; on the H100 a layer's forward pass (4096²) took 0.05 ms in place of 0.42.
 # - **Is my kernel good?** Near a copy of as many bytes, stop. Else take one thing out, time again.
@@ -466,7 +466,7 @@ results("33")
 #   keeps the old `inner`.
 # - Run section 4's Triton program on a weight quantized with `block_size=32`; with two blocks a program.
 #
-# <details><summary>What we found with dot_codes</summary>On our recorded core: 4.9 ms as it is, 5.9 without look-ups, 5.7 in any order, and 1.5 with both,
+# <details><summary>What we found with dot_codes</summary>On our recorded core: 4.6 ms as it is, 5.5 without look-ups, 5.3 in any order, and 1.4 with both,
 # where the dense product took 2.8. Only then may the compiler handle several at once.</details>
 #
 # ## Three questions

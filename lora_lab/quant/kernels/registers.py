@@ -4,8 +4,8 @@ The levels of a 4-bit codebook fill one register, sixteen codes another, and `vp
 """
 
 import numba
-from llvmlite import ir
 from numba import types
+from numba.core.cgutils import ir  # llvmlite's, which comes with Numba
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
