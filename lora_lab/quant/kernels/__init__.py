@@ -3,7 +3,7 @@
     dispatch  which kernels serve a tensor, if any
     trial     whether they can: they compile, and give the numbers of the formula
     interface what a module of kernels offers
-    cpu       those for a CPU, in Numba (extra `fast`); its loops are in `loops`
+    cpu       those for a CPU, in Numba (extra `fast`); its loops are in `loops`, what no loop can say in `registers`
     cuda      those for a GPU, in Triton, which comes with torch where there is CUDA
 
 They quantize and restore to the numbers of `lookup` and `blockwise`, bit for bit, and those two stay the reference; a
