@@ -1,5 +1,6 @@
 """The peak of a real training step, as the allocator saw it."""
 
+import gc
 import os
 from collections.abc import Callable
 from typing import Any
@@ -49,6 +50,7 @@ def measure(model: nn.Module, step: Callable[[], object]) -> MemoryEstimate:
             f"measure calls its step, which {brief(step)} does not allow: give a function without arguments"
         )
     device = _device(model)
+    gc.collect()  # what has died, but in a circle, would go meanwhile, and be taken off
     if device.type == "cuda":
         peaks, process, optimizers = _on_cuda(model, step, device)
     else:

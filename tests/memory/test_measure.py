@@ -1,3 +1,4 @@
+import gc
 import json
 import os
 import subprocess
@@ -201,6 +202,35 @@ def test_on_cuda_each_phase_has_the_allocators_own_peak_and_the_process_is_told_
     assert device.resets == 6  # before the step, and at the end of each phase
     assert estimate.components["optimizer states"] == sum(p.nbytes for p in model.parameters())
     assert "reserved by the allocator" in estimate.table()
+
+
+class _Left:
+    """What only Python's collector takes away, with a tensor."""
+
+    def __init__(self) -> None:
+        self.me, self.tensor = self, torch.ones(10**6)
+
+
+def test_what_an_earlier_measurement_left_behind_does_not_go_during_the_next():
+    def peak(beside):
+        model, optimizer, x = chain()
+
+        def step():
+            beside()
+            model(x).sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        return memory.measure(model, step).peak_bytes
+
+    collected = iter((lambda: None, gc.collect))  # in the step that counts
+    gc.disable()
+    try:
+        alone = peak(lambda: None)
+        peak(_Left)
+        assert peak(lambda: next(collected)()) == alone
+    finally:
+        gc.enable()
 
 
 IN_A_PROCESS = """
